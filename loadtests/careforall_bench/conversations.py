@@ -1,0 +1,192 @@
+"""What the generator says and how it goes on after an answer; one object per process, built from a plan's script."""
+
+import hashlib
+import hmac
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+from typing_extensions import override
+
+from careforall_bench.plan import Donations, Lives, Repeat, Script, Webhooks
+
+CREATED, NOT_FOUND = 201, 404
+GATEWAY_SECONDS = 0.5
+
+
+class Conversation(Protocol):
+    """Requests of a load: an opening each, and possibly a next request once an answer is there."""
+
+    tallies: Counter[str]
+    kept: list[str]
+    pause: float
+    """Seconds between an answer and the next request of its conversation."""
+
+    def opening(self, number: int) -> bytes:
+        """The raw first request of conversation `number`."""
+
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
+        """The next raw request after an answer, or nothing when the conversation is over."""
+
+
+class _Intent(msgspec.Struct):
+    id: str
+
+
+class _Accepted(msgspec.Struct):
+    payment_intent: _Intent
+
+
+_accepted = msgspec.json.Decoder(_Accepted)
+
+
+def conversation(script: Script, *, host: str, port: int) -> Conversation:
+    """The conversation a script describes."""
+    authority = f"{host}:{port}"
+    match script:
+        case Repeat():
+            return _Repeating(script, authority=authority)
+        case Donations():
+            return _Donating(script, authority=authority)
+        case Webhooks():
+            return _Telling(script, authority=authority)
+        case Lives():
+            return _Living(script, authority=authority)
+
+
+def get_request(path: str, *, authority: str) -> bytes:
+    """A raw keep-alive GET."""
+    return f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n".encode()
+
+
+def post_head(path: str, *, authority: str) -> bytes:
+    """The part of a raw JSON POST that never changes; own headers, the length and the body follow."""
+    return f"POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n".encode()
+
+
+def signature(secret: str, body: bytes) -> str:
+    """`X-Signature` of the generic webhook endpoint."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+class _Repeating(Conversation):
+    def __init__(self, script: Repeat, *, authority: str) -> None:
+        self.tallies: Counter[str] = Counter()
+        self.kept: list[str] = []
+        self.pause = 0.0
+        self._requests = [get_request(path, authority=authority) for path in script.paths]
+        self._marks = [(mark, mark.encode()) for mark in script.marks]
+
+    @override
+    def opening(self, number: int) -> bytes:
+        return self._requests[number % len(self._requests)]
+
+    @override
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
+        for name, mark in self._marks:
+            if mark in body:
+                self.tallies[name] += 1
+        return None
+
+
+class _Donating(Conversation):
+    def __init__(self, script: Donations, *, authority: str) -> None:
+        self.tallies: Counter[str] = Counter()
+        self.kept: list[str] = []
+        self.pause = 0.0
+        self._keep = script.keep
+        self._idempotent = script.idempotent
+        self._token = script.token
+        self._head = post_head(script.path, authority=authority)
+        self._bodies = [
+            f'{{"campaign_id":"{campaign}","amount":"{amount}","currency":"{script.currency}","donor_email":"'
+            for campaign in script.campaigns
+            for amount in script.amounts
+        ]
+
+    @override
+    def opening(self, number: int) -> bytes:
+        donor = f"donor-{self._token}-{number}"
+        body = f'{self._bodies[number % len(self._bodies)]}{donor}@example.org"}}'
+        key = f"Idempotency-Key: {donor}\r\n" if self._idempotent else ""
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, key.encode(), len(body), body.encode())
+
+    @override
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
+        if self._keep and status == CREATED:
+            self.kept.append(_accepted.decode(body).payment_intent.id)
+        return None
+
+
+class _Telling(Conversation):
+    def __init__(self, script: Webhooks, *, authority: str) -> None:
+        self.tallies: Counter[str] = Counter()
+        self.kept: list[str] = []
+        self.pause = 0.0
+        self._teller = _Teller(script.path, script.secret, script.currency, script.token, script.timestamp, authority=authority)
+        self._requests = [self._teller.success(intent, script.amount) for intent in script.intents]
+
+    @override
+    def opening(self, number: int) -> bytes:
+        return self._requests[number % len(self._requests)]
+
+    @override
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
+        return None
+
+
+class _Living(Conversation):
+    """A gateway speaks a moment after the gift, and again where the payment was not known yet (that answer is a 404)."""
+
+    def __init__(self, script: Lives, *, authority: str) -> None:
+        gifts = script.donations
+        self.tallies: Counter[str] = Counter()
+        self.kept: list[str] = []
+        self.pause = GATEWAY_SECONDS
+        self._gifts = _Donating(gifts, authority=authority)
+        now = datetime.now(UTC).isoformat()
+        self._teller = _Teller(script.webhook_path, script.secret, gifts.currency, gifts.token, now, authority=authority)
+        self._amounts = gifts.amounts
+        self._told: dict[int, bytes] = {}
+
+    @override
+    def opening(self, number: int) -> bytes:
+        return self._gifts.opening(number)
+
+    @override
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
+        told = self._told.get(number)
+        if told is None:
+            return self._accepted(number, body) if status == CREATED else None
+        if status == NOT_FOUND:
+            self.tallies["told_too_early"] += 1
+            return told
+        del self._told[number]
+        self.tallies["told"] += 1
+        return None
+
+    def _accepted(self, number: int, body: bytes) -> bytes:
+        self.tallies["accepted"] += 1
+        intent = _accepted.decode(body).payment_intent.id
+        self._told[number] = self._teller.success(intent, self._amounts[number % len(self._amounts)])
+        return self._told[number]
+
+
+class _Teller:
+    """Writes the gateway's signed messages."""
+
+    def __init__(self, path: str, secret: str, currency: str, token: str, timestamp: str, *, authority: str) -> None:
+        self._head = post_head(path, authority=authority)
+        self._secret = secret
+        self._currency = currency
+        self._token = token
+        self._timestamp = timestamp
+
+    def success(self, intent: str, amount: str) -> bytes:
+        body = (
+            f'{{"event_id":"evt-{self._token}-{intent}","payment_intent_id":"{intent}","status":"SUCCESS",'
+            f'"amount":"{amount}","currency":"{self._currency}","timestamp":"{self._timestamp}"}}'
+        ).encode()
+        signed = signature(self._secret, body).encode()
+        return b"%bX-Signature: %b\r\nContent-Length: %d\r\n\r\n%b" % (self._head, signed, len(body), body)

@@ -1,0 +1,127 @@
+"""The platform under measurement: starts an instance of its own through the command line, or uses one that runs already."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from msgspec import Struct
+
+from careforall.launch.state import InstanceFolder
+from careforall_bench import processes
+
+START_SECONDS = 180
+API = "/api/v1"
+
+
+class PlatformError(RuntimeError):
+    """The platform did not do what the measurement needs."""
+
+
+class Launched(Struct, frozen=True, kw_only=True):
+    """An instance and how it is told what to do."""
+
+    root: Path
+    instance: str
+    folder: Path
+
+    def up(self) -> float:
+        """Start it; returns the seconds until it was ready."""
+        begun = time.perf_counter()
+        self.tell("up", "--detach", "--port", "0", "--no-demo")
+        return time.perf_counter() - begun
+
+    def down(self, *, purge: bool) -> None:
+        """Stop it."""
+        self.tell("down", *(["--purge"] if purge else []))
+
+    def status(self) -> dict[str, Any]:
+        """What `careforall status --json` says."""
+        found: dict[str, Any] = json.loads(self.tell("status", "--json"))
+        return found
+
+    def tell(self, *words: str) -> str:
+        """Run a command of the platform on this instance.
+
+        Raises:
+            PlatformError: it failed; the message is the command's own.
+        """
+        command = [sys.executable, "-m", "careforall", *words, "--instance", self.instance]
+        answer = subprocess.run(  # noqa: S603 - our own command under our own interpreter
+            command, cwd=self.root, capture_output=True, text=True, timeout=START_SECONDS, check=False
+        )
+        if answer.returncode:
+            raise PlatformError(f"careforall {' '.join(words)}: {(answer.stderr or answer.stdout).strip()[-800:]}")
+        return answer.stdout
+
+    def processes(self) -> set[int]:
+        """Everything that belongs to the instance: launcher, servers, services."""
+        folder = InstanceFolder(self.folder)
+        state = folder.read_state()
+        roots = [entry.pid for entry in folder.read_running()]
+        return processes.tree([*roots, *([state.launcher_pid] if state is not None and state.launcher_pid else [])])
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time that each server and service has used so far."""
+        running = InstanceFolder(self.folder).read_running()
+        return processes.cpu_seconds({entry.name: processes.tree([entry.pid]) for entry in running})
+
+
+class Platform(Struct, frozen=True, kw_only=True):
+    """A running platform as the scenarios see it."""
+
+    launched: Launched
+    host: str
+    port: int
+    token: str
+    secret: str
+    postgres: str
+    nats: str
+
+    def campaigns(self, number: int, *, currency: str) -> list[str]:
+        """Open new campaigns and return their ids."""
+        wanted = {"story": "Opened to be measured.", "goal": "1000000.00", "currency": currency, "status": "LIVE"}
+        with self._client() as client:
+            answers = [client.post("/campaigns", json={"title": f"Bench {index}", **wanted}) for index in range(number)]
+        return [str(_good(answer)["id"]) for answer in answers]
+
+    def counted(self, campaigns: Sequence[str]) -> int:
+        """Gifts that the totals of these campaigns count."""
+        with self._client() as client:
+            answers = [client.get(f"/totals/campaigns/{campaign}?realtime=true") for campaign in campaigns]
+        return sum(int(_good(answer)["total_donations"]) for answer in answers)
+
+    def _client(self) -> httpx2.Client:
+        base = f"http://{self.host}:{self.port}{API}"
+        return httpx2.Client(base_url=base, headers={"Authorization": f"Bearer {self.token}"}, timeout=30, trust_env=False)
+
+
+def connect(launched: Launched) -> Platform:
+    """Sign in to a running instance as its administrator."""
+    status = launched.status()
+    address = urlsplit(status["url"])
+    host, port = address.hostname or "", address.port or 80
+    login = status["logins"]["admin"]
+    with httpx2.Client(timeout=30, trust_env=False) as client:
+        answer = client.post(f"http://{host}:{port}{API}/auth/login", json=login)
+    return Platform(
+        launched=launched,
+        host=host,
+        port=port,
+        token=str(_good(answer)["access_token"]),
+        secret=status["webhook_secrets"]["generic"],
+        postgres=status["dsn"]["postgres"],
+        nats=status["dsn"]["nats"],
+    )
+
+
+def _good(answer: httpx2.Response) -> dict[str, Any]:
+    if not answer.is_success:
+        raise PlatformError(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:400]}")
+    found: dict[str, Any] = answer.json()
+    return found

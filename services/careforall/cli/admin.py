@@ -1,0 +1,64 @@
+"""`careforall admin`: make administrators, the first one included."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from careforall.cli.environment import service_variables
+from careforall.cli.options import Instance
+from careforall.cli.registry import definition, with_settings
+from careforall.launch.errors import LaunchError, UsageError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class CannotCreateAdmin(LaunchError):
+    """The administrator was not made; the message says why."""
+
+    exit_status = 1
+
+
+@app.callback()
+def admin() -> None:
+    """Make administrators."""
+
+
+@app.command("create")
+def create(
+    email: Annotated[str, typer.Option(help="The administrator's e-mail address.")],
+    password: Annotated[
+        str | None, typer.Option(help="8 to 128 characters; others on this machine may see it: prefer --password-stdin.")
+    ] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    instance: Instance = "default",
+) -> None:
+    """Make an administrator; where the account exists, it becomes one with this password.
+
+    Without a password one is made up. Either way it is printed once, unless it came from standard input.
+    """
+    if password_stdin and password is not None:
+        raise UsageError("Give --password or --password-stdin, not both.")
+    typed = sys.stdin.read().rstrip("\r\n") if password_stdin else password
+    if password_stdin and not typed:
+        raise UsageError("There is no password on standard input.")
+    mail, shown = asyncio.run(_create(email, typed, instance))
+    print(f"administrator: {mail}")
+    if not password_stdin:
+        print(f"password: {shown}")
+
+
+async def _create(email: str, password: str | None, instance: str) -> tuple[str, str]:
+    from careforall.accounts.service import AccountsService  # noqa: PLC0415 - lazy: --help stays quick
+    from careforall.kit.errors import Problem  # noqa: PLC0415 - as above
+    from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
+
+    pairs = with_settings([definition("accounts")], service_variables(instance))
+    async with offline_parts(*pairs[0]) as (parts, _):
+        if not isinstance(parts.service, AccountsService):
+            raise TypeError("accounts built another service than its own")
+        try:
+            return await parts.service.create_admin(email, password)
+        except Problem as error:
+            raise CannotCreateAdmin(f"cannot create {email}: {error.detail}") from error

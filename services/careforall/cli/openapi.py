@@ -1,0 +1,31 @@
+"""`careforall openapi`: print the OpenAPI document of all services without starting anything."""
+
+import asyncio
+import json
+from typing import Any
+
+from careforall.cli.registry import chosen, with_settings
+
+_OFFLINE = {
+    "CAREFORALL_POSTGRES_URL": "postgresql://nobody@127.0.0.1:1",
+    "CAREFORALL_SECRET_KEY": "only for printing the document" * 2,
+    "CAREFORALL_ENVIRONMENT": "development",
+}
+
+
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document as JSON, sorted, so that it can be committed and compared."""
+    print(document())
+
+
+def document() -> str:
+    """Return the text that `openapi` prints."""
+    return json.dumps(asyncio.run(_document()), indent=1, sort_keys=True)
+
+
+async def _document() -> dict[str, Any]:
+    from careforall.contracts import streams  # noqa: PLC0415 - lazy: --help stays quick
+    from careforall.kit.runtime import Process  # noqa: PLC0415 - as above
+
+    process = Process(with_settings(chosen(["all"]), _OFFLINE), streams.ALL, ("api",))
+    return process.describe()

@@ -1,0 +1,154 @@
+"""``careforall up, down, status, logs, doctor``: the platform on this machine."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from careforall.cli.environment import launch_environment
+from careforall.cli.options import Instance
+from careforall.launch import control
+from careforall.launch import logs as log_streams
+from careforall.launch.doctor import Finding, examine
+from careforall.launch.errors import MissingError, UsageError
+from careforall.launch.health import READY
+from careforall.launch.launcher import Launcher
+from careforall.launch.plan import platform_plan
+from careforall.launch.reporter import Reporter
+from careforall.launch.settings import LaunchEnvironment, Wish
+from careforall.launch.state import InstanceFolder
+
+HIGHEST_PORT = 65535
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
+STATE_COLOURS = {"ready": "green", "degraded": "yellow", "down": "red"}
+
+
+def up(
+    instance: Instance = "default",
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to answer on; 0 takes any free one. Default: 8000, or any other if that is taken."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when the platform is ready; it keeps running.")] = False,
+    demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Load demo data at the first start.")] = True,
+) -> None:
+    """Start the platform on this machine: servers, databases, demo data, every service behind one port.
+
+    PostgreSQL, NATS and Valkey are started too, unless CAREFORALL_POSTGRES_URL, CAREFORALL_NATS_URL or
+    CAREFORALL_REDIS_URL name others. Ctrl-C stops everything; the data stays for the next time.
+    """
+    if port is not None and not 0 <= port <= HIGHEST_PORT:
+        raise UsageError(f"{port} is no port: use 1 to {HIGHEST_PORT}, or 0 for any free one.")
+    environment = launch_environment()
+    reporter = Reporter(plain=environment.plain)
+    if detach:
+        words = ["--instance", instance, *([] if port is None else ["--port", str(port)]), *([] if demo else ["--no-demo"])]
+        control.start_detached(
+            _folder(environment, instance), control.launcher_command(words), env=environment.variables, tell=reporter.line
+        )
+        return
+    wish = Wish(instance=instance, port=port, demo=demo)
+    Launcher(environment=environment, wish=wish, plan=platform_plan(), reporter=reporter).run()
+
+
+def down(
+    instance: Instance = "default",
+    purge: Annotated[bool, typer.Option("--purge", help="Forget its data, secrets and logs too.")] = False,
+) -> None:
+    """Stop the platform, services first, then its servers. The data stays unless --purge is given."""
+    environment = launch_environment()
+    folder = _folder(environment, instance)
+    ran = control.stop(folder)
+    reporter = Reporter(plain=environment.plain)
+    reporter.line(f"Instance {instance} {'is stopped' if ran else 'was not running'}.")
+    if purge:
+        control.purge(folder)
+        reporter.line("Its data is gone.")
+
+
+def status(
+    instance: Instance = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the document scripts read, and nothing else.")] = False,
+) -> None:
+    """Show what runs, where it answers, and how to sign in. Exit status 1 when it is not ready."""
+    environment = launch_environment()
+    found = control.look(_folder(environment, instance), instance=instance, plan=platform_plan())
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print_status(found, plain=environment.plain)
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def logs(
+    service: Annotated[
+        str | None, typer.Argument(help="A process (api, worker, postgres, nats, valkey) or one service's lines.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+    instance: Instance = "default",
+) -> None:
+    """Show the last log lines of every process, each line with its name; -f follows them."""
+    environment = launch_environment()
+    files, keep = log_streams.choose(control.log_files(_folder(environment, instance)), service)
+    console = _console(plain=environment.plain)
+    lines = log_streams.follow(files, keep) if follow else log_streams.last_lines(files, keep)
+    try:
+        for name, line in lines:
+            console.print(Text.assemble((f"{name:<8} ", _colour(name)), line))
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        raise typer.Exit(0) from error
+
+
+def doctor(instance: Instance = "default") -> None:
+    """Check this machine: Python, uv, servers with their origin, ports, disk, state. Exit status 3 when one is missing."""
+    environment = launch_environment()
+    findings = examine(environment, instance)
+    console = _console(plain=environment.plain)
+    for finding in findings:
+        _print_finding(console, finding)
+    missing = [finding.subject for finding in findings if finding.essential and not finding.good]
+    if missing:
+        raise MissingError(f"missing on this machine: {', '.join(missing)}")
+    console.print("Ready for ./careforall up.")
+
+
+def _folder(environment: LaunchEnvironment, instance: str) -> InstanceFolder:
+    return InstanceFolder(environment.places.instance(instance))
+
+
+def _console(*, plain: bool) -> Console:
+    return Console(no_color=plain, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def _colour(name: str) -> str:
+    return COLOURS[zlib.crc32(name.encode()) % len(COLOURS)]
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    word, colour = ("ok", "green") if finding.good else ("missing", "red") if finding.essential else ("note", "yellow")
+    console.print(Text.assemble((f"{word:<8}", colour), f"{finding.subject:<10}{finding.detail}"))
+    if not finding.good:
+        console.print(f"        {'':<10}-> {finding.fix}")
+
+
+def _print_status(found: dict[str, Any], *, plain: bool) -> None:
+    console = _console(plain=plain)
+    states = set(found["services"].values())
+    overall = "ready" if found["ready"] and states == {READY} else "degraded" if found["ready"] else "down"
+    console.print(Text.assemble(f"Instance {found['instance']}: ", (overall, STATE_COLOURS[overall]), f"  {found['url']}"))
+    for name, state in found["services"].items():
+        console.print(Text.assemble(f"  {name:<14}", (state, STATE_COLOURS[state])))
+    if not found["ready"]:
+        console.print("Start it with ./careforall up; ./careforall logs and ./careforall doctor tell what is wrong.")
+        return
+    for name, url in found["urls"].items():
+        console.print(f"  {name:<14}{url}")
+    for name, login in found["logins"].items():
+        console.print(f"  {name:<14}{login['email']}  {login['password']}")
+    console.print(f"  {'data':<14}{found['data_dir']}")

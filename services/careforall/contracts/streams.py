@@ -1,0 +1,13 @@
+"""Every stream of the platform, once. Limits retention: a restarted broker must still know the message ids it saw."""
+
+from careforall.kit.bus import Stream
+
+ACCOUNTS = Stream(name="ACCOUNTS", subjects=("accounts.>",))
+DONATIONS = Stream(name="DONATIONS", subjects=("donations.>", "campaigns.>"))
+PAYMENTS = Stream(name="PAYMENTS", subjects=("payments.>",))
+TOTALS = Stream(name="TOTALS", subjects=("totals.>",))
+NOTIFICATIONS = Stream(name="NOTIFICATIONS", subjects=("notifications.>",))
+AUDIT = Stream(name="AUDIT", subjects=("audit.>",))
+ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",))
+
+ALL = (ACCOUNTS, DONATIONS, PAYMENTS, TOTALS, NOTIFICATIONS, AUDIT, ADVISORIES)

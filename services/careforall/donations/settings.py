@@ -1,0 +1,12 @@
+"""Settings of the donations service."""
+
+from careforall.kit.settings import Settings
+
+
+class DonationsSettings(Settings, frozen=True, kw_only=True):
+    """Nothing beyond the common settings but how many donations share a transaction."""
+
+    batch_size: int = 512
+    """Donations per shared transaction at most."""
+    batch_flights: int = 1
+    """Shared transactions in flight at once; one gathers the largest batches and measured fastest."""

@@ -1,0 +1,1 @@
+"""Plumbing shared by every service; it does not know the word "donation"."""

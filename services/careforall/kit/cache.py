@@ -1,0 +1,147 @@
+"""Redis as a hint: coalesced reads, writes that may be lost, and a breaker so that its absence costs nothing.
+
+Nothing that decides about money or stock lives here. Every method answers within the deadline, with "not there" when in doubt.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from careforall.kit.metrics import BREAKER_OPEN
+
+_ERRORS = (RedisError, OSError, asyncio.TimeoutError)
+
+
+class Breaker:
+    """Opens after three failures in a row for 30 s, then lets one call probe."""
+
+    def __init__(self, name: str, *, failures: int = 3, pause: float = 30.0) -> None:
+        self._limit = failures
+        self._pause = pause
+        self._failures = 0
+        self._retry_at = 0.0
+        self._gauge = BREAKER_OPEN.labels(name=name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a call may be tried now; while open, one probe a pause."""
+        if self._failures < self._limit:
+            return True
+        now = time.monotonic()
+        if now < self._retry_at:
+            return False
+        self._retry_at = now + self._pause
+        return True
+
+    def succeeded(self) -> None:
+        """Close the breaker."""
+        if self._failures:
+            self._failures = 0
+            self._gauge.set(0)
+
+    def failed(self) -> None:
+        """Count a failure."""
+        self._failures += 1
+        if self._failures >= self._limit:
+            self._retry_at = time.monotonic() + self._pause
+            self._gauge.set(1)
+
+
+class Cache:
+    """The Redis client of one process."""
+
+    def __init__(self, url: str, *, prefix: str, deadline: float = 0.25, pause: float = 5.0) -> None:
+        self.url = url
+        self._prefix = prefix
+        self._deadline = deadline
+        self.breaker = Breaker("redis", pause=pause)
+        self._redis = redis.asyncio.Redis.from_url(
+            url, socket_timeout=deadline, socket_connect_timeout=deadline, health_check_interval=15, max_connections=16
+        )
+        self._wanted: dict[str, asyncio.Future[bytes | None]] = {}
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def alive(self) -> bool:
+        """Whether Redis answers a ping now."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._redis.ping()
+        except _ERRORS:
+            self.breaker.failed()
+            return False
+        self.breaker.succeeded()
+        return True
+
+    async def get(self, key: str) -> bytes | None:
+        """Read a value; concurrent reads of one moment travel as one MGET."""
+        future = self._wanted.get(key)
+        if future is None:
+            if not self.breaker.closed:
+                return None
+            future = self._wanted[key] = asyncio.get_running_loop().create_future()
+            self._schedule()
+        return await asyncio.shield(future)
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Read several values in order."""
+        return list(await asyncio.gather(*(self.get(key) for key in keys)))
+
+    async def put(self, values: Mapping[str, bytes], *, seconds: int) -> None:
+        """Store values for `seconds`; a failure is silence."""
+        if not values or not self.breaker.closed:
+            return
+        try:
+            async with asyncio.timeout(self._deadline), self._redis.pipeline(transaction=False) as pipe:
+                for key, value in values.items():
+                    _ = pipe.set(self._prefix + key, value, ex=seconds)
+                await pipe.execute()
+        except _ERRORS:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+
+    async def drop(self, *keys: str) -> None:
+        """Forget values; a failure is silence."""
+        if not keys or not self.breaker.closed:
+            return
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._redis.delete(*(self._prefix + key for key in keys))
+        except _ERRORS:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._launch)
+
+    def _launch(self) -> None:
+        self._scheduled = False
+        wanted, self._wanted = self._wanted, {}
+        task = asyncio.ensure_future(self._read(wanted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, wanted: dict[str, asyncio.Future[bytes | None]]) -> None:
+        values: Sequence[bytes | str | None] = [None] * len(wanted)
+        try:
+            async with asyncio.timeout(self._deadline):
+                values = await self._redis.mget([self._prefix + key for key in wanted])
+        except _ERRORS:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+        finally:
+            for future, value in zip(wanted.values(), values, strict=True):
+                if not future.done():
+                    future.set_result(value if isinstance(value, bytes) else None)

@@ -1,0 +1,353 @@
+"""The batch consumer: many messages, one transaction with their inbox rows, acknowledgement after COMMIT.
+
+A handler gets a list of typed messages and the open transaction. It returns, and the effects are committed; it raises, and the
+batch is halved until the culprit stands alone, which is retried with back-off and finally becomes a dead letter with its reason.
+Losing PostgreSQL or NATS never counts as an attempt: the batch is held until they are back.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, NotFoundError
+
+from careforall.kit import crash, inbox
+from careforall.kit.bus import Bus
+from careforall.kit.db import Connection, Database
+from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
+from careforall.kit.errors import Locked, Unavailable
+from careforall.kit.ids import born_at
+from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
+from careforall.kit.pulling import Puller
+from careforall.kit.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Connection, Sequence[Message[Any]]], Awaitable[None]]
+"""Applies a batch in the given transaction: one service call, no acknowledgement, no decoding."""
+
+ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
+INBOX_HORIZON = timedelta(days=30)
+_ACK_WAIT = 10.0
+"""Bounds how long messages lie idle after their process was killed; repeats meet the inbox, long waits say `in_progress`."""
+_PARK_SECONDS = 3600.0
+_FETCH_WAIT = 5.0
+_ADVISORIES = 20
+
+
+class Park(Exception):
+    """Raised by a handler whose message is too early; it comes again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"parked for {seconds} s")
+        self.seconds = seconds
+
+
+class AnyEvent(Event, frozen=True, kw_only=True):
+    """Stands for every event type, for consumers of history such as the audit log."""
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """A durable consumer: which events of which stream go to which function."""
+
+    name: str
+    stream: str
+    events: tuple[type[Event], ...]
+    handler: Handler
+    batch: int = 256
+    attempts: int = 3
+    subjects: tuple[str, ...] = ()
+    """Only for `AnyEvent`: the subjects to hear."""
+
+    def filters(self) -> list[str]:
+        """Return the subject filters of the durable."""
+        return list(self.subjects) or [event.SUBJECT for event in self.events]
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that will not be given to the handler, and why; `park` delays it instead."""
+
+    reason: str
+    park: bool = False
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """A decoded message together with the broker's handle for acknowledging it."""
+
+    message: Message[Any]
+    handle: Msg
+
+
+class Decoder:
+    """Turns broker messages into typed ones, refusing what must never be applied."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._any = AnyEvent in consumer.events
+        self._types = {event.SUBJECT: event for event in consumer.events}
+        self._decoders = {name: msgspec.json.Decoder(kind) for name, kind in self._types.items()}
+
+    def decode(self, data: bytes, *, deliveries: int) -> Message[Any] | Refusal:
+        """Decode one message."""
+        try:
+            envelope = decode_envelope(data)
+            if refusal := self._refuse(envelope, deliveries):
+                return refusal
+            return _message(envelope, self._event(envelope), data)
+        except msgspec.MsgspecError as error:
+            return Refusal(reason=f"undecodable: {error}")
+
+    def _refuse(self, envelope: Envelope, deliveries: int) -> Refusal | None:
+        born = born_at(envelope.event_id)
+        if born is not None and born < datetime.now(UTC) - INBOX_HORIZON:
+            return Refusal(reason="beyond_horizon: older than the inbox remembers, never applied")
+        kind = self._types.get(envelope.event_type)
+        if self._any or (kind is not None and envelope.version == kind.VERSION):
+            return None
+        reason = f"unknown version {envelope.version} of {envelope.event_type}"
+        return Refusal(reason=reason, park=deliveries <= 1)
+
+    def _event(self, envelope: Envelope) -> Event:
+        return AnyEvent() if self._any else self._decoders[envelope.event_type].decode(envelope.payload)
+
+
+def _message(envelope: Envelope, event: Event, data: bytes) -> Message[Any]:
+    return Message(
+        event_id=envelope.event_id,
+        event_type=envelope.event_type,
+        version=envelope.version,
+        aggregate_id=envelope.aggregate_id,
+        aggregate_version=envelope.aggregate_version,
+        occurred_at=envelope.occurred_at,
+        correlation_id=envelope.correlation_id,
+        source=envelope.source,
+        traceparent=envelope.traceparent,
+        event=event,
+        data=data,
+    )
+
+
+async def apply(connection: Connection, consumer: Consumer, messages: Sequence[Message[Any]]) -> int:
+    """Claim messages in the inbox and apply those that are new, in the caller's transaction; return how many were new."""
+    fresh = await inbox.claim(connection, consumer.name, [message.event_id for message in messages])
+    new = {message.event_id: message for message in messages if message.event_id in fresh}
+    if new:  # by id: the same event may also come twice in one batch
+        await consumer.handler(connection, list(new.values()))
+    return len(new)
+
+
+def _is_contention(error: Exception) -> bool:
+    """Whether rows were held by somebody else: no fault of the message, so no attempt is counted (rule 7)."""
+    return isinstance(error, Locked) or (isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("40"))
+
+
+class Runner:
+    """Runs one consumer until cancelled."""
+
+    def __init__(self, consumer: Consumer, database: Database, bus: Bus, tracing: Tracing) -> None:
+        self.consumer = consumer
+        self._database = database
+        self._bus = bus
+        self._tracing = tracing
+        self._decoder = Decoder(consumer)
+        self._sizes = CONSUMER_BATCH.labels(consumer=consumer.name)
+        self._lag = CONSUMER_LAG.labels(consumer=consumer.name)
+
+    async def run(self) -> None:
+        """Fetch, apply, acknowledge, for ever; reconnect as often as needed."""
+        while True:
+            try:
+                await self._bus.when_ready()
+                await self._bus.ensure_consumer(self.consumer.stream, self._config())
+                await self._consume()
+            except (TimeoutError, NatsError, APIError, Unavailable, asyncpg.PostgresError, OSError) as error:
+                log.info("consumer pauses", consumer=self.consumer.name, error=repr(error))
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - jitter, not a secret
+
+    async def redrive(self) -> int:
+        """Apply dead letters whose retry was asked for; return how many succeeded."""
+        rows = await self._database.fetch(inbox.RETRIES, self.consumer.name)
+        return sum([await self._redrive_one(row["id"], row["payload"]) for row in rows])
+
+    async def hear_advisories(self, stream: str) -> None:
+        """Keep the messages that the broker gave up on because processes died under them again and again.
+
+        The broker says so once, on a subject that `stream` captures, so that it is heard also by whoever was down.
+        """
+        name = f"{self.consumer.name}-given-up"
+        subject = f"{ADVISORY}.{self.consumer.stream}.{self.consumer.name}"
+        config = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT, filter_subjects=[subject])
+        while True:
+            try:
+                await self._bus.when_ready()
+                await self._bus.ensure_consumer(stream, config)
+                puller = Puller(self._bus.client, stream=stream, consumer=name)
+                await puller.open()
+                try:
+                    while self._bus.connected:
+                        for advisory in await puller.fetch(_ADVISORIES, wait=_FETCH_WAIT):
+                            await self._give_up(advisory)
+                finally:
+                    if self._bus.connected:
+                        await puller.close()
+            except (NatsError, APIError, Unavailable, TimeoutError, OSError) as error:
+                log.info("advisories pause", consumer=self.consumer.name, error=repr(error))
+                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+
+    async def _give_up(self, advisory: Msg) -> None:
+        try:
+            message = await self._bus.jetstream.get_msg(self.consumer.stream, msgspec.json.decode(advisory.data)["stream_seq"])
+        except NotFoundError:
+            await advisory.ack()  # the message is older than its stream keeps
+            return
+        await self._bury(message.data or b"", "max_deliveries: the process died or hung under it", attempts=0)
+        await advisory.ack()
+
+    async def _consume(self) -> None:
+        puller = Puller(self._bus.client, stream=self.consumer.stream, consumer=self.consumer.name)
+        await puller.open()
+        try:
+            while True:
+                handles = await self._fetch(puller)
+                if handles:
+                    self._lag.set(handles[-1].metadata.num_pending or 0)
+                    await self._handle(handles)
+                elif not self._bus.connected:
+                    return
+        finally:
+            if self._bus.connected:
+                await puller.close()
+
+    async def _fetch(self, puller: Puller) -> Sequence[Msg]:
+        handles = await puller.fetch(self.consumer.batch, wait=_FETCH_WAIT)
+        if not handles:
+            self._lag.set(0)
+        return handles
+
+    async def _handle(self, handles: Sequence[Msg]) -> None:
+        self._sizes.observe(len(handles))
+        batch: list[Received] = []
+        for handle in handles:
+            decoded = self._decoder.decode(handle.data, deliveries=handle.metadata.num_delivered or 1)
+            if isinstance(decoded, Refusal):
+                await self._refuse(handle, decoded)
+            else:
+                batch.append(Received(message=decoded, handle=handle))
+        batch.sort(key=lambda received: received.message.event_id)
+        if batch:
+            with self._tracing.processing(self.consumer.name, [item.message for item in batch]) as messages:
+                traced = [Received(message=m, handle=item.handle) for m, item in zip(messages, batch, strict=True)]
+                await self._apply(traced)
+
+    async def _apply(self, batch: Sequence[Received]) -> None:
+        """Commit a batch; halve it around a message whose handler fails."""
+        try:
+            await self._commit(batch)
+        except Park as park:
+            await self._apart(batch, park)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises must end as a retry or a dead letter
+            await self._apart(batch, error)
+            return
+        crash.point("consumer.after_commit_before_ack")
+        for received in batch:
+            await received.handle.ack()
+        CONSUMED.labels(consumer=self.consumer.name, outcome="applied").inc(len(batch))
+        crash.point("consumer.after_ack")
+
+    async def _apart(self, batch: Sequence[Received], error: Exception) -> None:
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._apply(batch[:middle])
+            await self._apply(batch[middle:])
+        elif isinstance(error, Park):
+            CONSUMED.labels(consumer=self.consumer.name, outcome="parked").inc()
+            await batch[0].handle.nak(delay=error.seconds)
+        elif _is_contention(error):
+            CONSUMED.labels(consumer=self.consumer.name, outcome="retried").inc()
+            await batch[0].handle.nak(delay=random.uniform(0.2, 1.0))  # noqa: S311 - jitter, not a secret
+        else:
+            await self._failed(batch[0], error)
+
+    async def _commit(self, batch: Sequence[Received]) -> None:
+        """Run the effect; while the database is away hold the batch and tell the broker that we still work on it."""
+        messages = [received.message for received in batch]
+        while True:
+            try:
+                await self._database.run(lambda connection: self._effect(connection, messages))
+            except Unavailable as error:
+                log.info("consumer waits for its database", consumer=self.consumer.name, error=repr(error))
+                await asyncio.gather(*(received.handle.in_progress() for received in batch), return_exceptions=True)
+                await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, not a secret
+            else:
+                return
+
+    async def _effect(self, connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        new = await apply(connection, self.consumer, messages)
+        if new < len(messages):
+            CONSUMED.labels(consumer=self.consumer.name, outcome="duplicate").inc(len(messages) - new)
+        crash.point("consumer.before_commit")
+
+    async def _failed(self, received: Received, error: Exception) -> None:
+        """Count an attempt of a lone message; give it up after the last."""
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        key = str(received.message.event_id)
+        attempts = await self._database.run(lambda c: inbox.count_failure(c, self.consumer.name, key, reason))
+        log.warning("message failed", consumer=self.consumer.name, message_id=key, attempts=attempts, error=type(error).__name__)
+        if attempts >= self.consumer.attempts:
+            await self._bury(received.message.data, reason, attempts=attempts)
+            await received.handle.term()
+            return
+        CONSUMED.labels(consumer=self.consumer.name, outcome="retried").inc()
+        await received.handle.nak(delay=random.uniform(0.5, 1.0) * 2**attempts)  # noqa: S311 - jitter, not a secret
+
+    async def _refuse(self, handle: Msg, refusal: Refusal) -> None:
+        log.warning("message refused", consumer=self.consumer.name, reason=refusal.reason, parked=refusal.park)
+        if refusal.park:
+            CONSUMED.labels(consumer=self.consumer.name, outcome="parked").inc()
+            await handle.nak(delay=_PARK_SECONDS)
+            return
+        await self._bury(handle.data, refusal.reason, attempts=handle.metadata.num_delivered or 1)
+        await handle.term()
+
+    async def _bury(self, data: bytes, reason: str, *, attempts: int) -> None:
+        CONSUMED.labels(consumer=self.consumer.name, outcome="dead").inc()
+        letter = inbox.letter(self.consumer.name, data, reason, attempts)
+        await self._database.run(lambda connection: inbox.bury(connection, letter))
+
+    async def _redrive_one(self, letter_id: object, data: bytes) -> int:
+        decoded = self._decoder.decode(data, deliveries=2)
+
+        async def work(connection: Connection) -> None:
+            if isinstance(decoded, Refusal):
+                raise TypeError(decoded.reason)
+            await self._effect(connection, [decoded])
+            await connection.execute(inbox.RETRIED, letter_id)
+
+        try:
+            await self._database.run(work)
+        except Unavailable:
+            return 0
+        except Exception as error:  # noqa: BLE001 - a second failure goes back to the dead letters with its reason
+            reason = inbox.storable(f"{type(error).__name__}: {error}"[:2000])
+            await self._database.run(lambda connection: connection.execute(inbox.DEAD_AGAIN, letter_id, reason))
+            return 0
+        return 1
+
+    def _config(self) -> ConsumerConfig:
+        return ConsumerConfig(
+            durable_name=self.consumer.name,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=_ACK_WAIT,
+            max_deliver=20,
+            max_ack_pending=10_000,
+            filter_subjects=self.consumer.filters(),
+        )

@@ -1,0 +1,26 @@
+"""Why something happens: the correlation id and trace that travel from a request into rows, messages and logs."""
+
+from contextvars import ContextVar
+
+import msgspec
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request or message hands on to everything it causes."""
+
+    correlation_id: str = ""
+    traceparent: str | None = None
+
+
+NOBODY = Cause()
+_current: ContextVar[Cause] = ContextVar("cause", default=NOBODY)
+
+
+def current() -> Cause:
+    """Return the cause of the running task."""
+    return _current.get()
+
+
+def enter(cause: Cause) -> None:
+    """Set the cause for the rest of the running task."""
+    _current.set(cause)

@@ -1,0 +1,333 @@
+"""One pool per database, whole-transaction retry, and honest answers when PostgreSQL is away.
+
+Every service method opens its transaction here. A connection that became useless (read-only server, older timeline, cut
+wire, unanswered COMMIT) is thrown away with its whole pool generation, because its neighbours came from the same server.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
+
+T = TypeVar("T")
+
+_SYNC_WAIT_CANCELLED = "canceling wait for synchronous replication"
+_RETRY_CLASS = "40"
+_GONE = ("08", "57", "25006", "53300")
+_WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
+"""What the driver raises when the connection is of no use any more; a server that ends at the wrong moment confuses its state."""
+_ATTEMPTS = 6
+
+
+class CareConnection(asyncpg.Connection):
+    """A connection that remembers a cancelled replication wait and needs no reset round trip on release.
+
+    Nothing here may use session state (LISTEN, SET, session advisory locks) through the pool; such users open a
+    connection of their own with `Database.dedicated`.
+    """
+
+    __slots__ = ("sync_wait_cancelled",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sync_wait_cancelled = False
+
+    def _process_log_message(self, fields: dict[str, str], last_query: object) -> None:  # the stubs leave it out
+        # The driver's public listeners must be removed before each release; a note that stays is what we need.
+        if fields.get("M", "").startswith(_SYNC_WAIT_CANCELLED):
+            self.sync_wait_cancelled = True
+        super()._process_log_message(fields, last_query)  # type: ignore[misc]  # missing in the stubs
+
+    def get_reset_query(self) -> str:
+        """Return no statement: pooled users leave no session state behind."""
+        return ""
+
+
+Connection = CareConnection
+"""What repositories take: an open connection inside a transaction."""
+
+
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes and deadlines of a pool; times in seconds."""
+
+    min_size: int = 1
+    max_size: int = 8
+    acquire_timeout: float = 0.8
+    connect_timeout: float = 0.8
+    command_timeout: float = 6.0
+    statement_timeout_ms: int = 5000
+    lock_timeout_ms: int = 1000
+    idle_in_transaction_ms: int = 10_000
+    max_idle: float = 300.0
+
+
+class Timelines:
+    """The highest PostgreSQL timeline seen per cluster; a lower one is a server that lost an election (rule 18)."""
+
+    def __init__(self) -> None:
+        self._highest: dict[str, int] = {}
+
+    def admit(self, cluster: str, timeline: int) -> bool:
+        """Remember `timeline` and tell whether it is not older than what was already seen."""
+        highest = max(self._highest.get(cluster, 0), timeline)
+        self._highest[cluster] = highest
+        return timeline >= highest
+
+
+class Database:
+    """A pool with the project's database habits. Open it once per process and database."""
+
+    def __init__(self, dsn: str, *, name: str, settings: PoolSettings, timelines: Timelines | None = None) -> None:
+        self.name = name
+        self.dsn = dsn
+        self.settings = settings
+        self._timelines = timelines or Timelines()
+        self._pool: asyncpg.Pool | None = None
+        self._waiting = 0
+        self._evictions: set[asyncio.Task[None]] = set()
+        self.on_commit: Callable[[], None] | None = None
+        """Called after each transaction, to wake whoever waits for its outbox rows."""
+        self.queries = 0
+        self.failures = 0
+        self.last_failure: float | None = None
+        self.last_success: float | None = None
+
+    async def open(self) -> None:
+        """Create the pool without requiring the server: a service may start while its database is away."""
+        self._pool = await asyncpg.create_pool(
+            self.dsn,
+            min_size=0,
+            max_size=self.settings.max_size,
+            connection_class=CareConnection,
+            init=self._admit,
+            max_inactive_connection_lifetime=self.settings.max_idle,
+            command_timeout=self.settings.command_timeout,
+            timeout=self.settings.connect_timeout,
+            server_settings=self._server_settings(),
+        )
+
+    async def close(self) -> None:
+        """Close the pool, waiting shortly for work in progress."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except TimeoutError:
+            pool.terminate()
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, attempts: int = _ATTEMPTS) -> T:
+        """Run `work` in one transaction; repeat the whole of it after deadlocks and serialisation failures.
+
+        Raises:
+            DatabaseUnavailable: Nothing was committed.
+            UnknownOutcome: COMMIT was sent and not answered, or its replication wait was cancelled (rule 2).
+        """
+        for attempt in range(attempts):
+            try:
+                return await self._once(work)
+            except asyncpg.PostgresError as error:
+                if not _is_retryable(error) or attempt + 1 == attempts:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection outside a transaction, for single reads."""
+        raw = await self._acquire()
+        try:
+            yield cast("Connection", raw)
+            self._succeeded()
+        except BaseException as error:
+            await self._judge(error)
+            raise
+        finally:
+            await self._release(raw)
+
+    async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """Run a single read and return its rows."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
+        """Run a single read and return its first row."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *args)
+
+    async def dedicated(self) -> Connection:
+        """Open a connection outside the pool, for session advisory locks; the caller closes it.
+
+        Raises:
+            DatabaseUnavailable: If the server cannot be reached.
+        """
+        settings = {"application_name": f"careforall-{self.name}-session"}
+        try:
+            return cast(
+                "Connection",
+                await asyncpg.connect(
+                    self.dsn,
+                    timeout=self.settings.connect_timeout,
+                    command_timeout=self.settings.command_timeout,
+                    connection_class=CareConnection,
+                    server_settings=settings,
+                ),
+            )
+        except (*_WIRE_ERRORS, asyncpg.PostgresError) as error:
+            self._failed()
+            raise DatabaseUnavailable from error
+
+    def usage(self) -> dict[str, int]:
+        """Return the pool's figures under the names of the operations endpoints."""
+        size = self._pool.get_size() if self._pool else 0
+        idle = self._pool.get_idle_size() if self._pool else 0
+        return {
+            "size": self.settings.max_size,
+            "checked_in": idle,
+            "checked_out": size - idle,
+            "overflow": 0,
+            "waiting": self._waiting,
+            "total": size,
+        }
+
+    @property
+    def available(self) -> bool:
+        """Whether the last thing heard from the server was not a failure."""
+        return self.last_failure is None or (self.last_success or 0) > self.last_failure
+
+    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        raw = await self._acquire()
+        try:
+            connection = cast("Connection", raw)
+            inner = _inner(raw)  # asked after COMMIT, when the proxy of a connection that broke has already let go of it
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                result = await work(connection)
+            except BaseException:
+                await _rollback(transaction)
+                raise
+            await self._commit(inner, transaction)
+        except BaseException as error:
+            await self._judge(error)
+            raise
+        finally:
+            await self._release(raw)
+        self._succeeded()
+        if self.on_commit is not None:
+            self.on_commit()
+        return result
+
+    async def _commit(self, connection: CareConnection, transaction: Any) -> None:
+        try:
+            async with asyncio.timeout(self.settings.command_timeout):
+                await transaction.commit()
+        except (*_WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
+            self._evict()
+            raise UnknownOutcome from error
+        if connection.sync_wait_cancelled:
+            self._evict()
+            raise UnknownOutcome
+
+    async def _acquire(self) -> PoolConnectionProxy:
+        if self._pool is None:
+            raise DatabaseUnavailable
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=self.settings.acquire_timeout)
+        except (*_WIRE_ERRORS, asyncpg.PostgresError) as error:
+            self._failed()
+            raise DatabaseUnavailable from error
+        finally:
+            self._waiting -= 1
+
+    async def _release(self, raw: PoolConnectionProxy) -> None:
+        if self._pool is None:
+            return
+        try:
+            await asyncio.shield(self._pool.release(raw))
+        except (*_WIRE_ERRORS, asyncpg.PostgresError):
+            self._evict()
+
+    async def _judge(self, error: BaseException) -> None:
+        """Translate the loss of the server into our words; leave every other error alone."""
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            raise Locked from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise TooSlow from error
+        if isinstance(error, UnknownOutcome):
+            self._failed()
+            return
+        if isinstance(error, _WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and _is_gone(error)):
+            self._evict()
+            raise DatabaseUnavailable from error
+
+    def _evict(self) -> None:
+        self._failed()
+        if self._pool is not None:
+            task = asyncio.ensure_future(self._pool.expire_connections())
+            self._evictions.add(task)
+            task.add_done_callback(self._evictions.discard)
+
+    def _failed(self) -> None:
+        self.failures += 1
+        self.last_failure = time.monotonic()
+
+    def _succeeded(self) -> None:
+        self.queries += 1
+        self.last_success = time.monotonic()
+
+    async def _admit(self, connection: asyncpg.Connection) -> None:
+        """Refuse a read-only server or one of an older timeline as soon as it is connected to."""
+        row = await connection.fetchrow(_SERVER_STATE)
+        if row is None or row["standby"]:
+            raise asyncpg.ReadOnlySQLTransactionError("connected to a read-only server")
+        if not self._timelines.admit(row["cluster"], row["timeline"]):
+            raise asyncpg.ReadOnlySQLTransactionError("connected to a server of an older timeline")
+
+    def _server_settings(self) -> dict[str, str]:
+        return {
+            "application_name": f"careforall-{self.name}",
+            "statement_timeout": str(self.settings.statement_timeout_ms),
+            "lock_timeout": str(self.settings.lock_timeout_ms),
+            "idle_in_transaction_session_timeout": str(self.settings.idle_in_transaction_ms),
+            "jit": "off",
+            "timezone": "UTC",
+        }
+
+
+_SERVER_STATE = """
+SELECT pg_is_in_recovery() AS standby,
+       (SELECT system_identifier FROM pg_control_system())::text AS cluster,
+       CASE WHEN pg_is_in_recovery() THEN 0
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+       END AS timeline
+"""
+
+
+def _inner(connection: Any) -> CareConnection:
+    """Return the connection behind a pool proxy."""
+    return cast("CareConnection", getattr(connection, "_con", connection))
+
+
+def _is_gone(error: asyncpg.PostgresError) -> bool:
+    return (error.sqlstate or "").startswith(_GONE)
+
+
+def _is_retryable(error: asyncpg.PostgresError) -> bool:
+    return (error.sqlstate or "").startswith(_RETRY_CLASS)
+
+
+async def _rollback(transaction: Any) -> None:
+    try:
+        await asyncio.shield(transaction.rollback())
+    except (*_WIRE_ERRORS, asyncpg.PostgresError):
+        return  # the connection is gone and with it the transaction

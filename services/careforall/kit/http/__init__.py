@@ -1,0 +1,1 @@
+"""HTTP at the edge of every service: problems, limits, identities, lists, operations endpoints."""

@@ -1,0 +1,73 @@
+"""Small pieces handlers share: finished answers, versions from If-Match, idempotency calls from headers."""
+
+import re
+from typing import Any
+
+from litestar import Request, Response
+from msgspec import UNSET, UnsetType
+
+from careforall.kit import json
+from careforall.kit.errors import IdempotencyKeyRequired, InvalidInput
+from careforall.kit.http.identity import Principal
+from careforall.kit.idempotency import Answer, Call, checked_key, fingerprint
+
+REPLAYED = "Idempotent-Replayed"
+_VERSION = re.compile(r"[0-9]{1,9}")
+
+
+def finished(answer: Answer, headers: dict[str, str] | None = None) -> Response[Any]:
+    """Return an answer whose bytes are already made."""
+    extra = {REPLAYED: "true"} if answer.replayed else {}
+    return Response(answer.body, status_code=answer.status, media_type="application/json", headers={**(headers or {}), **extra})
+
+
+def encoded(status: int, body: object) -> tuple[int, bytes]:
+    """Return status and bytes as `idempotency.once` stores them."""
+    return status, json.encode(body)
+
+
+def scope_of(route: str, principal: Principal | None, guest: str = "") -> str:
+    """Return whose key it is: keys of one caller and route never meet those of another (rule 20)."""
+    return f"{route}|{principal.user_id if principal else guest}"
+
+
+async def idempotent_call(
+    request: Request[Any, Any, Any], route: str, principal: Principal | None, *, guest: str = "", required: bool = False
+) -> Call | None:
+    """Return the idempotency call of a request, or None where it brings no key.
+
+    Raises:
+        IdempotencyKeyRequired: Staff moves money without a key.
+    """
+    key = checked_key(request.headers.get("idempotency-key"))
+    if key is None:
+        if required:
+            raise IdempotencyKeyRequired
+        return None
+    scope = scope_of(route, principal, guest)
+    mark = fingerprint(request.method, str(request.url.path), scope, await request.body())
+    return Call(scope=scope, key=key, fingerprint=mark)
+
+
+def wanted_version(in_body: int | UnsetType | None, if_match: str | None) -> int | None:
+    """Return the version the caller has read, from the body or If-Match (either style), or None.
+
+    Raises:
+        InvalidInput: If-Match is not an ETag of ours, or contradicts the body.
+    """
+    body = in_body if isinstance(in_body, int) else None
+    if in_body is UNSET or in_body is None:
+        body = None
+    if if_match is None or if_match == "*":
+        return body
+    tag = if_match.removeprefix("W/").strip('"')
+    if not _VERSION.fullmatch(tag):
+        raise InvalidInput.field("/If-Match", "invalid_value", 'send the version as If-Match: "3"')
+    if body is not None and body != int(tag):
+        raise InvalidInput.field("/version", "invalid_value", "the version in the body and If-Match differ")
+    return int(tag)
+
+
+def etag(version: int) -> dict[str, str]:
+    """Return the ETag header of a version."""
+    return {"ETag": f'"{version}"'}

@@ -1,0 +1,320 @@
+"""The outermost ASGI layer: request ids, body caps, strict JSON, rate limits, metrics, traces and the request log.
+
+It stands outside the framework, so it also sees what the framework refuses (401, 404, 429), and it answers hot routes itself.
+"""
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+import uuid_utils
+from opentelemetry import trace
+
+from careforall.kit import context, json
+from careforall.kit.context import Cause
+from careforall.kit.errors import Problem, TooLarge, UnsupportedMediaType
+from careforall.kit.http import problem
+from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
+from careforall.kit.http.identity import Verifier
+from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
+from careforall.kit.settings import RateLimits
+from careforall.kit.tracing import Tracing, trace_id_of, traceparent_of
+
+log = structlog.get_logger(__name__)
+
+API_BODY = 64 * 1024
+WEBHOOK_BODY = 256 * 1024
+_DRAIN = 1024 * 1024
+_PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_WEBHOOKS = "/api/v1/payments/webhook"
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_FORM = b"application/x-www-form-urlencoded"
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+)
+
+Send = Callable[[Any], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]
+
+
+class Edge:
+    """Wraps the application of one listener.
+
+    Args:
+        app: The framework's ASGI application.
+        hot: Routes answered here.
+        trusted_proxies: Hops of X-Forwarded-For to believe.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        hot: list[HotRoute],
+        limiter: Limiter,
+        rates: RateLimits,
+        verifier: Verifier,
+        tracing: Tracing,
+        trusted_proxies: int = 0,
+    ) -> None:
+        self._app = app
+        self._hot = HotTable(hot)
+        self._limiter = limiter
+        self._everyone = Limit("everyone", rates.everyone)
+        self._address = Limit("address", rates.per_address)
+        self._key = Limit("key", rates.per_key)
+        self._verifier = verifier
+        self._tracing = tracing
+        self._hops = trusted_proxies
+        self._log = RequestLog()
+        self._counters: dict[tuple[str, str, str, int], Any] = {}
+        self._timers: dict[tuple[str, str], Any] = {}
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await self._serve(_Exchange(scope, send, self._hops), receive)
+
+    async def _serve(self, exchange: "_Exchange", receive: Receive) -> None:
+        started = time.perf_counter()
+        route = self._hot.find(exchange.scope)
+        span = self._trace(exchange, route)
+        try:
+            await self._answer(exchange, receive, route)
+        except Exception as error:
+            if exchange.status:
+                raise
+            await exchange.refuse(problem.as_problem(error))
+        finally:
+            self._note(exchange, route, time.perf_counter() - started, span)
+
+    async def _answer(self, exchange: "_Exchange", receive: Receive, route: HotRoute | None) -> None:
+        if exchange.path not in _PROBES and not exchange.webhook:
+            await self._limit(exchange)
+        body = await exchange.read(receive)
+        if route is None:
+            await self._app(exchange.scope, _replay(body, receive), exchange.send)
+            return
+        request = HotRequest(
+            path=exchange.path,
+            query=exchange.scope["query_string"],
+            headers=exchange.headers,
+            body=body,
+            client=exchange.client,
+            cause=exchange.cause,
+            verifier=self._verifier,
+            service=route.service,
+            write=route.method != "GET",
+        )
+        answer = await route.handler(request)
+        await exchange.reply(answer.status, answer.headers, answer.body)
+
+    async def _limit(self, exchange: "_Exchange") -> None:
+        key = exchange.headers.get(b"x-api-key")
+        own = (self._key, key.decode("latin-1")[:200]) if key is not None else (self._address, exchange.client)
+        _, left = await self._limiter.hit_all((self._everyone, "all"), own)
+        exchange.limited(own[0], left)
+
+    def _trace(self, exchange: "_Exchange", route: HotRoute | None) -> trace.Span | None:
+        """Start the request's span where it is sampled, and set the cause that rows and messages carry on."""
+        incoming = exchange.headers.get(b"traceparent", b"").decode("latin-1") or None
+        span = None
+        if exchange.path not in _PROBES:
+            name = f"{exchange.method} {route.template if route else exchange.path}"
+            span = self._tracing.root(name, incoming, {"http.request.method": exchange.method, "url.path": exchange.path})
+        exchange.cause = Cause(correlation_id=exchange.request_id, traceparent=traceparent_of(span) if span else None)
+        context.enter(exchange.cause)
+        return span
+
+    def _note(self, exchange: "_Exchange", route: HotRoute | None, seconds: float, span: trace.Span | None) -> None:
+        service, endpoint = _endpoint(exchange.scope, route)
+        status = exchange.status or 500
+        self._counter(service, endpoint, exchange.method, status).inc()
+        self._timer(service, endpoint).observe(seconds)
+        if exchange.path not in _PROBES:
+            self._log.write(exchange, service, endpoint, status, seconds)
+        if span is not None:
+            span.update_name(f"{exchange.method} {endpoint}")
+            span.set_attributes({"http.route": endpoint, "http.response.status_code": status})
+            span.end()
+
+    def _counter(self, service: str, endpoint: str, method: str, status: int) -> Any:
+        key = (service, endpoint, method, status)
+        if key not in self._counters:
+            self._counters[key] = REQUESTS.labels(service=service, endpoint=endpoint, method=method, status=str(status))
+        return self._counters[key]
+
+    def _timer(self, service: str, endpoint: str) -> Any:
+        key = (service, endpoint)
+        if key not in self._timers:
+            self._timers[key] = REQUEST_SECONDS.labels(service=service, endpoint=endpoint)
+        return self._timers[key]
+
+
+class _Exchange:
+    """One request with the answer being made for it."""
+
+    def __init__(self, scope: Any, send: Send, hops: int) -> None:
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.webhook = self.path.startswith(_WEBHOOKS)
+        self.status = 0
+        self.cause = context.NOBODY
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = given.decode() if _PLAIN_ID.fullmatch(given) else str(uuid_utils.uuid7())
+        self.client = _client(scope, self.headers, hops)
+        state = scope.setdefault("state", {})
+        state["request_id"] = self.request_id
+        state["client_address"] = self.client
+        self._send = send
+        self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode()), *_SECURITY]
+
+    def limited(self, limit: Limit, remaining: str) -> None:
+        """Tell the caller what is left of a limit."""
+        self._extra += [(b"ratelimit-policy", limit.policy.encode()), (b"ratelimit", remaining.encode())]
+
+    async def send(self, message: Any) -> None:
+        """Pass the framework's answer on with our headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], *self._extra]}
+        await self._send(message)
+
+    async def reply(self, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
+        """Send a finished answer."""
+        self.status = status
+        fields = [(b"content-type", b"application/json"), *headers] if not _has_type(headers) else list(headers)
+        fields += [(b"content-length", str(len(body)).encode()), *self._extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, refusal: Problem) -> None:
+        """Send a problem document."""
+        status, headers, body = problem.render(refusal, self.request_id)
+        await self.reply(status, tuple(headers), body)
+
+    async def read(self, receive: Receive) -> bytes:
+        """Read the body up to its cap and refuse what is not strict JSON."""
+        if self.method not in _BODY_METHODS:
+            return b""
+        cap = WEBHOOK_BODY if self.webhook else API_BODY
+        body = await _read_capped(receive, cap)
+        if body and not self.webhook and not self._is_form():
+            self._check_type()
+            json.check(body)
+        return body
+
+    def _is_form(self) -> bool:
+        """Whether a page's own form is sent; the API takes JSON only."""
+        return not self.path.startswith("/api/") and self.headers.get(b"content-type", b"").startswith(_FORM)
+
+    def _check_type(self) -> None:
+        kind = self.headers.get(b"content-type", b"").partition(b";")
+        charset = kind[2].strip().lower()
+        if kind[0].strip().lower() != b"application/json" or (charset and charset.replace(b'"', b"") != b"charset=utf-8"):
+            raise UnsupportedMediaType
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType("Send the body without Content-Encoding.")
+
+
+class RequestLog:
+    """One JSON line a request, collected and written together."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def write(self, exchange: _Exchange, service: str, endpoint: str, status: int, seconds: float) -> None:
+        """Queue a line."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(0.1, self.flush)
+        self._lines.append(
+            _line(
+                {
+                    "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "level": "info",
+                    "service": service,
+                    "message": "request",
+                    "method": exchange.method,
+                    "path": endpoint,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 2),
+                    "client": exchange.client,
+                    "request_id": exchange.request_id,
+                    "trace_id": trace_id_of(exchange.cause.traceparent),
+                }
+            )
+        )
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        lines, self._lines = self._lines, []
+        sys.stdout.write(b"\n".join(lines).decode() + "\n")
+        sys.stdout.flush()
+
+
+_line = msgspec.json.Encoder().encode
+
+
+def _endpoint(scope: Any, route: HotRoute | None) -> tuple[str, str]:
+    if route is not None:
+        return route.service, route.template
+    handler = scope.get("route_handler")
+    service = handler.opt.get("service", "platform") if handler is not None else "platform"
+    return service, scope.get("path_template") or "_unmatched"
+
+
+def _client(scope: Any, headers: dict[bytes, bytes], hops: int) -> str:
+    """Return the caller's address, believing only as many proxy hops as are configured."""
+    socket = scope["client"][0] if scope.get("client") else "unknown"
+    forwarded = [part.strip() for part in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",") if part.strip()]
+    if not hops or not forwarded:
+        return str(socket)
+    return forwarded[-min(hops, len(forwarded))][:64]
+
+
+async def _read_capped(receive: Receive, cap: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= cap:
+            parts.append(chunk)
+        more = message.get("more_body", False) and size <= cap + _DRAIN
+    if size > cap:
+        raise TooLarge(f"At most {cap} bytes are accepted here.", limit=cap)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Any:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _has_type(headers: tuple[tuple[bytes, bytes], ...]) -> bool:
+    return any(name == b"content-type" for name, _ in headers)

@@ -1,0 +1,57 @@
+"""JSON logs on standard output: one line an event, with the ids that join it to traces; never bodies, tokens or people."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from careforall.kit import context
+from careforall.kit.tracing import trace_id_of
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def configure(service: str, level: str = "info") -> None:
+    """Set up structlog and the standard library's loggers; called once by the command line."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _Identify(service),
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING,
+        format='{"level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
+        stream=sys.stdout,
+    )
+
+
+class _Identify:
+    """Adds the service and the ids of the running task."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        cause = context.current()
+        event.setdefault("service", self._service)
+        if cause.correlation_id:
+            event.setdefault("correlation_id", cause.correlation_id)
+        if cause.traceparent:
+            event.setdefault("trace_id", trace_id_of(cause.traceparent))
+        return event
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return _encode(event).decode()

@@ -1,0 +1,239 @@
+"""Moves outbox rows to JetStream: claim, publish many at once, mark what was acknowledged, all without a transaction held open.
+
+One relay is active per database (session advisory lock); others wait. A claim is a transaction that writes, so its own COMMIT
+proves that the rows it read are durable before anybody hears of them (rule 2). Marking the last batch and claiming the next is
+one transaction. A crash between acknowledgement and mark repeats messages: the broker's window and the inbox take care of that.
+A batch is marked only while the stream is the one this relay checked: a relay that lost its lock must not mark what went into a
+stream that its successor found wiped and has replayed.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import asyncpg
+import msgspec
+import structlog
+from nats.errors import Error as NatsError
+
+from careforall.kit import crash
+from careforall.kit.bus import Ack, Bus, Refused
+from careforall.kit.db import Connection, Database
+from careforall.kit.errors import Unavailable
+from careforall.kit.metrics import OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+
+
+class StreamReplaced(Exception):
+    """Another relay noticed a younger stream: what we published may be gone, so it stays pending."""
+
+
+_PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, NatsError, OSError, TimeoutError)
+_IDLE_POLL = 0.25
+_LOCK_NAMESPACE = 0x52454C41
+_CHECK_STREAM_EVERY = 10.0
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a published batch: ids with their stream sequences, and ids with a lasting refusal."""
+
+    acked: tuple[tuple[object, int], ...] = ()
+    refused: tuple[tuple[object, str], ...] = ()
+
+
+def nudge_subject(instance: str, service: str) -> str:
+    """Return the core subject on which an API process tells the relay that it committed."""
+    return f"hint.{instance}.outbox.{service}"
+
+
+class Relay:
+    """The relay of one service's database."""
+
+    def __init__(self, service: str, database: Database, bus: Bus, *, stream: str, instance: str) -> None:
+        self._service = service
+        self._database = database
+        self._bus = bus
+        self._stream = stream
+        self._nudge = nudge_subject(instance, service)
+        self._wake = asyncio.Event()
+        self._checked_stream = 0.0
+        self._stream_created: datetime | None = None
+        self._published = OUTBOX_PUBLISHED.labels(service=service)
+        self._failures = OUTBOX_FAILURES.labels(service=service)
+        self._lag = OUTBOX_LAG.labels(service=service)
+        self._active = RELAY_ACTIVE.labels(service=service)
+
+    def wake(self) -> None:
+        """Look for rows now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relay until cancelled; losing the database or the broker only pauses it."""
+        await self._bus.listen(self._nudge, self._on_nudge)
+        while True:
+            try:
+                await self._lead()
+            except _PAUSES as error:
+                log.info("relay pauses", service=self._service, error=repr(error))
+            self._active.set(0)
+            await asyncio.sleep(random.uniform(0.2, 0.6))  # noqa: S311 - jitter, not a secret
+
+    async def _on_nudge(self, _: object) -> None:
+        self._wake.set()
+
+    async def _lead(self) -> None:
+        """Work while holding the lock on a session of its own."""
+        session = await self._database.dedicated()
+        try:
+            while not await session.fetchval("SELECT pg_try_advisory_lock($1, 1)", _LOCK_NAMESPACE):
+                await asyncio.sleep(1)
+            self._active.set(1)
+            self._checked_stream = 0.0
+            while not session.is_closed():
+                await self._drain(session)
+                await self._rest()
+        finally:
+            session.terminate()
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), _IDLE_POLL)
+        except TimeoutError:
+            return
+        finally:
+            self._wake.clear()
+
+    async def _drain(self, session: Connection) -> None:
+        """Publish until nothing is left; stay quiet while the broker is away."""
+        await self._bus.when_ready()
+        await self._check_stream()
+        if not await session.fetchval(_ANY):
+            return
+        turn = Turn()
+        wait = 0.1
+        while True:
+            rows = await self._turn(turn)
+            if not rows:
+                return
+            crash.point("relay.after_claim")
+            turn, lost = await self._publish(rows)
+            crash.point("relay.after_ack_before_mark")
+            if not lost and not self._check_due():
+                continue
+            await self._turn(turn)
+            turn = Turn()
+            if lost:
+                await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - jitter, not a secret
+                wait = min(wait * 2, 30.0)
+                await self._bus.when_ready()
+            await self._check_stream()
+
+    async def _turn(self, last: Turn) -> list[asyncpg.Record]:
+        """Mark the last batch and claim the next in one writing transaction, whose first statement fences: `StreamReplaced`."""
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            if await connection.fetchval(_CLAIM, len(last.acked)) != self._stream_created:
+                raise StreamReplaced
+            if last.acked:
+                await connection.execute(_MARK, [row for row, _ in last.acked], [seq for _, seq in last.acked])
+            if last.refused:
+                await connection.execute(_REFUSE, [row for row, _ in last.refused], [why for _, why in last.refused])
+            return list(await connection.fetch(_NEXT, BATCH))
+
+        rows = await self._database.run(work)
+        if last.acked:
+            crash.point("relay.after_mark")
+        return rows
+
+    async def _publish(self, rows: Sequence[asyncpg.Record]) -> tuple[Turn, int]:
+        answers = await self._bus.publish_window([(row["event_type"], str(row["id"]), row["payload"]) for row in rows])
+        acked = tuple((row["id"], answer.sequence) for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Ack))
+        refused = tuple(
+            (row["id"], answer.reason)
+            for row, answer in zip(rows, answers, strict=True)
+            if isinstance(answer, Refused) and answer.lasting
+        )
+        self._published.inc(len(acked))
+        lost = len(rows) - len(acked) - len(refused)
+        if lost:
+            self._failures.inc(lost)
+        self._lag.set((datetime.now(UTC) - rows[-1]["created_at"]).total_seconds())
+        return Turn(acked=acked, refused=refused), lost
+
+    def _check_due(self) -> bool:
+        return time.monotonic() - self._checked_stream >= _CHECK_STREAM_EVERY
+
+    async def _check_stream(self) -> None:
+        """Notice a wiped stream by its creation time and send again what is still kept (rule 6).
+
+        Call it with nothing left to mark: what was acknowledged by the stream that is gone must not be marked after the replay.
+        """
+        if not self._check_due():
+            return
+        created = await self._bus.stream_created(self._stream)
+        if created is None:
+            await self._bus.repair_streams()
+            return
+        replayed = await self._database.run(lambda connection: _note_stream(connection, created))
+        self._checked_stream = time.monotonic()
+        self._stream_created = created
+        if replayed:
+            log.warning("stream was wiped, sending again", service=self._service, stream=self._stream, events=replayed)
+
+
+async def _note_stream(connection: Connection, created: datetime) -> int:
+    known = await connection.fetchval(_KNOWN_STREAM)
+    if known == created:
+        return 0
+    await connection.execute(_REMEMBER_STREAM, created)
+    return 0 if known is None else await replay(connection, since=None)
+
+
+async def replay(connection: Connection, *, since: datetime | None) -> int:
+    """Make published rows pending again, under the same ids; return how many."""
+    return int((await connection.execute(_REPLAY, since)).split()[-1])
+
+
+_ANY = """
+SELECT EXISTS (
+    SELECT FROM outbox
+    WHERE status IN ('PENDING', 'FAILED') AND (next_retry_at IS NULL OR next_retry_at <= clock_timestamp())
+)
+"""
+_CLAIM = """
+UPDATE relay_state
+SET claims = claims + 1, published = published + $1, updated_at = clock_timestamp()
+RETURNING stream_created
+"""
+_NEXT = """
+SELECT id, event_type, payload, created_at
+FROM outbox
+WHERE status IN ('PENDING', 'FAILED') AND (next_retry_at IS NULL OR next_retry_at <= clock_timestamp())
+ORDER BY id
+LIMIT $1
+"""
+_MARK = """
+UPDATE outbox SET status = 'PROCESSED', published_at = clock_timestamp(), stream_sequence = acked.sequence, error_message = NULL
+FROM unnest($1::uuid[], $2::bigint[]) AS acked (id, sequence)
+WHERE outbox.id = acked.id
+"""
+_REFUSE = """
+UPDATE outbox
+SET retry_count = retry_count + 1,
+    status = CASE WHEN retry_count + 1 >= max_retries THEN 'DEAD' ELSE 'FAILED' END,
+    next_retry_at = clock_timestamp() + interval '1 second' * power(2, retry_count),
+    error_message = refused.reason
+FROM unnest($1::uuid[], $2::text[]) AS refused (id, reason)
+WHERE outbox.id = refused.id
+"""
+_KNOWN_STREAM = "SELECT stream_created FROM relay_state FOR UPDATE"
+_REMEMBER_STREAM = "UPDATE relay_state SET stream_created = $1"
+_REPLAY = """
+UPDATE outbox SET status = 'PENDING', published_at = NULL
+WHERE status = 'PROCESSED' AND ($1::timestamptz IS NULL OR created_at >= $1)
+"""

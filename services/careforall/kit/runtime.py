@@ -1,0 +1,357 @@
+"""Runs any set of services in one process: opens their resources once, serves their listeners, runs their background work.
+
+A pod runs one service, a laptop all of them; the roles are api (listeners), relay, and consumers (with timed jobs).
+"""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import httpx2
+import msgspec
+import structlog
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from litestar import Litestar
+from nats.aio.msg import Msg
+
+from careforall.kit import migrate, secrets
+from careforall.kit.bus import BrokerUnavailable, Bus, Stream
+from careforall.kit.cache import Cache
+from careforall.kit.consumer import Runner
+from careforall.kit.db import Database, PoolSettings, Timelines
+from careforall.kit.envelope import decode_envelope
+from careforall.kit.errors import DatabaseUnavailable, Unavailable
+from careforall.kit.health import Health
+from careforall.kit.http.app import Mounted, internal_app, public_app
+from careforall.kit.http.description import document
+from careforall.kit.http.edge import Edge
+from careforall.kit.http.identity import Principal, ServiceTokens, Verifier
+from careforall.kit.http.limits import Limiter
+from careforall.kit.jobs import Scheduler
+from careforall.kit.operations import Operations
+from careforall.kit.relay import Relay, nudge_subject
+from careforall.kit.retention import retention_job
+from careforall.kit.service import Definition, Parts, Resources
+from careforall.kit.settings import Settings
+from careforall.kit.traces import TraceStore
+from careforall.kit.tracing import Tracing
+
+log = structlog.get_logger(__name__)
+
+ROLES = ("api", "relay", "consumers")
+ADVISORIES = "ADVISORIES"
+_JWKS = "query.accounts.jwks"
+_API_KEY = "query.accounts.api_key"
+_REDRIVE_EVERY = 1.0
+_NUDGE_EVERY = 0.005
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a process listens."""
+
+    host: str
+    port: int
+    internal_port: int
+
+
+@contextlib.asynccontextmanager
+async def offline_parts(definition: Definition, settings: Settings) -> AsyncIterator[tuple[Parts, Database]]:
+    """Build one service with its database but without serving, for commands that use its parts."""
+    process = Process([(definition, settings)], (), ())
+    await process.open_databases()
+    try:
+        yield process.parts[definition.name], process.databases[definition.name]
+    finally:
+        await process.close()
+
+
+class SchemaBehind(Exception):
+    """The database lacks migrations this code needs."""
+
+
+class Process:
+    """The services of one process with everything they share."""
+
+    def __init__(self, services: Sequence[tuple[Definition, Settings]], streams: Sequence[Stream], roles: Sequence[str]) -> None:
+        self._services = services
+        self._streams = streams
+        self._roles = frozenset(roles)
+        self._common = services[0][1]
+        common = self._common
+        name = services[0][0].name if len(services) == 1 else "all"
+        self._bus = Bus(common.nats_url, name=f"careforall-{name}", accept_old=common.accept_old_broker)
+        self._cache = Cache(common.redis_url, prefix=f"{common.instance}:")
+        self._limiter = Limiter(common.redis_url, prefix=f"{common.instance}:limit")
+        self._tracing = Tracing(_trace_name(name, self._roles), otlp_url=_otlp(common), roots_per_second=common.traces_per_second)
+        self._verifier = Verifier(self._fetch_keys, self._fetch_key_owner)
+        self.databases: dict[str, Database] = {}
+        self.parts: dict[str, Parts] = {}
+        self._health = Health(self.databases, self._bus, self._cache)
+        self._runners: list[Runner] = []
+        self._traces = TraceStore()
+
+    async def run(self, listener: Listener) -> None:
+        """Serve until SIGTERM or SIGINT, then stop in order: listeners first, then background work, then resources."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        await self._open()
+        try:
+            await self._work(listener, stopping)
+        finally:
+            await self.close()
+
+    async def _work(self, listener: Listener, stopping: asyncio.Event) -> None:
+        servers = self._servers(listener)
+        background = [asyncio.ensure_future(work) for work in self._background()]
+        serving = [asyncio.ensure_future(server.serve()) for server in servers]
+        for part in self.parts.values():
+            for start in part.start:
+                await start()
+        self._health.started = True
+        _calm_collector()
+        log.info("ready", services=list(self.parts), roles=sorted(self._roles), port=listener.port)
+        stop = asyncio.ensure_future(stopping.wait())
+        done, _ = await asyncio.wait({stop, *background, *serving}, return_when=asyncio.FIRST_COMPLETED)
+        self._health.draining = True
+        if stop in done and "api" in self._roles:
+            await asyncio.sleep(self._common.drain_seconds)
+        for part in self.parts.values():
+            for closing in part.closing:
+                await closing()
+        for server in servers:
+            server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server is untyped here
+        await asyncio.wait(serving, timeout=10)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        for task in done - {stop}:
+            task.result()
+
+    async def _open(self) -> None:
+        await self._bus.open()
+        self._bus.on_connect(self._declare_streams)
+        if self._bus.connected:
+            await self._declare_streams()
+        await self.open_databases()
+        for part in self.parts.values():
+            for subject, answer in part.queries.items():
+                await self._bus.answer(self._subject(subject), answer)
+            for subject, hear in part.listeners.items():
+                await self._bus.listen(subject, _hearing(hear))
+        await self._bus.listen("accounts.user_suspended", self._on_suspended)
+        await self._health.look()
+
+    async def open_databases(self) -> None:
+        """Open the databases and build the services on them."""
+        timelines = Timelines()
+        for definition, settings in self._services:
+            await self._open_service(definition, settings, timelines)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the OpenAPI document without opening anything."""
+        for definition, settings in self._services:
+            self._build(definition, settings, self._database(definition, settings, Timelines()))
+        return document(self._public(self._mounted()))
+
+    async def _open_service(self, definition: Definition, settings: Settings, timelines: Timelines) -> None:
+        database = self._database(definition, settings, timelines)
+        await database.open()
+        await _refuse_old_schema(database, definition)
+        database.on_commit = _Nudge(self._bus, nudge_subject(settings.instance, definition.name))
+        self._build(definition, settings, database)
+
+    def _database(self, definition: Definition, settings: Settings, timelines: Timelines) -> Database:
+        pool = PoolSettings(max_size=settings.pool_size)
+        return Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=timelines)
+
+    def _build(self, definition: Definition, settings: Settings, database: Database) -> None:
+        self.databases[definition.name] = database
+        self.parts[definition.name] = definition.build(
+            Resources(
+                settings=settings,
+                database=database,
+                bus=self._bus,
+                cache=self._cache,
+                limiter=self._limiter,
+                tracing=self._tracing,
+                verifier=self._verifier,
+                tokens=ServiceTokens(secrets.derive(settings.secret_key, "service tokens"), definition.name),
+                ask=self._ask,
+            )
+        )
+
+    async def close(self) -> None:
+        """Stop the services' own work and close every resource."""
+        for part in self.parts.values():
+            for stop in part.stop:
+                await stop()
+        await asyncio.gather(*(database.close() for database in self.databases.values()))
+        await self._bus.close()
+        await self._cache.close()
+        await self._limiter.close()
+        await asyncio.to_thread(self._tracing.close)
+
+    def _mounted(self) -> list[Mounted]:
+        return [
+            Mounted(
+                name=definition.name,
+                parts=self.parts[definition.name] if "api" in self._roles else Parts(service=None),
+                operations=Operations(definition.name, self.databases[definition.name], publishes=definition.stream is not None),
+                tokens=ServiceTokens(secrets.derive(settings.secret_key, "service tokens"), definition.name),
+            )
+            for definition, settings in self._services
+        ]
+
+    def _public(self, services: list[Mounted]) -> Litestar:
+        return public_app(
+            services,
+            health=self._health,
+            verifier=self._verifier,
+            limiter=self._limiter,
+            traces=self._traces,
+            cors_origins=self._common.cors_origins,
+            development=self._common.environment == "development",
+        )
+
+    def _servers(self, listener: Listener) -> list[Server]:
+        services, common = self._mounted(), self._common
+        edge = Edge(
+            self._public(services),
+            hot=[route for service in services for route in service.parts.hot] if common.hot_paths else [],
+            limiter=self._limiter,
+            rates=common.limits,
+            verifier=self._verifier,
+            tracing=self._tracing,
+            trusted_proxies=common.trusted_proxies,
+        )
+        found = [_server(edge, listener.host, listener.port)]
+        if "api" in self._roles and listener.internal_port:
+            inside = internal_app(services, health=self._health, verifier=self._verifier, traces=self._traces)
+            found.append(_server(inside, listener.host, listener.internal_port))
+        return found
+
+    def _background(self) -> list[Awaitable[None]]:
+        work: list[Awaitable[None]] = [self._health.run()]
+        for definition, settings in self._services:
+            name, database = definition.name, self.databases[definition.name]
+            if "relay" in self._roles and definition.stream is not None:
+                stream = definition.stream.name
+                work.append(Relay(name, database, self._bus, stream=stream, instance=settings.instance).run())
+            if "consumers" in self._roles:
+                work += self._consuming(name, database)
+        return work
+
+    def _consuming(self, name: str, database: Database) -> list[Awaitable[None]]:
+        part = self.parts[name]
+        runners = [Runner(consumer, database, self._bus, self._tracing) for consumer in part.consumers]
+        self._runners += runners
+        return [
+            *(runner.run() for runner in runners),
+            *(runner.hear_advisories(ADVISORIES) for runner in runners),
+            _redrive(runners),
+            Scheduler(database, (*part.jobs, retention_job(name, database, [c.name for c in part.consumers]))).run(),
+        ]
+
+    async def _declare_streams(self) -> None:
+        await self._bus.ensure_streams(self._streams)
+
+    def _subject(self, name: str) -> str:
+        return f"{name}.{self._common.instance}"
+
+    async def _ask(self, subject: str, payload: bytes) -> bytes:
+        """Ask a service: in this process where it is here, over the broker otherwise."""
+        for part in self.parts.values():
+            if subject in part.queries:
+                return await part.queries[subject](payload)
+        return await self._bus.request(self._subject(subject), payload)
+
+    async def _fetch_keys(self) -> bytes:
+        try:
+            return await self._ask(_JWKS, b"")
+        except BrokerUnavailable:
+            async with httpx2.AsyncClient(timeout=2) as client:
+                try:
+                    return (await client.get(f"{self._common.accounts_url or self._common.public_url}/api/v1/auth/jwks")).content
+                except httpx2.HTTPError as error:
+                    raise Unavailable("Signing keys cannot be read.") from error
+
+    async def _fetch_key_owner(self, key: str) -> Principal | None:
+        answer = await self._ask(_API_KEY, key.encode())
+        return msgspec.json.decode(answer, type=Principal | None)
+
+    async def _on_suspended(self, message: Msg) -> None:
+        envelope = decode_envelope(message.data)
+        self._verifier.revoke(envelope.aggregate_id, envelope.occurred_at.timestamp())
+
+
+class _Nudge:
+    """Tells the relay of a commit, at most once in a few milliseconds."""
+
+    def __init__(self, bus: Bus, subject: str) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._scheduled = False
+
+    def __call__(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(_NUDGE_EVERY, self._send)
+
+    def _send(self) -> None:
+        self._scheduled = False
+        self._bus.hint(self._subject)
+
+
+async def _refuse_old_schema(database: Database, definition: Definition) -> None:
+    """Refuse to start on a schema older than the code; a database that is away is met later, by 503s."""
+    try:
+        async with database.connection() as connection:
+            missing = await migrate.pending(connection, migrate.load(definition.package))
+    except DatabaseUnavailable:
+        log.warning("database away at start", service=definition.name)
+        return
+    if missing:
+        raise SchemaBehind(f"{definition.name}: {len(missing)} migrations are missing ({missing[0]} ...): run careforall migrate")
+
+
+async def _redrive(runners: Sequence[Runner]) -> None:
+    while True:
+        await asyncio.sleep(_REDRIVE_EVERY)
+        for runner in runners:
+            with contextlib.suppress(Unavailable):
+                await runner.redrive()
+
+
+def _hearing(hear: Callable[[bytes], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:
+    async def heard(message: Msg) -> None:
+        await hear(message.data)
+
+    return heard
+
+
+def _server(app: Any, host: str, port: int) -> Server:
+    return Server(app, address=host, port=port, interface=Interfaces.ASGI, log_enabled=False, log_access=False, backlog=4096)
+
+
+def _otlp(settings: Settings) -> str:
+    """Where traces go: to the given collector, else on a development instance to our own memory."""
+    if settings.otlp_url or settings.environment != "development":
+        return settings.otlp_url
+    return f"{settings.internal_url}/v1/traces"
+
+
+def _trace_name(name: str, roles: frozenset[str]) -> str:
+    return f"careforall-{name}" if roles == frozenset(ROLES) else f"careforall-{name}-{'-'.join(sorted(roles))}"
+
+
+def _calm_collector() -> None:
+    """What was loaded at start lives for ever: take it out of the collector's sight and collect less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)

@@ -1,0 +1,102 @@
+"""Settings every service shares; read once from the environment by the command line and passed down."""
+
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests per minute; a demo instance raises them, nothing switches them off."""
+
+    everyone: int = 10_000
+    per_address: int = 100
+    per_key: int = 1_000
+    login: int = 10
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What each service needs to know; a service adds fields of its own in its `settings.py`."""
+
+    postgres_url: str
+    """Server with one database per service, unless `database_url` names one for this service."""
+    database_url: str = ""
+    """The service's own database, as CAREFORALL_<SERVICE>_DATABASE_URL."""
+    nats_url: str = "nats://127.0.0.1:4222"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    environment: Literal["development", "production"] = "production"
+    instance: str = "default"
+    secret_key: str
+    """Root secret of at least 32 characters; receipt tokens, donor keys and service tokens are derived from it."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where people reach the platform; goes into links of mails and pages."""
+    internal_url: str = "http://127.0.0.1:8001"
+    """The listener of internal routes; never routed from outside."""
+    accounts_url: str = ""
+    """Where the signing keys are read while the broker is away; empty means `public_url`."""
+    log_level: str = "info"
+    otlp_url: str = ""
+    """OTLP/HTTP endpoint for traces; empty keeps them in memory only."""
+    traces_per_second: float = 20.0
+    drain_seconds: float = 0.5
+    """How long a process that was told to stop goes on answering while it is not ready, so that balancers turn away first."""
+    pool_size: int = 8
+    rate_everyone: int = 10_000
+    rate_per_address: int = 100
+    rate_per_key: int = 1_000
+    rate_login: int = 10
+    trusted_proxies: int = 0
+    """How many proxy hops in front append to X-Forwarded-For; 0 believes the socket."""
+    cors_origins: str = ""
+    """Comma-separated origins that browsers may call from."""
+    accept_old_broker: bool = False
+    """Start with a NATS server older than 2.12, which drops fields silently."""
+    hot_paths: bool = True
+    """Serve the busiest routes by thin handlers in front of the framework; same answers either way."""
+
+    def __post_init__(self) -> None:
+        """Refuse secrets nobody may rely on."""
+        if len(self.secret_key) < 32:  # noqa: PLR2004 - stated in the message
+            raise ValueError("secret_key must have at least 32 characters")
+
+    def dsn(self, service: str) -> str:
+        """Return the DSN of one service's database."""
+        if self.database_url:
+            return self.database_url
+        parts = urlsplit(self.postgres_url)
+        return urlunsplit(parts._replace(path=f"/careforall_{service}"))
+
+    @property
+    def limits(self) -> RateLimits:
+        """The rate limits as one value."""
+        return RateLimits(
+            everyone=self.rate_everyone,
+            per_address=self.rate_per_address,
+            per_key=self.rate_per_key,
+            login=self.rate_login,
+        )
+
+
+class SettingsError(Exception):
+    """A variable is missing or cannot be read; the message names it."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], environment: Mapping[str, str], *, service: str) -> S:
+    """Build settings from `CAREFORALL_<FIELD>`, overridden by `CAREFORALL_<SERVICE>_<FIELD>`.
+
+    Raises:
+        SettingsError: Naming the variable at fault.
+    """
+    values: dict[str, str] = {}
+    for field in msgspec.structs.fields(kind):
+        for name in (f"CAREFORALL_{field.name.upper()}", f"CAREFORALL_{service.upper()}_{field.name.upper()}"):
+            if environment.get(name):
+                values[field.name] = environment[name]
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"settings of {service}: {error} (variables are CAREFORALL_<FIELD>)") from error

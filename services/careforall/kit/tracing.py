@@ -1,0 +1,146 @@
+"""One trace from a click to the receipt: spans for requests, shared transactions, messages and gateway calls.
+
+Roots are sampled by rate, so that a laptop sees every gift and a rush costs nothing. `traceparent` travels in outbox rows and
+envelopes; a shared transaction or batch gives each sampled member a span of its own and links.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from careforall.kit.envelope import Message
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """The tracer of one process.
+
+    Args:
+        service: `service.name` of the spans.
+        otlp_url: Where spans go (OTLP/HTTP); empty sends none.
+        roots_per_second: New traces started per second; requests that bring a sampled `traceparent` are always traced.
+    """
+
+    def __init__(self, service: str, *, otlp_url: str = "", roots_per_second: float = 20.0) -> None:
+        self._provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
+        self._tracer = self._provider.get_tracer("careforall")
+        self._exporting = bool(otlp_url)
+        self._budget = _Budget(roots_per_second)
+        if otlp_url:
+            exporter = OTLPSpanExporter(endpoint=otlp_url, timeout=2)
+            self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
+    def root(self, name: str, incoming: str | None, attributes: dict[str, Any]) -> trace.Span | None:
+        """Start the span of a request, or return None where it is not sampled."""
+        if not self._exporting:
+            return None
+        parent = _context(incoming) if incoming else None
+        sampled_by_caller = parent is not None and _is_sampled(parent)
+        if not sampled_by_caller and not self._budget.take():
+            return None
+        return self._tracer.start_span(
+            name, context=parent if sampled_by_caller else None, kind=SpanKind.SERVER, attributes=attributes
+        )
+
+    @contextmanager
+    def span(self, name: str, traceparent: str | None, **attributes: str | int) -> Iterator[str | None]:
+        """Trace a piece of work under `traceparent`; yields the new parent for what it causes."""
+        parent = _context(traceparent) if traceparent else None
+        if not self._exporting or parent is None or not _is_sampled(parent):
+            yield traceparent
+            return
+        span = self._tracer.start_span(name, context=parent, kind=SpanKind.CLIENT, attributes=attributes)
+        try:
+            yield traceparent_of(span)
+        finally:
+            span.end()
+
+    @contextmanager
+    def processing(self, consumer: str, messages: Sequence[Message[Any]]) -> Iterator[list[Message[Any]]]:
+        """Give each sampled message a `process` span; yields the messages with their new parents."""
+        spans: list[trace.Span] = []
+        traced: list[Message[Any]] = []
+        for message in messages:
+            span = self._process_span(consumer, message, len(messages))
+            if span is None:
+                traced.append(message)
+                continue
+            spans.append(span)
+            traced.append(msgspec.structs.replace(message, traceparent=traceparent_of(span)))
+        try:
+            yield traced
+        finally:
+            for span in spans:
+                span.end()
+
+    def _process_span(self, consumer: str, message: Message[Any], size: int) -> trace.Span | None:
+        parent = _context(message.traceparent) if self._exporting and message.traceparent else None
+        if parent is None or not _is_sampled(parent):
+            return None
+        return self._tracer.start_span(
+            f"process {message.event_type}",
+            context=parent,
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "nats",
+                "messaging.destination.name": message.event_type,
+                "messaging.operation.type": "process",
+                "messaging.consumer.group.name": consumer,
+                "messaging.message.id": str(message.event_id),
+                "messaging.batch.message_count": size,
+            },
+        )
+
+
+class _Budget:
+    """A token bucket of root spans."""
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._tokens = per_second
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def traceparent_of(span: trace.Span) -> str:
+    """Return the W3C header value that makes children of `span`."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, context=trace.set_span_in_context(span))
+    return carrier["traceparent"]
+
+
+def trace_id_of(traceparent: str | None) -> str:
+    """Return the 32 hexadecimal digits of the trace, or an empty string."""
+    return traceparent.split("-")[1] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+
+
+def _context(traceparent: str) -> Any:
+    return _propagator.extract({"traceparent": traceparent})
+
+
+def _is_sampled(context: Any) -> bool:
+    found: SpanContext = trace.get_current_span(context).get_span_context()
+    return found.is_valid and bool(found.trace_flags & TraceFlags.SAMPLED)

@@ -1,0 +1,78 @@
+"""Reads the logs of all processes as one stream, each line with the name of its process in front."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from careforall.launch.errors import UsageError
+
+PAUSE_S = 0.1
+SHOWN = 200
+STREAM_PARTS = ("api", "worker")
+
+Line = tuple[str, str]
+
+
+def choose(files: Mapping[str, Path], wanted: str | None) -> tuple[dict[str, Path], Callable[[str], bool]]:
+    """Pick the files to read, and which of their lines; a service inside a shared process is picked by its lines.
+
+    Raises:
+        UsageError: there is nothing of that name.
+    """
+    if wanted is None:
+        return dict(files), lambda _line: True
+    if wanted in files:
+        return {wanted: files[wanted]}, lambda _line: True
+    shared = {name: path for name, path in files.items() if name in STREAM_PARTS}
+    if not shared:
+        raise UsageError(f"No log called {wanted!r}; there are: {', '.join(files) or 'none yet'}.")
+    return shared, lambda line: _service_of(line) == wanted
+
+
+def last_lines(files: Mapping[str, Path], keep: Callable[[str], bool], *, count: int = SHOWN) -> Iterator[Line]:
+    """The last lines of each file."""
+    for name, path in files.items():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            yield from ((name, line.rstrip("\n")) for line in deque(filter(keep, file), maxlen=count))
+
+
+def follow(files: Mapping[str, Path], keep: Callable[[str], bool], *, count: int = SHOWN) -> Generator[Line, None, None]:
+    """The last lines of each file, and from then on every new one; ends only when the caller stops asking."""
+    opened = {name: path.open(encoding="utf-8", errors="replace") for name, path in files.items()}
+    try:
+        for name, file in opened.items():
+            yield from ((name, line.rstrip("\n")) for line in deque(filter(keep, file), maxlen=count))
+        while True:
+            new = [(name, line) for name, file in opened.items() for line in _complete_lines(file) if keep(line)]
+            yield from new
+            if not new:
+                time.sleep(PAUSE_S)
+    finally:
+        for file in opened.values():
+            file.close()
+
+
+def _complete_lines(file: TextIO) -> Iterator[str]:
+    while True:
+        place = file.tell()
+        line = file.readline()
+        if not line.endswith("\n"):
+            file.seek(place)
+            return
+        yield line.rstrip("\n")
+
+
+def _service_of(line: str) -> str | None:
+    try:
+        entry: Any = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    name = entry.get("service", entry.get("service.name"))
+    return str(name) if name is not None else None

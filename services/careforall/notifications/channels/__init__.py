@@ -1,0 +1,1 @@
+"""Ways out: one Protocol, one module per provider."""

@@ -1,0 +1,322 @@
+"""Rules of telling people, without I/O: who is told what about which event, and how long to wait before the next try."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
+from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
+from careforall.kit import money
+from careforall.kit.envelope import Message
+
+Channel = Literal["EMAIL", "WEBHOOK", "IN_APP"]
+Status = Literal["PENDING", "SENT", "FAILED", "DEAD"]
+Language = Literal["en", "de"]
+AccountEvent = UserRegistered | EmailVerified | PasswordResetRequested | PreferencesChanged | UserErased
+DonationEvent = DonationCreated | DonationCompleted | DonationFailed | DonationRefunded
+
+CHANNELS: tuple[Channel, ...] = ("EMAIL", "WEBHOOK", "IN_APP")
+LANGUAGES: tuple[Language, ...] = ("en", "de")
+TEMPLATES = (
+    "donation_received",
+    "donation_completed",
+    "donation_failed",
+    "donation_refunded",
+    "welcome",
+    "password_reset",
+    "notice",
+)
+"""What can be said; each has a text and an HTML file per language."""
+
+FIRST_RETRY, LONGEST_RETRY = 5.0, 3600.0
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody with an account; `language` is None where they chose none."""
+
+    user_id: UUID
+    email: str
+    verified: bool
+    version: int = 0
+    language: Language | None = None
+    in_app: bool = True
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """How somebody wants to be written to, as accounts says; receipts and security mails go by mail whatever they wish."""
+
+    user_id: UUID
+    email: str
+    language: Language | None
+    in_app: bool
+    at: datetime
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """A message and what became of it; FAILED is tried again at `next_retry_at`, DEAD is given up."""
+
+    id: UUID
+    subject_id: UUID
+    template: str
+    channel: Channel
+    recipient: str
+    language: Language
+    status: Status
+    retry_count: int
+    next_retry_at: datetime | None
+    error: str | None
+    created_at: datetime
+    sent_at: datetime | None
+
+
+class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A message in somebody's in-app inbox."""
+
+    id: UUID
+    subject_id: UUID
+    template: str
+    title: str
+    body: str
+    created_at: datetime
+    read_at: datetime | None
+
+
+class StoredMail(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail in the local mailbox."""
+
+    id: UUID
+    subject_id: UUID
+    sender: str
+    recipient: str
+    subject: str
+    text: str
+    html: str
+    created_at: datetime
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to be kept and sent."""
+
+    cause_event_id: UUID
+    subject_id: UUID
+    template: str
+    channel: Channel
+    recipient: str
+    language: Language
+    payload: dict[str, str]
+    fact: str | None = None
+    """Names what is said; one fact is told once per channel, whichever event says it."""
+    user_id: UUID | None = None
+    donor_key: str | None = None
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored message that a channel is to carry now."""
+
+    id: UUID
+    subject_id: UUID
+    template: str
+    channel: Channel
+    recipient: str
+    language: Language
+    user_id: UUID | None
+    payload: dict[str, str]
+    retry_count: int
+    created_at: datetime
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one try. `lasting` failures are not repeated; `uncounted` ones never reached the provider."""
+
+    sent: bool = False
+    error: str = ""
+    lasting: bool = False
+    uncounted: bool = False
+    retry_after: float | None = None
+
+
+SENT = Outcome(sent=True)
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What drafting needs to know beyond the event."""
+
+    public_url: str
+    webhook_url: str
+    default_language: Language
+
+
+def donation_drafts(
+    message: Message[DonationEvent], people: Mapping[str, Person], unverified: Mapping[UUID, Person], setting: Setting
+) -> list[Draft]:
+    """Return the messages that a donation event causes.
+
+    Args:
+        message: The event.
+        people: Owners of verified mails, by mail in lower case.
+        unverified: Accounts by user id, for gifts made while signed in.
+        setting: Where links and webhooks point.
+    """
+    event = message.event
+    owner = people.get(event.donor_email.lower()) or _giver(event, unverified)
+    mail = _mail(message, owner, setting)
+    drafts = [mail]
+    if owner is not None and owner.in_app:
+        drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(owner.user_id)))
+    if setting.webhook_url:
+        facts = public_payload(message)
+        drafts.append(msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts))
+    return drafts
+
+
+def account_draft(message: Message[AccountEvent], people: Mapping[UUID, Person], setting: Setting) -> Draft | None:
+    """Return the mail that welcomes somebody or lets them choose a new password; other account events cause none."""
+    event = message.event
+    if not isinstance(event, UserRegistered | PasswordResetRequested):
+        return None
+    person = people.get(event.user_id)
+    welcome = isinstance(event, UserRegistered)
+    return Draft(
+        cause_event_id=message.event_id,
+        subject_id=event.user_id,
+        template="welcome" if welcome else "password_reset",
+        channel="EMAIL",
+        recipient=event.email,
+        language=(person.language if person else None) or setting.default_language,
+        payload=_account_payload(event),
+        fact=f"welcome:{event.user_id}" if welcome else None,
+        user_id=event.user_id,
+    )
+
+
+def wish_of(message: Message[AccountEvent]) -> Wish | None:
+    """Return what somebody wishes, if the event says so; a language without templates counts as none chosen."""
+    event = message.event
+    if not isinstance(event, PreferencesChanged):
+        return None
+    spoken = event.language.replace("_", "-").partition("-")[0].lower()
+    return Wish(
+        user_id=event.user_id,
+        email=event.email,
+        language=next((language for language in LANGUAGES if language == spoken), None),
+        in_app="IN_APP" in event.channels,
+        at=message.occurred_at,
+    )
+
+
+def template_of(event: DonationEvent) -> str:
+    """Return the name of the template that tells of a donation event."""
+    match event:
+        case DonationCreated():
+            return "donation_received"
+        case DonationCompleted():
+            return "donation_completed"
+        case DonationFailed():
+            return "donation_failed"
+        case DonationRefunded():
+            return "donation_refunded"
+
+
+def fact_of(event: DonationEvent) -> str:
+    """Return the name of what the event says; a further partial refund is a further fact."""
+    amount = f":{event.refunded_amount.normalize():f}" if isinstance(event, DonationRefunded) else ""
+    return f"{template_of(event)}:{event.donation_id}{amount}"
+
+
+def public_payload(message: Message[DonationEvent]) -> dict[str, str]:
+    """Return what third parties may read: never a mail, and of an anonymous gift no name either."""
+    event = message.event
+    facts = {
+        "type": message.event_type,
+        "donation_id": str(event.donation_id),
+        "campaign_id": str(event.campaign_id),
+        "status": event.status,
+        "amount": money.show(event.amount, event.currency),
+        "refunded_amount": money.show(event.refunded_amount, event.currency),
+        "currency": event.currency,
+        "version": str(message.aggregate_version),
+        "occurred_at": message.occurred_at.isoformat(),
+    }
+    return facts if event.anonymous else {**facts, "donor_name": event.donor_name}
+
+
+def retry_delay(retries: int, jitter: float) -> float:
+    """Return the seconds before the next try: doubling, at most an hour, between half and all of it (`jitter` 0 to 1)."""
+    full = min(FIRST_RETRY * 2.0 ** min(retries, 20), LONGEST_RETRY)
+    return full * (0.5 + jitter / 2)
+
+
+def erasure_keys(draft: Draft) -> list[str]:
+    """Return the keys under which the person of a draft may have been erased."""
+    return [key for key in (draft.donor_key, str(draft.user_id) if draft.user_id else None) if key]
+
+
+def wanted(drafts: Sequence[tuple[Draft, datetime]], erased: Mapping[str, datetime]) -> list[Draft]:
+    """Return the drafts that may still be told: not those of events from before the person was erased."""
+    return [draft for draft, at in drafts if not any(key in erased and at <= erased[key] for key in erasure_keys(draft))]
+
+
+def pseudonym(key: str) -> str:
+    """Return what stands in place of an erased person's address."""
+    return f"erased-{key[:16]}"
+
+
+def _giver(event: DonationEvent, accounts: Mapping[UUID, Person]) -> Person | None:
+    return accounts.get(event.user_id) if isinstance(event, DonationCreated) and event.user_id else None
+
+
+def _mail(message: Message[DonationEvent], owner: Person | None, setting: Setting) -> Draft:
+    event = message.event
+    return Draft(
+        cause_event_id=message.event_id,
+        subject_id=event.donation_id,
+        template=template_of(event),
+        channel="EMAIL",
+        recipient=event.donor_email,
+        language=(owner.language if owner else None) or setting.default_language,
+        payload=_donor_payload(event, setting),
+        fact=fact_of(event),
+        user_id=owner.user_id if owner else None,
+        donor_key=event.donor_key,
+    )
+
+
+def _donor_payload(event: DonationEvent, setting: Setting) -> dict[str, str]:
+    """What the donor themselves reads; their own name is theirs to see, anonymous or not."""
+    return {
+        "name": event.donor_name,
+        "donation_id": str(event.donation_id),
+        "campaign": event.campaign_title,
+        "amount": _plain(event.amount),
+        "refunded_amount": _plain(event.refunded_amount),
+        "currency": event.currency,
+        "anonymous": "yes" if event.anonymous else "",
+        "pay_url": f"{setting.public_url}/pay/{event.intent_id}" if isinstance(event, DonationCreated) else "",
+        "at": _moment(event),
+    }
+
+
+def _moment(event: DonationEvent) -> str:
+    match event:
+        case DonationCreated():
+            return event.created_at.isoformat()
+        case DonationCompleted():
+            return event.completed_at.isoformat()
+        case DonationRefunded():
+            return event.refunded_at.isoformat()
+        case DonationFailed():
+            return ""
+
+
+def _account_payload(event: UserRegistered | PasswordResetRequested) -> dict[str, str]:
+    if isinstance(event, UserRegistered):
+        return {"name": event.first_name, "url": event.verification_url}
+    return {"url": event.reset_url}
+
+
+def _plain(amount: Decimal) -> str:
+    return f"{amount:f}"

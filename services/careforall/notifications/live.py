@@ -1,0 +1,73 @@
+"""Open in-app streams of this process: who listens, and how a hint from the sender reaches them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+from litestar.response.sse import ServerSentEventMessage
+
+from careforall.kit.errors import Unavailable
+from careforall.kit.ids import NIL
+from careforall.notifications.service import NotificationsService, Reader
+
+HEARTBEAT = 15.0
+
+
+class Streams:
+    """The open streams of one process, woken by hints and, should one be lost, by their own heartbeat."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    async def hear(self, payload: bytes) -> None:
+        """Wake the streams of the users named in a hint."""
+        for user_id in msgspec.json.decode(payload, type=list[str]):
+            for event in self._waiting.get(user_id, ()):
+                event.set()
+
+    async def follow(
+        self, service: NotificationsService, reader: Reader, after: UUID | None
+    ) -> AsyncGenerator[ServerSentEventMessage, None]:
+        """Yield new messages until the reader's session ends; without `after` only those from now on."""
+        last = after if after is not None else await self._newest(service, reader.user_id)
+        event = asyncio.Event()
+        self._waiting.setdefault(str(reader.user_id), set()).add(event)
+        try:
+            while (left := (reader.until - datetime.now(UTC)).total_seconds()) > 0:
+                async for message in self._new(service, reader.user_id, last):
+                    last = UUID(str(message.id))
+                    yield message
+                if not await self._woken(event, min(HEARTBEAT, left)):
+                    yield ServerSentEventMessage(data=None, comment="still here")
+        finally:
+            self._leave(str(reader.user_id), event)
+
+    async def _new(
+        self, service: NotificationsService, user_id: UUID, last: UUID
+    ) -> AsyncGenerator[ServerSentEventMessage, None]:
+        try:
+            items = await service.inbox_after(user_id, last)
+        except Unavailable:
+            return  # the database comes back, and the next heartbeat looks again
+        for item in items:
+            yield ServerSentEventMessage(event="message", id=str(item.id), data=msgspec.json.encode(item).decode())
+
+    async def _newest(self, service: NotificationsService, user_id: UUID) -> UUID:
+        found = await service.inbox(user_id, unread=False, before=None, limit=1)
+        return found[0].id if found else NIL
+
+    async def _woken(self, event: asyncio.Event, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            return False
+        event.clear()
+        return True
+
+    def _leave(self, user_id: str, event: asyncio.Event) -> None:
+        waiting = self._waiting.get(user_id, set())
+        waiting.discard(event)
+        if not waiting:
+            self._waiting.pop(user_id, None)

@@ -1,0 +1,163 @@
+"""The SQL of inboxes: in-app messages, the local mailbox, and the tickets that open streams."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from careforall.kit.db import Connection, Database
+from careforall.notifications.domain import InboxItem, StoredMail
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """A rendered mail for the local mailbox."""
+
+    id: UUID
+    subject_id: UUID
+    sender: str
+    recipient: str
+    subject: str
+    text: str
+    html: str
+
+
+class InAppMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A rendered message for somebody's inbox."""
+
+    id: UUID
+    user_id: UUID
+    subject_id: UUID
+    template: str
+    title: str
+    body: str
+
+
+async def put_mails(connection: Connection, mails: Sequence[Mail]) -> None:
+    """Store a batch of mails; one that is there stays, one whose recipient was erased meanwhile is left out."""
+    await connection.execute(
+        _PUT_MAILS,
+        [m.id for m in mails],
+        [m.subject_id for m in mails],
+        [m.sender for m in mails],
+        [m.recipient for m in mails],
+        [m.subject for m in mails],
+        [m.text for m in mails],
+        [m.html for m in mails],
+    )
+
+
+async def put_in_app(connection: Connection, messages: Sequence[InAppMessage]) -> None:
+    """Store a batch of in-app messages under the same rules."""
+    await connection.execute(
+        _PUT_IN_APP,
+        [m.id for m in messages],
+        [m.user_id for m in messages],
+        [m.subject_id for m in messages],
+        [m.template for m in messages],
+        [m.title for m in messages],
+        [m.body for m in messages],
+    )
+
+
+async def in_app(database: Database, user_id: UUID, *, unread: bool, before: UUID | None, limit: int) -> list[InboxItem]:
+    """Return somebody's inbox, newest first."""
+    return [InboxItem(**row) for row in await database.fetch(_IN_APP, user_id, unread, before, limit)]
+
+
+async def in_app_after(database: Database, user_id: UUID, after: UUID) -> list[InboxItem]:
+    """Return what came into somebody's inbox after a message, oldest first."""
+    return [InboxItem(**row) for row in await database.fetch(_IN_APP_AFTER, user_id, after)]
+
+
+async def mark_read(connection: Connection, user_id: UUID, identifier: UUID) -> InboxItem | None:
+    """Mark one message of somebody's inbox as read."""
+    row = await connection.fetchrow(_MARK_READ, user_id, identifier)
+    return InboxItem(**row) if row else None
+
+
+async def mailbox(
+    database: Database, *, to: str | None, subject_id: UUID | None, before: UUID | None, limit: int
+) -> list[StoredMail]:
+    """Return mails of the local mailbox, newest first."""
+    rows = await database.fetch(_MAILBOX, to.lower() if to else None, subject_id, before, limit)
+    return [StoredMail(**row) for row in rows]
+
+
+async def mailbox_message(database: Database, identifier: UUID) -> StoredMail | None:
+    """Return one mail of the local mailbox."""
+    row = await database.fetchrow(_MAILBOX_MESSAGE, identifier)
+    return StoredMail(**row) if row else None
+
+
+async def put_ticket(connection: Connection, digest: bytes, user_id: UUID, session_ends_at: datetime) -> None:
+    """Keep a ticket for 30 seconds, and sweep those that ended."""
+    await connection.execute(_SWEEP_TICKETS)
+    await connection.execute(_PUT_TICKET, digest, user_id, session_ends_at)
+
+
+async def take_ticket(connection: Connection, digest: bytes) -> tuple[UUID, datetime] | None:
+    """Use up a ticket; return whose it was and when their session ends."""
+    row = await connection.fetchrow(_TAKE_TICKET, digest)
+    return (row["user_id"], row["session_ends_at"]) if row else None
+
+
+_PUT_MAILS = """
+INSERT INTO mailbox_messages (id, subject_id, sender, recipient, subject, text_body, html_body)
+SELECT mail.id, mail.subject_id, mail.sender, mail.recipient, mail.subject, mail.text_body, mail.html_body
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS mail (id, subject_id, sender, recipient, subject, text_body, html_body)
+JOIN notifications ON notifications.id = mail.id AND notifications.recipient = mail.recipient
+FOR SHARE OF notifications
+ON CONFLICT (id) DO NOTHING
+"""
+_PUT_IN_APP = """
+INSERT INTO in_app_messages (id, user_id, subject_id, template, title, body)
+SELECT message.id, message.user_id, message.subject_id, message.template, message.title, message.body
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+    AS message (id, user_id, subject_id, template, title, body)
+JOIN notifications ON notifications.id = message.id AND notifications.recipient = message.user_id::text
+FOR SHARE OF notifications
+ON CONFLICT (id) DO NOTHING
+"""
+_IN_APP = """
+SELECT id, subject_id, template, title, body, created_at, read_at
+FROM in_app_messages
+WHERE user_id = $1 AND (NOT $2 OR read_at IS NULL) AND ($3::uuid IS NULL OR id < $3)
+ORDER BY id DESC
+LIMIT $4
+"""
+_IN_APP_AFTER = """
+SELECT id, subject_id, template, title, body, created_at, read_at
+FROM in_app_messages
+WHERE user_id = $1 AND id > $2
+ORDER BY id
+LIMIT 100
+"""
+_MARK_READ = """
+UPDATE in_app_messages SET read_at = coalesce(read_at, clock_timestamp())
+WHERE user_id = $1 AND id = $2
+RETURNING id, subject_id, template, title, body, created_at, read_at
+"""
+_MAILBOX = """
+SELECT id, subject_id, sender, recipient, subject, text_body AS text, html_body AS html, created_at
+FROM mailbox_messages
+WHERE ($1::text IS NULL OR lower(recipient) = $1)
+  AND ($2::uuid IS NULL OR subject_id = $2)
+  AND ($3::uuid IS NULL OR id < $3)
+ORDER BY id DESC
+LIMIT $4
+"""
+_MAILBOX_MESSAGE = """
+SELECT id, subject_id, sender, recipient, subject, text_body AS text, html_body AS html, created_at
+FROM mailbox_messages
+WHERE id = $1
+"""
+_SWEEP_TICKETS = "DELETE FROM stream_tickets WHERE expires_at < clock_timestamp()"
+_PUT_TICKET = """
+INSERT INTO stream_tickets (ticket_hash, user_id, expires_at, session_ends_at)
+VALUES ($1, $2, clock_timestamp() + interval '30 seconds', $3)
+"""
+_TAKE_TICKET = """
+DELETE FROM stream_tickets WHERE ticket_hash = $1 AND expires_at >= clock_timestamp() RETURNING user_id, session_ends_at
+"""

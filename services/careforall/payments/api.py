@@ -1,0 +1,165 @@
+"""HTTP of payments: parse by signature, one service call, return a Struct."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter
+
+from careforall.kit.errors import IdempotencyKeyRequired
+from careforall.kit.http.answers import etag, finished, idempotent_call
+from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
+from careforall.kit.http.identity import Principal, admin_only, headers_of
+from careforall.kit.http.lists import path_id
+from careforall.kit.http.problem import MEDIA_TYPE
+from careforall.kit.idempotency import Call, checked_key, fingerprint
+from careforall.payments.domain import GENERIC
+from careforall.payments.intake import Answer
+from careforall.payments.schemas import (
+    IntentMade,
+    IntentOrder,
+    PaymentOut,
+    RefundOrder,
+    RefundOut,
+    WebhookOut,
+    made,
+    payment_out,
+)
+from careforall.payments.service import PaymentsService
+
+WEBHOOK = "/api/v1/payments/webhook"
+ReceiptToken = Annotated[
+    str | None, HeaderParameter(name="X-Receipt-Token", description="The receipt token of the gift: shows a guest their payment.")
+]
+IdempotencyKey = Annotated[
+    str | None, HeaderParameter(name="Idempotency-Key", description="Required: money moves once however often this is sent.")
+]
+_PROBLEM = b'{"type":'
+_TOLD = {200: ResponseSpec(data_container=WebhookOut, generate_examples=False, description="What became of the event.")}
+
+
+@post("/payments/intent", summary="Ask for a payment intent (internal)")
+async def create_intent(service: PaymentsService, data: IntentOrder) -> IntentMade:
+    """Return the open intent of a subject, making it where there is none."""
+    return made(await service.create_intent(data))
+
+
+@get("/payments/{id:str}", summary="Show a payment")
+async def get_payment(
+    service: PaymentsService, visitor: Principal | None, id: str, receipt_token: ReceiptToken = None
+) -> Response[PaymentOut]:
+    """Return a payment with attempts, refunds and transitions to its payer or staff; to others it does not exist."""
+    found = await service.payment(path_id(id), visitor, receipt_token)
+    return Response(payment_out(found), headers=etag(found.intent.version))
+
+
+@post("/payments/{id:str}/refund", guards=[admin_only], summary="Send money back")
+async def refund_payment(
+    service: PaymentsService,
+    principal: Principal,
+    id: str,
+    data: RefundOrder,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[RefundOut]:
+    """Refund all or a part, as often as money is left; 202 while the gateway has not answered.
+
+    Errors: 400 without Idempotency-Key, 409 `not_refundable` or `refund_refused`, 422 `refund_exceeds_captured`.
+    """
+    call = await idempotent_call(request, "POST /payments/refund", principal, required=True)
+    assert call is not None
+    assert idempotency_key is not None
+    return finished(await service.refunding.refund(path_id(id), data, call=call, by=str(principal.user_id)))
+
+
+@post("/payments/{id:str}/refund", summary="Send money back (internal)")
+async def refund_for_service(
+    service: PaymentsService, id: str, data: RefundOrder, request: Request[Any, Any, Any]
+) -> Response[RefundOut]:
+    """Refund on the order of another service."""
+    caller: str = request.scope["state"]["calling_service"]
+    call = await _service_call(request, caller)
+    return finished(await service.refunding.refund(path_id(id), data, call=call, by=caller))
+
+
+@post("/payments/{id:str}/capture", status_code=200, summary="Take authorised money (internal)")
+async def capture_payment(service: PaymentsService, id: str, request: Request[Any, Any, Any]) -> IntentMade:
+    """Capture what is authorised; repeating it changes nothing."""
+    _require_key(request)
+    return made(await service.paying.capture(path_id(id)))
+
+
+@post("/payments/{id:str}/void", status_code=200, summary="Release authorised money (internal)")
+async def void_payment(service: PaymentsService, id: str, request: Request[Any, Any, Any]) -> IntentMade:
+    """Release what is authorised, or end what nobody has paid; repeating it changes nothing."""
+    _require_key(request)
+    return made(await service.paying.void(path_id(id)))
+
+
+@post("/payments/webhook", status_code=200, summary="Take a gateway's event (generic)", tags=["webhooks"], responses=_TOLD)
+async def generic_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take a signed event `{event_id?, payment_intent_id, status, timestamp?, amount?, currency?, reason?}`.
+
+    Sign the raw body: `X-Signature: sha256=<hex HMAC>`, or the headers of Standard Webhooks. 200 `processed` or `ignored`, 400
+    `rejected`, 401 wrong signature, 404 unknown payment (kept), 422 the key came with another body. Repeats get the same bytes.
+    """
+    return _response(await service.webhooks.receive(GENERIC, headers_of(request.scope), await request.body()))
+
+
+@post("/payments/webhook/simulator", status_code=200, summary="Take the simulator's event", tags=["webhooks"], responses=_TOLD)
+async def simulator_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take an event signed by `Simulator-Signature: t=<seconds>,v1=<hex HMAC of "t.body">`; known outcomes are always 200."""
+    return _response(await service.webhooks.receive("simulator", headers_of(request.scope), await request.body()))
+
+
+ROUTES = (get_payment, refund_payment, generic_webhook, simulator_webhook)
+INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
+
+
+def hot_routes(service: PaymentsService) -> tuple[HotRoute, ...]:
+    """Return the thin twins of the webhook routes."""
+
+    async def generic(request: HotRequest) -> HotResponse:
+        return _hot(await service.webhooks.receive(GENERIC, request.headers, request.body))
+
+    async def simulator(request: HotRequest) -> HotResponse:
+        return _hot(await service.webhooks.receive("simulator", request.headers, request.body))
+
+    return (
+        HotRoute(method="POST", path=WEBHOOK, template=WEBHOOK, service="payments", handler=generic),
+        HotRoute(
+            method="POST",
+            path=f"{WEBHOOK}/simulator",
+            template=f"{WEBHOOK}/simulator",
+            service="payments",
+            handler=simulator,
+        ),
+    )
+
+
+def _headers(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:
+    kind = ((b"content-type", MEDIA_TYPE.encode()),) if answer.body.startswith(_PROBLEM) else ()
+    return (*kind, (b"idempotent-replayed", b"true")) if answer.replayed else kind
+
+
+def _hot(answer: Answer) -> HotResponse:
+    return HotResponse(status=answer.status, body=answer.body, headers=_headers(answer))
+
+
+def _response(answer: Answer) -> Response[bytes]:
+    extra = {name.decode(): value.decode() for name, value in _headers(answer)}
+    kind = extra.pop("content-type", "application/json")
+    return Response(answer.body, status_code=answer.status, media_type=kind, headers=extra)
+
+
+def _require_key(request: Request[Any, Any, Any]) -> str:
+    key = checked_key(request.headers.get("idempotency-key"))
+    if key is None:
+        raise IdempotencyKeyRequired
+    return key
+
+
+async def _service_call(request: Request[Any, Any, Any], caller: str) -> Call:
+    scope = f"POST /payments/refund|{caller}"
+    mark = fingerprint(request.method, str(request.url.path), scope, await request.body())
+    return Call(scope=scope, key=_require_key(request), fingerprint=mark)

@@ -1,0 +1,19 @@
+"""Messages in: accepted gifts, whose intents we make."""
+
+from collections.abc import Sequence
+
+from careforall.contracts.donations import DonationCreated
+from careforall.contracts.streams import DONATIONS
+from careforall.kit.consumer import Consumer
+from careforall.kit.db import Connection
+from careforall.kit.envelope import Message
+from careforall.payments.service import PaymentsService
+
+
+def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
+    """Return the durable consumers of this service."""
+
+    async def donations(connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
+        await service.create_from_donations(connection, messages)
+
+    return (Consumer(name="payments-donations", stream=DONATIONS.name, events=(DonationCreated,), handler=donations),)

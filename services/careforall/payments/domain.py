@@ -1,0 +1,290 @@
+"""Rules of payments without I/O: states and steps, and what a fact from a gateway means to an intent (`judge`).
+
+`STEPS` is the one transition table: the code walks it, the guarded UPDATE is given it, the migration repeats it under a test.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from careforall.contracts.payments import Method, PaymentStatus, SubjectType
+
+RefundStatus = Literal["PENDING", "SUCCEEDED", "FAILED"]
+AttemptStatus = Literal["INITIATED", "OPEN", "UNKNOWN", "SUCCEEDED", "FAILED"]
+Outcome = Literal["processed", "ignored", "rejected"]
+
+GENERIC = "generic"
+"""The gateway name of what was only told through the generic endpoint; nobody can be asked about it."""
+
+STEPS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
+    "INITIATED": frozenset({"AUTHORIZED", "FAILED"}),
+    "AUTHORIZED": frozenset({"CAPTURED", "FAILED", "REFUNDED"}),
+    "CAPTURED": frozenset({"REFUNDED"}),
+    "FAILED": frozenset(),
+    "REFUNDED": frozenset(),
+}
+"""The state machine of a payment. AUTHORIZED to REFUNDED is a void; partial refunds keep CAPTURED."""
+
+OPEN_ATTEMPTS: frozenset[AttemptStatus] = frozenset({"INITIATED", "OPEN", "UNKNOWN"})
+
+
+def _paths(start: PaymentStatus) -> dict[PaymentStatus, tuple[PaymentStatus, ...]]:
+    """Return the shortest walk from `start` to each state it can reach, money before failure."""
+    found: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {}
+    waiting: list[tuple[PaymentStatus, tuple[PaymentStatus, ...]]] = [(start, ())]
+    for status, path in waiting:
+        for after in sorted(STEPS[status]):
+            if after not in found:
+                found[after] = (*path, after)
+                waiting.append((after, found[after]))
+    return found
+
+
+PATHS: Mapping[PaymentStatus, Mapping[PaymentStatus, tuple[PaymentStatus, ...]]] = {status: _paths(status) for status in STEPS}
+"""Walks along legal steps: `PATHS["INITIATED"]["CAPTURED"]` is (AUTHORIZED, CAPTURED)."""
+
+REACHABLE: tuple[tuple[PaymentStatus, PaymentStatus], ...] = tuple((start, end) for start in STEPS for end in PATHS[start])
+"""All pairs one guarded UPDATE may write: legal steps, and walks of several taken at once."""
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """Our record that somebody is to pay an amount."""
+
+    id: UUID
+    subject_type: SubjectType
+    subject_id: UUID
+    amount: Decimal
+    currency: str
+    gateway: str
+    status: PaymentStatus
+    status_at: datetime
+    version: int
+    captured_amount: Decimal
+    refunded_amount: Decimal
+    declines: int
+    captured_via: str
+    gateway_object: str
+    method: Method | None
+    title: str
+    user_id: UUID | None
+    livemode: bool
+    reason: str
+    correlation_id: str
+    traceparent: str | None
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+class StateFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway says that the payment is in a state."""
+
+    target: PaymentStatus
+    at: datetime | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    reason: str = ""
+    gateway_object: str = ""
+    method: Method | None = None
+
+
+class DeclineFact(msgspec.Struct, frozen=True, kw_only=True):
+    """One try was declined; the intent stays payable until its attempts are used up (rule 10)."""
+
+    at: datetime | None = None
+    reason: str = ""
+    code: str = ""
+    gateway_object: str = ""
+    last: bool = False
+    """This decline uses up the last attempt."""
+
+
+class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway says how one refund stands; `known` is what we knew of it."""
+
+    gateway_refund_id: str
+    refund_id: UUID
+    """Our own id of the row, made here if the refund is new to us."""
+    amount: Decimal
+    currency: str
+    status: RefundStatus
+    known: RefundStatus | None = None
+    at: datetime | None = None
+    reason: str = ""
+    gateway_object: str = ""
+
+
+class NoFact(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that says nothing about a payment's state, or nothing we understand."""
+
+    reason: str = "unhandled_type"
+    at: datetime | None = None
+
+
+Fact = StateFact | DeclineFact | RefundFact | NoFact
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fact does: an outcome in words, the steps to take, and whether a person must look at it."""
+
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    steps: tuple[PaymentStatus, ...] = ()
+    refunded: Decimal = Decimal(0)
+    """Money that went back by this fact."""
+    refund_settles: RefundStatus | None = None
+    """What the refund row becomes; None leaves it alone."""
+    declined: bool = False
+    alarm: str = ""
+
+
+def judge(intent: Intent, fact: Fact) -> Verdict:
+    """Decide what a fact does to an intent, whatever came before it and in whatever order (rules 8 to 10, 13)."""
+    match fact:
+        case StateFact():
+            return _judge_state(intent, fact)
+        case RefundFact():
+            return _judge_refund(intent, fact)
+        case DeclineFact():
+            return _judge_decline(intent, fact)
+        case NoFact():
+            return Verdict(outcome="ignored", reason=fact.reason, message="This event changes no payment.")
+
+
+def _judge_state(intent: Intent, fact: StateFact) -> Verdict:
+    if _differs(intent, fact.amount, fact.currency):
+        return _MISMATCH
+    state, target = intent.status, fact.target
+    if target == state:
+        return _DOUBLE if _another_object(intent, fact) else _DUPLICATES[state]
+    if target in STEPS[state] or (state, target) == ("INITIATED", "CAPTURED"):
+        return Verdict(outcome="processed", steps=PATHS[state][target], refunded=_given_back(intent, target))
+    if state in PATHS[target] and (fact.at is None or fact.at < intent.status_at):
+        return Verdict(outcome="ignored", reason="out_of_order", message=f"The payment went on to {state} already.")
+    alarm = "captured_after_failed" if state == "FAILED" and target == "CAPTURED" else ""
+    return Verdict(
+        outcome="rejected", reason="invalid_transition", message=f"A payment cannot go from {state} to {target}.", alarm=alarm
+    )
+
+
+def _judge_decline(intent: Intent, fact: DeclineFact) -> Verdict:
+    """A decline that comes after the money did says nothing new; one on an ended intent neither."""
+    if intent.status != "INITIATED":
+        return Verdict(outcome="ignored", reason="out_of_order", message=f"The payment went on to {intent.status} already.")
+    return Verdict(outcome="processed", declined=True, steps=("FAILED",) if fact.last else ())
+
+
+def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
+    """Refunds are facts with ids of their own: a settled one proves the capture, whichever was told first."""
+    if fact.currency != intent.currency or not fact.amount.is_finite() or fact.amount <= 0:
+        return _MISMATCH
+    if fact.known == fact.status:
+        return Verdict(outcome="ignored", reason="duplicate_transition", message=f"This refund is {fact.status} already.")
+    if fact.known in {"SUCCEEDED", "FAILED"}:
+        return _after_settling(fact)
+    if fact.status != "SUCCEEDED":
+        return Verdict(outcome="processed", refund_settles=fact.status)
+    walk = _walk_to_captured(intent)
+    captured = intent.amount if walk else intent.captured_amount
+    if intent.refunded_amount + fact.amount > captured:
+        return Verdict(
+            outcome="ignored",
+            reason="refund_exceeds_captured",
+            message="More was refunded than captured: kept for a person to look at.",
+            alarm="refund_exceeds_captured",
+            refund_settles="SUCCEEDED",
+        )
+    last: tuple[PaymentStatus, ...] = ("REFUNDED",) if intent.refunded_amount + fact.amount == captured else ()
+    return Verdict(outcome="processed", steps=(*walk, *last), refunded=fact.amount, refund_settles="SUCCEEDED")
+
+
+def _after_settling(fact: RefundFact) -> Verdict:
+    if fact.status == "PENDING":
+        return Verdict(outcome="ignored", reason="out_of_order", message=f"This refund is {fact.known} already.")
+    return Verdict(
+        outcome="ignored",
+        reason="refund_reversed",
+        message=f"This refund was {fact.known} and is now said to be {fact.status}: kept for a person to look at.",
+        alarm="refund_reversed",
+    )
+
+
+def _walk_to_captured(intent: Intent) -> tuple[PaymentStatus, ...]:
+    return PATHS[intent.status]["CAPTURED"] if intent.status in {"INITIATED", "AUTHORIZED"} else ()
+
+
+def _given_back(intent: Intent, target: PaymentStatus) -> Decimal:
+    """A captured payment said to be REFUNDED gave back all that was left; a void gives nothing back."""
+    return intent.captured_amount - intent.refunded_amount if target == "REFUNDED" else Decimal(0)
+
+
+def _differs(intent: Intent, amount: Decimal | None, currency: str | None) -> bool:
+    if currency is not None and currency != intent.currency:
+        return True
+    return amount is not None and (not amount.is_finite() or amount != intent.amount)
+
+
+def _another_object(intent: Intent, fact: StateFact) -> bool:
+    """Whether a second object of the gateway captured what a first one had captured."""
+    return (
+        fact.target == "CAPTURED"
+        and bool(fact.gateway_object)
+        and bool(intent.gateway_object)
+        and fact.gateway_object != intent.gateway_object
+    )
+
+
+def after(intent: Intent, fact: Fact, verdict: Verdict, *, via: str, now: datetime) -> Intent:
+    """Return the intent after a processed fact; each step is a version, and so is a partial refund or a decline."""
+    steps = verdict.steps
+    only_amount = 1 if _adds_version(verdict) else 0
+    if not steps and not only_amount:
+        return intent
+    captures = "CAPTURED" in steps
+    changed = msgspec.structs.replace(
+        intent,
+        version=intent.version + len(steps) + only_amount,
+        declines=intent.declines + (1 if verdict.declined else 0),
+        captured_amount=intent.amount if captures else intent.captured_amount,
+        refunded_amount=intent.refunded_amount + verdict.refunded,
+    )
+    if not steps:
+        return changed
+    object_told = getattr(fact, "gateway_object", "")
+    return msgspec.structs.replace(
+        changed,
+        status=steps[-1],
+        status_at=fact.at or now,
+        captured_via=via if captures or "AUTHORIZED" in steps else intent.captured_via,
+        gateway_object=object_told if object_told and (captures or "AUTHORIZED" in steps) else intent.gateway_object,
+        method=getattr(fact, "method", None) or intent.method,
+        reason=getattr(fact, "reason", "") if steps[-1] == "FAILED" else intent.reason,
+    )
+
+
+def _adds_version(verdict: Verdict) -> bool:
+    """Whether something besides the steps is told: a decline, or a refund that leaves money with us."""
+    return verdict.declined or (verdict.refunded > 0 and "REFUNDED" not in verdict.steps)
+
+
+_MISMATCH = Verdict(
+    outcome="rejected",
+    reason="amount_mismatch",
+    message="Amount or currency are not those of the payment: kept, not applied.",
+    alarm="amount_mismatch",
+)
+_DOUBLE = Verdict(
+    outcome="ignored",
+    reason="duplicate_transition",
+    message="Another object of the gateway captured this payment already: kept for a person to look at.",
+    alarm="double_capture",
+)
+_DUPLICATES: Mapping[PaymentStatus, Verdict] = {
+    status: Verdict(outcome="ignored", reason="duplicate_transition", message=f"The payment is {status} already.")
+    for status in STEPS
+}

@@ -1,0 +1,1 @@
+"""Other companies: `base` says what we ask of them, one module each."""

@@ -1,0 +1,91 @@
+"""What the service asks of a gateway, and the three answers there are: it did, it refused, or nobody knows.
+
+`calls.Caller` retries, limits and breaks; the modules beside it only translate.
+"""
+
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from careforall.kit.text import looks_like_card_number
+from careforall.payments.domain import Fact, Intent, RefundStatus
+
+
+class GatewayRefused(Exception):
+    """The gateway answered that it did not do it: nothing moved."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class GatewayNotAsked(GatewayRefused):
+    """The gateway is away or busy and was not asked: nothing happened, and asking later may help."""
+
+
+class GatewayUnknown(Exception):
+    """No answer that can be relied on: it may or may not have happened; only asking tells."""
+
+
+class GatewayObject(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's side of an intent, and what it says about the state; None while nothing has happened."""
+
+    id: str
+    redirect_url: str
+    fact: Fact | None = None
+
+
+class GatewayRefund(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's side of a refund."""
+
+    id: str
+    status: RefundStatus
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook event translated into our words; `flaw` tells why a body could not be understood."""
+
+    event_id: str = ""
+    event_type: str = ""
+    payment_id: UUID | None = None
+    gateway_object: str = ""
+    fact: Fact | None = None
+    flaw: str = ""
+    pointer: str = ""
+
+
+def plain(text: str, limit: int = 200) -> str:
+    """Return what a gateway wrote as text that can be stored and shown: no control characters, no card numbers."""
+    kept = text[:limit]
+    if not kept.isprintable():
+        kept = "".join(character if character.isprintable() else " " for character in kept)
+    return "[redacted]" if looks_like_card_number(kept) else kept
+
+
+class Gateway(Protocol):
+    """One company that moves money. All calls may raise GatewayRefused or GatewayUnknown."""
+
+    name: str
+
+    async def open(self, intent: Intent, *, key: str, return_url: str) -> GatewayObject:
+        """Make the object a payer can pay, or return it where this key made it before."""
+
+    async def show(self, gateway_object: str) -> GatewayObject:
+        """Ask how it stands."""
+
+    async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
+        """Take the money that is held."""
+
+    async def cancel(self, gateway_object: str, *, key: str) -> GatewayObject:
+        """Release what is held and end the object."""
+
+    async def refund(self, intent: Intent, amount: Decimal, *, refund_id: UUID, reason: str) -> GatewayRefund:
+        """Send money back; the refund's id is the key."""
+
+    async def show_refund(self, gateway_refund_id: str) -> GatewayRefund:
+        """Ask how a refund stands."""
+
+    async def close(self) -> None:
+        """Close connections."""

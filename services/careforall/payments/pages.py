@@ -1,0 +1,126 @@
+"""The pay page: plain server-rendered HTML that works without JavaScript and says one clear thing."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import jinja2
+from litestar import MediaType, Request, Response, get, post
+from litestar.response import Redirect
+
+from careforall.kit import money
+from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.ids import parse_id
+from careforall.payments.domain import OPEN_ATTEMPTS, Intent
+from careforall.payments.errors import PaymentNotFound
+from careforall.payments.paying import Paper
+from careforall.payments.records import Attempt
+from careforall.payments.service import PaymentsService
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    "missing": ("No such payment", "Please check the address, or open the link of your gift again."),
+    "waiting": ("One moment", "Your payment is being prepared."),
+    "open": ("Complete your payment", "You pay on the gateway's own page and come back here."),
+    "asking": ("One moment", "The gateway has not answered yet. We are asking it; please do not pay a second time."),
+    "returned": ("Waiting for the gateway", "As soon as the gateway confirms your payment, it shows here."),
+    "authorized": ("Payment authorised", "The amount is reserved. It is taken when your order is confirmed."),
+    "captured": ("Thank you, your payment arrived", "A receipt is on its way to you."),
+    "failed": ("Payment not completed", "You have not been charged. You are welcome to start again."),
+    "expired": ("This payment has expired", "You have not been charged. You are welcome to start again."),
+    "refunded": ("Payment returned", "The money is on its way back to you."),
+}
+"""Heading and sentence of each state."""
+_templates = jinja2.Environment(
+    loader=jinja2.PackageLoader("careforall.payments"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+_pay = _templates.get_template("pay.html")
+_REFRESH = 2
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action *; base-uri 'none'",
+}
+
+
+class PayLimit:
+    """How often one address may start an attempt: whoever tests stolen cards needs many (rule 21)."""
+
+    def __init__(self, limiter: Limiter, per_minute: int) -> None:
+        self._limiter = limiter
+        self._limit = Limit("pay", per_minute)
+
+    async def hit(self, address: str) -> None:
+        """Count one start.
+
+        Raises:
+            TooManyRequests: The limit is used up.
+        """
+        await self._limiter.hit(self._limit, address)
+
+
+@get("/pay/{id:str}", media_type=MediaType.HTML, summary="The pay page", include_in_schema=False)
+async def pay_page(service: PaymentsService, id: str, request: Request[Any, Any, Any]) -> Response[str]:
+    """Show what is to be paid and how it stands."""
+    identifier = parse_id(id)
+    if identifier is None:
+        return _page("missing", status=404)
+    paper = await service.paying.paper(identifier, returned="return" in request.query_params)
+    if paper is None:
+        return _page("waiting", refresh=_REFRESH, status=202, identifier=identifier)
+    return _shown(paper, returned="return" in request.query_params)
+
+
+@post("/pay/{id:str}", summary="Go to the gateway", include_in_schema=False)
+async def start_paying(service: PaymentsService, id: str, request: Request[Any, Any, Any], pay_limit: PayLimit) -> Redirect:
+    """Make the gateway's object where there is none yet, and send the payer there."""
+    await pay_limit.hit(str(request.scope["state"].get("client_address", "unknown")))
+    identifier = parse_id(id)
+    if identifier is None:
+        raise PaymentNotFound
+    address = await service.paying.pay(identifier)
+    return Redirect(address or f"/pay/{identifier}", status_code=303)
+
+
+PAGES = (pay_page, start_paying)
+
+
+def _shown(paper: Paper, *, returned: bool) -> Response[str]:
+    intent = paper.intent
+    state = _state(paper, returned=returned)
+    return _page(
+        state,
+        refresh=_REFRESH if state in {"asking", "returned"} else None,
+        identifier=intent.id,
+        title=intent.title,
+        amount=f"{money.show(intent.amount, intent.currency)} {intent.currency}",
+        refunded=f"{money.show(intent.refunded_amount, intent.currency)} {intent.currency}" if intent.refunded_amount else "",
+        declined=_declined(intent, paper.attempt),
+        reason=intent.reason,
+        test=not intent.livemode,
+    )
+
+
+def _state(paper: Paper, *, returned: bool) -> str:
+    """Return the one thing the page says."""
+    intent, last = paper.intent, paper.attempt
+    if intent.status != "INITIATED":
+        return intent.status.lower()
+    if last is not None and last.status in OPEN_ATTEMPTS:
+        if last.status != "OPEN":
+            return "asking"
+        return "returned" if returned else "open"
+    return "expired" if paper.expired else "open"
+
+
+def _declined(intent: Intent, last: Attempt | None) -> str:
+    """Return why the last try failed, while another is possible."""
+    if intent.status != "INITIATED" or last is None or last.status != "FAILED":
+        return ""
+    return last.reason or "The payment was declined."
+
+
+def _page(
+    state: str, *, status: int = 200, refresh: int | None = None, identifier: UUID | None = None, **facts: object
+) -> Response[str]:
+    heading, sentence = _WORDS[state]
+    body = _pay.render(state=state, heading=heading, sentence=sentence, refresh=refresh, identifier=identifier, **facts)
+    return Response(body, status_code=status, media_type=MediaType.HTML, headers=_HEADERS)

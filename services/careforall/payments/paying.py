@@ -1,0 +1,263 @@
+"""From the pay page to the gateway: attempts are recorded before a gateway is called, and what is unknown is asked about.
+
+No transaction is open while a gateway is called (rule 12). The key `intent:attempt` makes every call repeatable.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from careforall.kit.db import Connection, Database
+from careforall.payments import repository
+from careforall.payments.domain import OPEN_ATTEMPTS, Fact, Intent, StateFact
+from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
+from careforall.payments.gateways.base import Gateway, GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.gateways.registry import Gateways
+from careforall.payments.recording import record
+from careforall.payments.records import Attempt
+
+log = structlog.get_logger(__name__)
+
+_UNKNOWN_AFTER = 2.0
+_PENDING_AFTER = 900.0
+_RETURNED_AFTER = 3.0
+_BATCH = 50
+
+AskObject = Callable[[Gateway], Awaitable[GatewayObject]]
+
+
+class Paper(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pay page shows."""
+
+    intent: Intent
+    attempt: Attempt | None
+    expired: bool
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do for a payer: call the gateway for this attempt, go to a known address, or nothing."""
+
+    intent: Intent
+    todo: Literal["call", "redirect", "show"]
+    attempt: Attempt | None = None
+
+
+class Paying:
+    """Starts attempts and settles what became of them.
+
+    Args:
+        public_url: Where payers come back to.
+        max_attempts: Declines after which an intent fails.
+    """
+
+    def __init__(self, database: Database, gateways: Gateways, *, public_url: str, max_attempts: int) -> None:
+        self._database = database
+        self._gateways = gateways
+        self._public_url = public_url.rstrip("/")
+        self._max_attempts = max_attempts
+
+    async def paper(self, identifier: UUID, *, returned: bool = False) -> Paper | None:
+        """Return what the pay page shows, or None while the intent is unknown; a returned payer has us ask soon."""
+
+        async def read(connection: Connection) -> Paper | None:
+            intent = await repository.intent(connection, identifier)
+            if intent is None:
+                return None
+            if returned and intent.status == "INITIATED":
+                await repository.ask_soon(connection, identifier, _RETURNED_AFTER)
+            last = (await repository.last_attempts(connection, [identifier])).get(identifier)
+            return Paper(intent=intent, attempt=last, expired=await repository.is_expired(connection, identifier))
+
+        return await self._database.run(read)
+
+    async def pay(self, identifier: UUID) -> str | None:
+        """Start or continue paying; return the gateway's address, or None where the page tells how things stand.
+
+        Raises:
+            PaymentNotFound: The intent is unknown.
+        """
+        plan = await self._database.run(lambda connection: self._plan(connection, identifier))
+        if plan.todo == "call" and plan.attempt is not None:
+            return await self._open(plan.intent, plan.attempt)
+        return plan.attempt.redirect_url if plan.todo == "redirect" and plan.attempt is not None else None
+
+    async def settle_attempts(self) -> int:
+        """Ask about attempts whose outcome is unknown or long pending; return how many were asked about."""
+        due = await self._database.run(lambda connection: repository.due_attempts(connection, _BATCH))
+        for attempt in due:
+            await self._ask(attempt)
+        return len(due)
+
+    async def capture(self, identifier: UUID) -> Intent:
+        """Take authorised money; doing it again changes nothing.
+
+        Raises:
+            IllegalTransition: Nothing is authorised.
+            GatewayAway: Nobody knows yet; a repeat settles it.
+        """
+        intent = await self._read(identifier)
+        if intent.status == "AUTHORIZED":
+            key = f"{intent.id}:capture"
+            intent = await self._told(
+                intent, "capture", lambda gateway: gateway.capture(intent.gateway_object, key=key), intent.captured_via
+            )
+        if intent.captured_amount == 0:
+            raise IllegalTransition(f"A payment that is {intent.status} cannot be captured.", status_of_payment=intent.status)
+        return intent
+
+    async def void(self, identifier: UUID) -> Intent:
+        """Release authorised money, or end an intent nobody has paid; doing it again changes nothing.
+
+        Raises:
+            IllegalTransition: The money is captured: refund it instead.
+            GatewayAway: Nobody knows yet; a repeat settles it.
+        """
+        paper = await self.paper(identifier)
+        if paper is None:
+            raise PaymentNotFound
+        intent, last = paper.intent, paper.attempt
+        if intent.status == "AUTHORIZED":
+            intent = await self._end(intent, intent.gateway_object, intent.captured_via, "REFUNDED")
+        elif intent.status == "INITIATED":
+            named = last.gateway_object if last is not None and last.status in OPEN_ATTEMPTS else ""
+            intent = await self._end(intent, named, last.gateway if last else intent.gateway, "FAILED")
+        if intent.captured_amount:
+            raise IllegalTransition("The money is captured: refund it instead.", status_of_payment=intent.status)
+        return intent
+
+    async def _plan(self, connection: Connection, identifier: UUID) -> Plan:
+        """Decide under the intent's lock, so that two clicks make one attempt."""
+        intent = await repository.lock_intent(connection, identifier)
+        if intent is None:
+            raise PaymentNotFound
+        if intent.status != "INITIATED" or await repository.is_expired(connection, identifier):
+            return Plan(intent=intent, todo="show")
+        last = (await repository.last_attempts(connection, [identifier])).get(identifier)
+        if last is not None and last.status == "OPEN":
+            return Plan(intent=intent, todo="redirect", attempt=last)
+        if last is not None and last.status in OPEN_ATTEMPTS:
+            return Plan(intent=intent, todo="show", attempt=last)
+        return await self._next_attempt(connection, intent, last)
+
+    async def _next_attempt(self, connection: Connection, intent: Intent, last: Attempt | None) -> Plan:
+        """After a decline the gateway's object stays payable: the next attempt uses it, so that there is never a second."""
+        number = last.number + 1 if last else 1
+        payable = last is not None and last.gateway == intent.gateway and bool(last.redirect_url)
+        attempt = Attempt(
+            intent_id=intent.id,
+            number=number,
+            gateway=intent.gateway,
+            status="OPEN" if payable else "INITIATED",
+            gateway_object=last.gateway_object if last and payable else "",
+            redirect_url=last.redirect_url if last and payable else "",
+        )
+        seconds = _PENDING_AFTER if payable else self._gateways.limits.longest
+        await repository.insert_attempt(connection, attempt, seconds)
+        return Plan(intent=intent, todo="redirect" if payable else "call", attempt=attempt)
+
+    async def _open(self, intent: Intent, attempt: Attempt) -> str | None:
+        """Call the gateway for a recorded attempt and record what came of it."""
+        key = f"{intent.id}:{attempt.number}"
+        back = f"{self._public_url}/pay/{intent.id}?return=1"
+        try:
+            made = await self._gateways.call(
+                attempt.gateway, "open", lambda gateway: gateway.open(intent, key=key, return_url=back)
+            )
+        except GatewayUnknown as error:
+            await self._note(attempt, status="UNKNOWN", reason=str(error)[:200])
+            return None
+        except GatewayRefused as error:
+            await self._note(attempt, status="FAILED", reason=str(error)[:200], code=error.code[:80])
+            return None
+        await self._note(attempt, status="OPEN", gateway_object=made.id, redirect_url=made.redirect_url)
+        if made.fact is not None:
+            await self._record(intent.id, made.fact, attempt.gateway, "asked")
+            return None
+        return made.redirect_url
+
+    async def _note(self, attempt: Attempt, **changed: str) -> None:
+        noted = msgspec.structs.replace(attempt, **changed)
+        seconds = _UNKNOWN_AFTER if noted.status == "UNKNOWN" else _PENDING_AFTER
+        await self._database.run(lambda connection: repository.record_attempt(connection, noted, seconds))
+
+    async def _ask(self, attempt: Attempt) -> None:
+        """Settle an attempt by asking: show its object where we know it, else repeat the call on the same key."""
+        paper = await self.paper(attempt.intent_id)
+        if paper is None or paper.intent.status != "INITIATED":
+            return
+        try:
+            if not attempt.gateway_object:
+                await self._open(paper.intent, attempt)
+                return
+            shown = await self._gateways.call(attempt.gateway, "show", lambda gateway: gateway.show(attempt.gateway_object))
+            if shown.fact is not None:
+                await self._record(attempt.intent_id, shown.fact, attempt.gateway, "asked")
+            elif paper.expired:
+                await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
+        except (GatewayRefused, GatewayUnknown, GatewayAway) as error:
+            log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
+
+    async def _end(
+        self, intent: Intent, gateway_object: str, gateway: str, target: Literal["FAILED", "REFUNDED"], reason: str = "canceled"
+    ) -> Intent:
+        """End an intent at its gateway first; if it turns out to be paid, that is recorded instead."""
+        fact = StateFact(target=target, reason=reason, gateway_object=gateway_object)
+        if not gateway_object and target == "FAILED":
+            return await self._record(intent.id, fact, gateway, reason)
+        key = f"{intent.id}:cancel"
+        return await self._told(intent, "cancel", lambda api: api.cancel(gateway_object, key=key), gateway, instead=fact)
+
+    async def _told(
+        self,
+        intent: Intent,
+        what: str,
+        ask: AskObject,
+        gateway: str,
+        *,
+        instead: StateFact | None = None,
+    ) -> Intent:
+        """Call and record the answer; what the gateway refuses is explained by how its object stands."""
+        try:
+            try:
+                told = (await self._gateways.call(gateway, what, ask)).fact
+                told = instead if instead is not None and isinstance(told, StateFact) and told.target == "FAILED" else told
+            except GatewayRefused as refusal:
+                told = await self._explained(intent, gateway, refusal)
+        except GatewayUnknown as error:
+            raise GatewayAway(str(error)) from error
+        return await self._record(intent.id, told, gateway, what) if told is not None else await self._read(intent.id)
+
+    async def _explained(self, intent: Intent, gateway: str, refusal: GatewayRefused) -> Fact | None:
+        last = (await self._attempts(intent.id)).get(intent.id)
+        named = intent.gateway_object or (last.gateway_object if last else "")
+        if not named:
+            raise GatewayAway(str(refusal)) from refusal
+        try:
+            return (await self._gateways.call(gateway, "show", lambda api: api.show(named))).fact
+        except GatewayRefused as error:
+            raise GatewayAway(str(error)) from error
+
+    async def _attempts(self, identifier: UUID) -> dict[UUID, Attempt]:
+        async with self._database.connection() as connection:
+            return await repository.last_attempts(connection, [identifier])
+
+    async def _record(self, identifier: UUID, fact: Fact, gateway: str, cause: str) -> Intent:
+        async def work(connection: Connection) -> Intent:
+            locked = await repository.lock_intent(connection, identifier)
+            if locked is None:
+                raise PaymentNotFound
+            via = f"{gateway} {cause}"
+            _, changed = await record(connection, locked, fact, via=gateway, cause=via, max_attempts=self._max_attempts)
+            return changed
+
+        return await self._database.run(work)
+
+    async def _read(self, identifier: UUID) -> Intent:
+        async with self._database.connection() as connection:
+            found = await repository.intent(connection, identifier)
+        if found is None:
+            raise PaymentNotFound
+        return found

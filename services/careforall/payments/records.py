@@ -1,0 +1,128 @@
+"""Rows besides the intent itself: what the service and the repository hand each other."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from careforall.contracts.payments import Method, PaymentStatus, SubjectType
+from careforall.kit.outbox import Outgoing
+from careforall.payments.domain import AttemptStatus, Intent, RefundStatus
+
+
+class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """What an intent is made of; the rest is the database's."""
+
+    id: UUID
+    subject_type: SubjectType
+    subject_id: UUID
+    title: str
+    user_id: UUID | None
+    amount: Decimal
+    currency: str
+    gateway: str
+    method: Method | None
+    correlation_id: str
+    traceparent: str | None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at a gateway to fulfil an intent."""
+
+    intent_id: UUID
+    number: int
+    gateway: str
+    status: AttemptStatus
+    gateway_object: str = ""
+    redirect_url: str = ""
+    reason: str = ""
+    code: str = ""
+    asked: int = 0
+    ask_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One recorded step."""
+
+    payment_id: UUID
+    from_status: PaymentStatus
+    to_status: PaymentStatus
+    version: int
+    cause: str
+    event_id: UUID | None
+    event_time: datetime | None
+    received_at: datetime | None = None
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that goes back."""
+
+    id: UUID
+    intent_id: UUID
+    gateway: str
+    gateway_refund_id: str | None
+    amount: Decimal
+    status: RefundStatus
+    parked: bool = False
+    reason: str = ""
+    requested_by: str = ""
+    request_key: str | None = None
+    request_hash: bytes | None = None
+    answer: bytes | None = None
+    tries: int = 0
+    created_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact stored and not applied; equal ones are one row."""
+
+    kind: str
+    gateway: str
+    subject_key: str
+    payment_id: UUID | None
+    body_hash: bytes = b""
+    detail: str = ""
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook event with its outcome and stored answer."""
+
+    gateway: str
+    dedupe_key: str
+    id: UUID
+    body_hash: bytes
+    event_type: str
+    payment_id: UUID | None
+    outcome: str
+    reason: str
+    http_status: int
+    answer: bytes
+    event_time: datetime | None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """An intent before and after the facts of one transaction."""
+
+    before: Intent
+    after: Intent
+
+
+class Changes:
+    """Everything one transaction is going to write, collected so that each table takes one statement."""
+
+    def __init__(self) -> None:
+        self.intents: dict[UUID, Step] = {}
+        self.transitions: list[Transition] = []
+        self.attempts: dict[tuple[UUID, int], Attempt] = {}
+        self.refunds: dict[UUID, Refund] = {}
+        self.alarms: list[Alarm] = []
+        self.outbox: list[Outgoing] = []
+
+    def put(self, before: Intent, after: Intent) -> None:
+        """Note an intent's newest state, keeping the one the database has."""
+        known = self.intents.get(before.id)
+        self.intents[before.id] = Step(before=known.before if known else before, after=after)

@@ -1,0 +1,393 @@
+"""The SQL of intents, attempts and transitions; that of webhook events and of ordered refunds lies beside it.
+
+Lock order everywhere: advisory locks of new ids, intents by id, events by key, then the rest.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from careforall.kit import outbox
+from careforall.kit.db import Connection
+from careforall.kit.ids import new_id
+from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
+from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition
+
+_LEGAL_FROM = [pair[0] for pair in REACHABLE]
+_LEGAL_TO = [pair[1] for pair in REACHABLE]
+_OPEN = sorted(OPEN_ATTEMPTS)
+
+
+async def plan_afresh(connection: Connection) -> None:
+    """Have the statements of this transaction look rows up by their keys.
+
+    A plan made when a table was empty would read it from end to end for every batch, until somebody analyses the table.
+    """
+    await connection.execute(_PLAN_AFRESH)
+
+
+async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
+    """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
+    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
+
+
+async def lock_intent(connection: Connection, identifier: UUID) -> Intent | None:
+    """Lock one intent, waiting for whoever holds it."""
+    row = await connection.fetchrow(_LOCK_ONE, identifier)
+    return Intent(**row) if row else None
+
+
+async def intent(connection: Connection, identifier: UUID) -> Intent | None:
+    """Read one intent."""
+    row = await connection.fetchrow(_INTENT, identifier)
+    return Intent(**row) if row else None
+
+
+async def intents_after(connection: Connection, after: UUID | None, limit: int) -> list[Intent]:
+    """Return intents in id order, for sending their state again."""
+    return [Intent(**row) for row in await connection.fetch(_INTENTS_AFTER, after, limit)]
+
+
+async def existing_intents(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these ids are intents now."""
+    return {row["id"] for row in await connection.fetch(_EXISTING, list(ids))}
+
+
+async def hold_absent(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Keep absent intents from being created until this transaction ends; return the ids that could be held."""
+    return {row["id"] for row in await connection.fetch(_HOLD_ABSENT, sorted(ids)) if row["held"]}
+
+
+async def announce(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Wait for whoever keeps these new intents from being created (see `hold_absent`)."""
+    await connection.execute(_ANNOUNCE, sorted(ids))
+
+
+async def insert_intents(connection: Connection, intents: Sequence[NewIntent], seconds: float) -> list[Intent]:
+    """Insert new intents that expire after `seconds`; return those that were new."""
+    rows = sorted(intents, key=lambda one: one.id)
+    found = await connection.fetch(_INSERT_INTENTS, *columns_of(rows, NewIntent.__struct_fields__), seconds)
+    return [Intent(**row) for row in found]
+
+
+async def open_intent_of(connection: Connection, subject_type: str, subject_id: UUID) -> Intent | None:
+    """Return the intent of a subject that is open or paid."""
+    row = await connection.fetchrow(_OF_SUBJECT, subject_type, subject_id)
+    return Intent(**row) if row else None
+
+
+async def intents_of_objects(connection: Connection, objects: Sequence[str]) -> dict[str, UUID]:
+    """Return whose attempts the gateway's objects are."""
+    return {row["gateway_object"]: row["intent_id"] for row in await connection.fetch(_OF_OBJECTS, list(objects))}
+
+
+async def last_attempts(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Attempt]:
+    """Return the newest attempt of each intent; what only the generic endpoint told is none."""
+    return {row["intent_id"]: Attempt(**row) for row in await connection.fetch(_LAST_ATTEMPTS, list(ids))}
+
+
+async def attempts(connection: Connection, identifier: UUID) -> list[Attempt]:
+    """Return all attempts of an intent."""
+    return [Attempt(**row) for row in await connection.fetch(_ATTEMPTS, identifier)]
+
+
+async def due_attempts(connection: Connection, limit: int) -> list[Attempt]:
+    """Take attempts whose time to ask has come; each is asked later and later."""
+    return [Attempt(**row) for row in await connection.fetch(_DUE_ATTEMPTS, _OPEN, limit)]
+
+
+async def expired_intents(connection: Connection, limit: int) -> list[Intent]:
+    """Lock unpaid intents past their time that have no open attempt."""
+    return [Intent(**row) for row in await connection.fetch(_EXPIRED, _OPEN, limit)]
+
+
+async def transitions(connection: Connection, identifier: UUID) -> list[Transition]:
+    """Return all steps of a payment."""
+    return [Transition(**row) for row in await connection.fetch(_TRANSITIONS, identifier)]
+
+
+async def insert_attempt(connection: Connection, attempt: Attempt, ask_seconds: float) -> None:
+    """Record that we are about to call a gateway."""
+    await connection.execute(
+        _INSERT_ATTEMPT,
+        attempt.intent_id,
+        attempt.number,
+        attempt.gateway,
+        attempt.status,
+        attempt.gateway_object,
+        attempt.redirect_url,
+        ask_seconds,
+    )
+
+
+async def record_attempt(connection: Connection, attempt: Attempt, ask_seconds: float) -> None:
+    """Record what a call to a gateway brought; a state that a webhook told meanwhile stays."""
+    await connection.execute(
+        _RECORD_ATTEMPT,
+        attempt.intent_id,
+        attempt.number,
+        attempt.status,
+        attempt.gateway_object,
+        attempt.redirect_url,
+        attempt.reason,
+        attempt.code,
+        ask_seconds,
+    )
+
+
+async def ask_soon(connection: Connection, identifier: UUID, seconds: float) -> None:
+    """Have an open attempt asked about soon: its payer came back."""
+    await connection.execute(_ASK_SOON, identifier, seconds)
+
+
+async def is_expired(connection: Connection, identifier: UUID) -> bool:
+    """Whether an intent's time is over, by the database's clock (rule 4)."""
+    return bool(await connection.fetchval(_IS_EXPIRED, identifier))
+
+
+async def write(connection: Connection, changes: Changes) -> None:
+    """Write everything a transaction collected, one statement a table.
+
+    What refers to intents comes before their update: a locked row satisfies a foreign key for free, an updated one not.
+    """
+    if changes.transitions:
+        await connection.execute(_INSERT_TRANSITIONS, *columns_of(changes.transitions, _TRANSITION_COLUMNS))
+    if changes.attempts:
+        await connection.execute(_PUT_ATTEMPTS, *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS))
+    if changes.intents:
+        await _write_intents(connection, list(changes.intents.values()))
+    if changes.refunds:
+        await connection.execute(_PUT_REFUNDS, *columns_of(list(changes.refunds.values()), _REFUND_COLUMNS))
+    if changes.alarms:
+        await insert_alarms(connection, changes.alarms)
+    await outbox.insert(connection, changes.outbox)
+
+
+async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None:
+    """Store alarms; an equal one is there already."""
+    columns = columns_of(alarms, ("kind", "gateway", "subject_key", "body_hash", "payment_id", "detail"))
+    await connection.execute(_INSERT_ALARMS, [new_id() for _ in alarms], *columns)
+
+
+async def _write_intents(connection: Connection, steps: Sequence[Step]) -> None:
+    moved = sorted((step for step in steps if step.after.version != step.before.version), key=lambda step: step.after.id)
+    if not moved:
+        return
+    befores = [step.before for step in moved]
+    columns = columns_of([step.after for step in moved], _MOVED_COLUMNS)
+    written = await connection.fetch(
+        _MOVE_INTENTS, [one.status for one in befores], [one.version for one in befores], *columns, _LEGAL_FROM, _LEGAL_TO
+    )
+    if len(written) != len(moved):
+        raise LostStep(f"{len(moved) - len(written)} intents were not in the state they were read in")
+
+
+class LostStep(Exception):
+    """A guarded update found a row in another state than the locked one we judged."""
+
+
+def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
+    """Return rows as parallel lists for `unnest`."""
+    return [[getattr(row, name) for row in rows] for name in names]
+
+
+_PLAN_AFRESH = """
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),
+       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+"""
+
+_LOCK_FREE = """
+SELECT p.*
+FROM unnest($1::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount,
+           refunded_amount, declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id,
+           traceparent, expires_at, created_at, updated_at FROM payment_intents i WHERE i.id = wanted.id FOR NO KEY UPDATE
+           SKIP LOCKED
+) AS p
+"""
+_LOCK_ONE = """
+SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+       expires_at, created_at, updated_at
+FROM payment_intents
+WHERE id = $1
+FOR NO KEY UPDATE
+"""
+_INTENT = """
+SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+       expires_at, created_at, updated_at
+FROM payment_intents
+WHERE id = $1
+"""
+_INTENTS_AFTER = """
+SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+       expires_at, created_at, updated_at
+FROM payment_intents
+WHERE $1::uuid IS NULL OR id > $1
+ORDER BY id
+LIMIT $2
+"""
+_EXISTING = "SELECT id FROM payment_intents WHERE id = ANY($1::uuid[])"
+_HOLD_ABSENT = """
+SELECT id, pg_try_advisory_xact_lock(hashtextextended(id::text, 0)) AS held
+FROM unnest($1::uuid[]) AS id
+"""
+_ANNOUNCE = "SELECT count(pg_advisory_xact_lock(hashtextextended(id::text, 0))) FROM unnest($1::uuid[]) AS id"
+_OF_SUBJECT = """
+SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+       expires_at, created_at, updated_at
+FROM payment_intents
+WHERE subject_type = $1 AND subject_id = $2 AND status NOT IN ('FAILED', 'REFUNDED')
+"""
+
+_INSERT_INTENTS = """
+INSERT INTO payment_intents (
+    id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent, expires_at
+)
+SELECT n.*, clock_timestamp() + make_interval(secs => $12)
+FROM unnest(
+    $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $7::text[], $8::text[], $9::text[], $10::text[],
+    $11::text[]
+) AS n (id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
+ON CONFLICT DO NOTHING
+RETURNING id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+          declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+          expires_at, created_at, updated_at
+"""
+_MOVED_COLUMNS = (
+    "id",
+    "status",
+    "status_at",
+    "version",
+    "captured_amount",
+    "refunded_amount",
+    "declines",
+    "captured_via",
+    "gateway_object",
+    "method",
+    "reason",
+)
+# The guard: a row moves only from the state and version it was judged in, and only along the transition table.
+_MOVE_INTENTS = """
+UPDATE payment_intents p
+SET status = n.status, status_at = n.status_at, version = n.version, captured_amount = n.captured_amount,
+    refunded_amount = n.refunded_amount, declines = n.declines, captured_via = n.captured_via,
+    gateway_object = n.gateway_object, method = n.method, reason = n.reason, updated_at = clock_timestamp()
+FROM unnest(
+    $1::text[], $2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::integer[], $7::numeric[], $8::numeric[],
+    $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[]
+) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, declines, captured_via,
+        gateway_object, method, reason)
+WHERE p.id = n.id
+  AND p.status = n.from_status
+  AND p.version = n.from_version
+  AND (n.from_status = n.status OR (n.from_status, n.status) IN (SELECT * FROM unnest($14::text[], $15::text[])))
+RETURNING p.id
+"""
+_TRANSITION_COLUMNS = ("payment_id", "from_status", "to_status", "version", "cause", "event_id", "event_time")
+_INSERT_TRANSITIONS = """
+INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause, event_id, event_time)
+SELECT *
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::timestamptz[])
+"""
+_TRANSITIONS = """
+SELECT payment_id, from_status, to_status, version, cause, event_id, event_time, received_at
+FROM payment_transitions
+WHERE payment_id = $1
+ORDER BY version
+"""
+
+
+_OF_OBJECTS = """
+SELECT DISTINCT gateway_object, intent_id FROM payment_attempts WHERE gateway_object = ANY($1::text[]) AND gateway_object <>
+       ''
+"""
+_LAST_ATTEMPTS = """
+SELECT a.*
+FROM unnest($1::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, asked, ask_at, created_at,
+           updated_at FROM payment_attempts t
+    WHERE t.intent_id = wanted.id AND t.number > 0
+    ORDER BY t.number DESC
+    LIMIT 1
+) AS a
+"""
+_ATTEMPTS = """
+SELECT intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, asked, ask_at, created_at, updated_at
+FROM payment_attempts
+WHERE intent_id = $1
+ORDER BY number
+"""
+_INSERT_ATTEMPT = """
+INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, ask_at)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+"""
+_RECORD_ATTEMPT = """
+UPDATE payment_attempts
+SET status = CASE WHEN status IN ('INITIATED', 'UNKNOWN') THEN $3 ELSE status END,
+    gateway_object = CASE WHEN $4 <> '' THEN $4 ELSE gateway_object END,
+    redirect_url = CASE WHEN $5 <> '' THEN $5 ELSE redirect_url END,
+    reason = $6, code = $7, ask_at = clock_timestamp() + make_interval(secs => $8), updated_at = clock_timestamp()
+WHERE intent_id = $1 AND number = $2
+"""
+_ASK_SOON = """
+UPDATE payment_attempts
+SET ask_at = clock_timestamp() + make_interval(secs => $2)
+WHERE intent_id = $1 AND status = 'OPEN' AND asked = 0 AND ask_at > clock_timestamp() + make_interval(secs => $2)
+"""
+_IS_EXPIRED = "SELECT expires_at <= clock_timestamp() FROM payment_intents WHERE id = $1"
+_ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url", "reason", "code")
+_PUT_ATTEMPTS = """
+INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code)
+SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+ON CONFLICT (intent_id, number) DO UPDATE
+SET status = excluded.status, gateway_object = excluded.gateway_object, redirect_url = excluded.redirect_url,
+    reason = excluded.reason, code = excluded.code, updated_at = clock_timestamp()
+"""
+_DUE_ATTEMPTS = """
+UPDATE payment_attempts a
+SET asked = a.asked + 1, ask_at = clock_timestamp() + make_interval(secs => least(600, 2 * power(2, least(a.asked, 9))))
+FROM (
+    SELECT intent_id, number FROM payment_attempts
+    WHERE status = ANY($1::text[]) AND ask_at <= clock_timestamp()
+    ORDER BY ask_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE a.intent_id = due.intent_id AND a.number = due.number
+RETURNING a.intent_id, a.number, a.gateway, a.status, a.gateway_object, a.redirect_url, a.reason, a.code, a.asked, a.ask_at,
+       a.created_at, a.updated_at
+"""
+_EXPIRED = """
+SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
+       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
+       expires_at, created_at, updated_at
+FROM payment_intents i
+WHERE i.status = 'INITIATED'
+  AND i.expires_at <= clock_timestamp()
+  AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+ORDER BY i.id
+LIMIT $2
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+_REFUND_COLUMNS = ("id", "intent_id", "gateway", "gateway_refund_id", "amount", "status", "parked", "reason")
+_PUT_REFUNDS = """
+INSERT INTO refunds (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, settled_at)
+SELECT n.*, CASE WHEN n.status <> 'PENDING' THEN clock_timestamp() END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::boolean[], $8::text[])
+    AS n (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason)
+ON CONFLICT (id) DO UPDATE
+SET gateway_refund_id = coalesce(excluded.gateway_refund_id, refunds.gateway_refund_id), status = excluded.status,
+    parked = excluded.parked, settled_at = coalesce(refunds.settled_at, excluded.settled_at)
+"""
+_INSERT_ALARMS = """
+INSERT INTO payment_alarms (id, kind, gateway, subject_key, body_hash, payment_id, detail)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])
+ON CONFLICT (kind, gateway, subject_key, body_hash) DO NOTHING
+"""

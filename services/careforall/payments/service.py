@@ -1,0 +1,174 @@
+"""Use cases of payments: making intents, showing them, ending those whose time is over. One public method, one transaction.
+
+What calls gateways lives beside it: `paying` and `refunding`; what gateways tell comes through `webhooks`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from careforall.contracts.donations import DonationCreated
+from careforall.kit import context, money, secrets
+from careforall.kit.db import Connection, Database
+from careforall.kit.envelope import Message
+from careforall.kit.errors import InvalidInput
+from careforall.kit.http.identity import Principal
+from careforall.kit.ids import new_id
+from careforall.kit.outbox import Outgoing
+from careforall.kit.text import refuse_texts, text_error
+from careforall.payments import events, repository, repository_refunds
+from careforall.payments.domain import Intent, StateFact
+from careforall.payments.errors import PaymentNotFound, SubjectMismatch
+from careforall.payments.intake import Intake
+from careforall.payments.paying import Paying
+from careforall.payments.recording import record
+from careforall.payments.records import Changes, NewIntent
+from careforall.payments.refunding import Refunding
+from careforall.payments.schemas import IntentOrder, Payment
+from careforall.payments.settings import PaymentsSettings
+from careforall.payments.webhooks import Webhooks
+
+_EXPIRE_AT_ONCE = 200
+
+
+class PaymentsService:
+    """The use cases, with those that talk to gateways at hand."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: PaymentsSettings,
+        *,
+        intake: Intake,
+        webhooks: Webhooks,
+        paying: Paying,
+        refunding: Refunding,
+    ) -> None:
+        self.database = database
+        self.webhooks = webhooks
+        self.paying = paying
+        self.refunding = refunding
+        self._intake = intake
+        self._settings = settings
+        self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
+
+    async def create_from_donations(self, connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
+        """Make the intents whose ids the donations service has given out (rule 11)."""
+        await self._create(connection, [_of_donation(message) for message in messages])
+
+    async def create_intent(self, order: IntentOrder) -> Intent:
+        """Make an intent for a subject, or return the one that is open or paid.
+
+        Raises:
+            SubjectMismatch: That one asks for another amount.
+        """
+        wanted = self._checked(order)
+
+        async def work(connection: Connection) -> Intent:
+            found = await repository.open_intent_of(connection, order.subject_type, order.subject_id)
+            if found is None:
+                await self._create(connection, [wanted])
+                found = await repository.intent(connection, wanted.id)
+            assert found is not None
+            if (found.amount, found.currency) != (wanted.amount, wanted.currency):
+                raise SubjectMismatch(payment_id=str(found.id))
+            return found
+
+        return await self.database.run(work)
+
+    async def payment(self, identifier: UUID, viewer: Principal | None, receipt_token: str | None) -> Payment:
+        """Return a payment with its history to its payer, to staff, or to the holder of the gift's receipt token.
+
+        Raises:
+            PaymentNotFound: Also where it is somebody else's.
+        """
+        async with self.database.connection() as connection:
+            intent = await repository.intent(connection, identifier)
+            if intent is None or not self._may_see(intent, viewer, receipt_token):
+                raise PaymentNotFound
+            return Payment(
+                intent=intent,
+                attempts=await repository.attempts(connection, identifier),
+                refunds=await repository_refunds.refunds(connection, identifier),
+                transitions=await repository.transitions(connection, identifier),
+            )
+
+    async def snapshot(self, connection: Connection, after: UUID | None, limit: int) -> list[Outgoing]:
+        """Return the present state of intents as events, for whoever lost theirs."""
+        return [events.snapshot(intent) for intent in await repository.intents_after(connection, after, limit)]
+
+    async def expire_intents(self) -> int:
+        """Fail unpaid intents past their time that have no open attempt; return how many."""
+        return await self.database.run(self._expire)
+
+    async def _expire(self, connection: Connection) -> int:
+        found = await repository.expired_intents(connection, _EXPIRE_AT_ONCE)
+        for intent in found:
+            fact = StateFact(target="FAILED", reason="expired")
+            await record(connection, intent, fact, via="", cause="expired", max_attempts=self._settings.max_attempts)
+        return len(found)
+
+    async def _create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
+        """Insert intents, tell of them, and apply what gateways said of them before they were here."""
+        await repository.plan_afresh(connection)
+        await repository.announce(connection, [intent.id for intent in wanted])
+        new = await repository.insert_intents(connection, wanted, self._settings.intent_hours * 3600)
+        if len(new) < len(wanted):
+            await _refuse_second_intents(connection, wanted, {intent.id for intent in new})
+        changes = Changes()
+        changes.outbox += [events.created(intent) for intent in new]
+        await repository.write(connection, changes)
+        await self._intake.apply_early(connection, new)
+
+    def _checked(self, order: IntentOrder) -> NewIntent:
+        refuse_texts(text_error("/title", order.title, limit=200))
+        try:
+            amount = money.parse_amount(order.amount, order.currency)
+        except money.MoneyError as error:
+            pointer = "/currency" if error.code == "unknown_currency" else "/amount"
+            raise InvalidInput.field(pointer, error.code, str(error)) from error
+        cause = context.current()
+        return NewIntent(
+            id=new_id(),
+            subject_type=order.subject_type,
+            subject_id=order.subject_id,
+            title=order.title,
+            user_id=order.user_id,
+            amount=amount,
+            currency=order.currency,
+            gateway=order.gateway or self._settings.default_gateway,
+            method=order.method,
+            correlation_id=cause.correlation_id,
+            traceparent=cause.traceparent,
+        )
+
+    def _may_see(self, intent: Intent, viewer: Principal | None, receipt_token: str | None) -> bool:
+        if viewer is not None and (viewer.is_admin or viewer.user_id == intent.user_id):
+            return True
+        token = secrets.sign(self._receipt_key, intent.subject_id.bytes)
+        return receipt_token is not None and intent.subject_type == "DONATION" and secrets.same(receipt_token, token)
+
+
+async def _refuse_second_intents(connection: Connection, wanted: Sequence[NewIntent], new: set[UUID]) -> None:
+    """A repeat of an intent is fine; a second one for a subject that has an open one is not."""
+    rest = [intent.id for intent in wanted if intent.id not in new]
+    missing = set(rest) - await repository.existing_intents(connection, rest)
+    if missing:
+        raise SubjectMismatch("This subject has an open intent already.", payment_id=str(min(missing)))
+
+
+def _of_donation(message: Message[Any]) -> NewIntent:
+    event: DonationCreated = message.event
+    return NewIntent(
+        id=event.intent_id,
+        subject_type="DONATION",
+        subject_id=event.donation_id,
+        title=event.campaign_title,
+        user_id=event.user_id,
+        amount=event.amount,
+        currency=event.currency,
+        gateway=event.gateway,
+        method=None,
+        correlation_id=message.correlation_id,
+        traceparent=message.traceparent,
+    )

@@ -1,0 +1,74 @@
+"""Timed work on the totals: refreshing the views, and the nightly comparison of counters, view and base."""
+
+import time
+from datetime import datetime
+
+import structlog
+
+from careforall.kit.db import Database
+from careforall.totals import repository
+from careforall.totals.domain import Difference
+from careforall.totals.metrics import DRIFT, VIEW_SECONDS
+
+log = structlog.get_logger(__name__)
+
+_DEADLINE = 900.0
+_SOURCES = ("base_table", "materialized_view")
+
+
+class Maintenance:
+    """Long statements, on sessions of their own: the pool's deadlines are for requests."""
+
+    def __init__(self, database: Database, *, comparison_hours: float) -> None:
+        self._database = database
+        self._hours = comparison_hours
+
+    async def refresh(self, view: str) -> datetime:
+        """Refresh one view while it is read; return the time from which it counts.
+
+        Raises:
+            KeyError: There is no such view.
+        """
+        began = time.monotonic()
+        session = await self._database.dedicated()
+        try:
+            refreshed = await repository.refresh_view(session, view, deadline=_DEADLINE)
+        finally:
+            session.terminate()
+        VIEW_SECONDS.labels(view=view).set(time.monotonic() - began)
+        return refreshed
+
+    async def refresh_totals(self) -> datetime:
+        """Refresh the view of totals."""
+        return await self.refresh("campaign_totals")
+
+    async def refresh_analytics(self) -> None:
+        """Refresh the views by day and by donor."""
+        await self.refresh("campaign_days")
+        await self.refresh("campaign_top_donors")
+
+    async def compare_when_due(self) -> None:
+        """Compare once a night, whichever process comes first and however often processes restart."""
+        hours = await repository.hours_since_comparison(self._database)
+        if hours is None or hours >= self._hours:
+            await self.compare()
+
+    async def compare(self) -> list[Difference]:
+        """Refresh the view, recount everything and report any difference as a metric, a row and a line of the log."""
+        await self.refresh_totals()
+        session = await self._database.dedicated()
+        try:
+            campaigns, found = await repository.differences(session, deadline=_DEADLINE)
+            await repository.keep_comparison(session, campaigns, found)
+        finally:
+            session.terminate()
+        _report(campaigns, found)
+        return found
+
+
+def _report(campaigns: int, found: list[Difference]) -> None:
+    for source in _SOURCES:
+        DRIFT.labels(source=source).set(sum(1 for difference in found if difference.source == source))
+    for difference in found:
+        log.error("totals drift", campaign_id=str(difference.campaign_id), source=difference.source)
+    log.info("totals compared", campaigns=campaigns, differences=len(found))

@@ -1,0 +1,83 @@
+"""Every crash point: the process kills itself there under load, is started again, and nothing acknowledged is lost or doubled."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+
+import pytest
+
+from careforall.kit.crash import POINTS
+from careforall_testing import outcomes
+from careforall_testing.journey import Journey, running_platform
+from careforall_testing.load import AMOUNT, Load, Persistent
+from careforall_testing.platform import Served
+from careforall_testing.sizes import sizes
+
+API = ("refund", "webhook", "batch")
+"""What happens in answering requests; refunds first, because a refund whose process died waits for its lease to end."""
+_END_LEASES = "UPDATE notifications SET leased_until = clock_timestamp() WHERE leased_until IS NOT NULL"
+SIZES = sizes()
+SEED = 31
+
+pytestmark = pytest.mark.timeout(170 * SIZES.rounds)
+
+
+@pytest.fixture
+async def journey() -> AsyncIterator[Journey]:
+    async with running_platform() as journey:
+        yield journey
+
+
+def points_of(process: str) -> list[str]:
+    """The crash points of one of the two processes; together they are all there are."""
+    in_api = sorted((point for point in POINTS if _area(point) in API), key=lambda point: (API.index(_area(point)), point))
+    return in_api if process == "api" else sorted(POINTS - set(in_api))
+
+
+def _area(point: str) -> str:
+    return point.partition(".")[0]
+
+
+@pytest.mark.parametrize("process", ["api", "worker"])
+async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(journey: Journey, process: str) -> None:
+    campaign = await journey.campaign()
+    load = Load(journey, campaign)
+    givers = Persistent(load, people=SIZES.people)
+    victim = journey.platform.processes[0 if process == "api" else 1]
+    async with givers.giving():
+        await _die_everywhere(victim, points_of(process) * SIZES.rounds)
+    async with journey.platform.database("notifications") as notifications:
+        await notifications.execute(_END_LEASES)  # instead of waiting for the dead sender's leases to end
+    await _nothing_lost_or_doubled(load, givers)
+
+
+async def _die_everywhere(victim: Served, points: Sequence[str]) -> None:
+    """Let a process die at each point; each start is the recovery from the death before."""
+    chance = random.Random(SEED)
+    await victim.stop()
+    for point in points:
+        victim.launch(CAREFORALL_CRASH_AT=f"{point}:{chance.randint(1, 4)}")
+        assert await victim.wait_dead(timeout_s=60) == -signal.SIGKILL, f"{point}: {victim.log_text()[-3000:]}"
+    victim.launch(CAREFORALL_CRASH_AT="")
+    await victim.wait_ready()
+
+
+async def _nothing_lost_or_doubled(load: Load, givers: Persistent) -> None:
+    journey, gifts = load.journey, load.gifts.keys()
+    assert load.paid == set(gifts)
+    assert gifts
+    assert givers.refunded
+    await outcomes.all_stored(journey, gifts)
+    await outcomes.all_completed(journey, gifts)
+    await outcomes.totals_are(
+        journey,
+        load.campaign,
+        given=AMOUNT * len(gifts),
+        refunded=sum(givers.refunded.values(), Decimal(0)),
+        gifts=len(gifts),
+    )
+    await outcomes.one_receipt_each(journey, gifts)
+    await outcomes.books_balance(journey)

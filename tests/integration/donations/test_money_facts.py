@@ -1,0 +1,251 @@
+"""What payments say, applied to real gifts: in any order, once each; exports that add up; a database that knows the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import nats
+import pytest
+
+from careforall.contracts.accounts import UserErased
+from careforall.contracts.donations import DonationStatus
+from careforall.contracts.payments import PaymentCaptured, PaymentFailed, PaymentRefunded
+from careforall.donations.domain import LEGAL_STEPS
+from careforall.kit.envelope import Event, seal
+from careforall.kit.ids import new_id
+from careforall_testing.giving import DONATIONS, GivingHouse, receipt
+from careforall_testing.polling import eventually
+
+Given = dict[str, Any]
+NOW = datetime(2027, 1, 31, 12, tzinfo=UTC)
+STATES: tuple[DonationStatus, ...] = ("PENDING", "COMPLETED", "FAILED", "REFUNDED")
+
+
+def about(given: Given) -> dict[str, Any]:
+    """What every payment event says of a gift."""
+    return {
+        "intent_id": UUID(given["payment_intent"]["id"]),
+        "subject_type": "DONATION",
+        "subject_id": UUID(given["id"]),
+        "amount": Decimal(given["amount"]),
+        "currency": given["currency"],
+        "gateway": "simulator",
+    }
+
+
+def captured(given: Given) -> tuple[Event, int]:
+    return PaymentCaptured(**about(given), captured_at=NOW), 2
+
+
+def failed(given: Given) -> tuple[Event, int]:
+    return PaymentFailed(**about(given), reason="expired"), 2
+
+
+def refunded(given: Given, total: str, version: int) -> tuple[Event, int]:
+    amount = Decimal(total)
+    fully = amount >= Decimal(given["amount"])
+    facts = about(given) | {"refund_id": new_id(), "refund_amount": amount, "total_refunded": amount, "refunded_at": NOW}
+    return PaymentRefunded(**facts, fully=fully), version
+
+
+async def say(house: GivingHouse, *events: tuple[Event, int], copies: int = 1) -> None:
+    """Publish as the payments service does; copies carry the same event id under other message ids."""
+    client = await nats.connect(house.running.environment["CAREFORALL_NATS_URL"])
+    try:
+        for event, version in events:
+            data = seal(
+                event,
+                subject=event.SUBJECT,
+                event_id=new_id(),
+                aggregate_id=event.intent_id,  # type: ignore[attr-defined]  # every payment event names its intent
+                aggregate_version=version,
+                source="payments",
+                correlation_id="test",
+            )
+            for _ in range(copies):
+                await client.jetstream().publish(event.SUBJECT, data, headers={"Nats-Msg-Id": str(new_id())})
+    finally:
+        await client.close()
+
+
+async def becomes(house: GivingHouse, given: Given, status: DonationStatus, refund: str = "0.00") -> dict[str, Any]:
+    """Wait until a gift has reached a state."""
+
+    async def look() -> dict[str, Any] | None:
+        shown: dict[str, Any] = (await house.hot.get(f"{DONATIONS}/{given['id']}", headers=receipt(given))).json()
+        return shown if (shown["status"], shown["refunded_amount"]) == (status, refund) else None
+
+    return await eventually(look, what=f"{status} with {refund} refunded")
+
+
+async def steps_of(house: GivingHouse, given: Given) -> list[tuple[str | None, str]]:
+    audit = await house.hot.get(f"{DONATIONS}/{given['id']}/audit", headers=receipt(given))
+    return [(entry["from"], entry["to"]) for entry in audit.json()]
+
+
+async def events_of(house: GivingHouse, given: Given) -> list[str]:
+    async with house.running.database("donations") as database:
+        rows = await database.fetch("SELECT event_type FROM outbox WHERE aggregate_id = $1 ORDER BY id", UUID(given["id"]))
+    return [row["event_type"] for row in rows]
+
+
+async def test_rule_05_a_history_in_every_order_and_in_copies_ends_the_same(house: GivingHouse, campaign: Given) -> None:
+    orders = list(permutations(range(3)))
+    gifts = [await house.give(campaign) for _ in orders]
+    for given, order in zip(gifts, orders, strict=True):
+        facts = [captured(given), refunded(given, "10.00", 3), refunded(given, "25.00", 4)]
+        await say(house, *(facts[index] for index in order), copies=2)
+    for given in gifts:
+        await becomes(house, given, "REFUNDED", "25.00")
+        steps = await steps_of(house, given)
+        assert steps[:2] == [(None, "PENDING"), ("PENDING", "COMPLETED")]
+        assert steps[-1] == ("COMPLETED", "REFUNDED")
+        events = await events_of(house, given)
+        assert events[:2] == ["donations.created", "donations.completed"]
+        assert len(events) == len(steps)
+
+
+async def test_a_failure_after_a_capture_changes_nothing(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(campaign)
+    await say(house, captured(given))
+    await becomes(house, given, "COMPLETED")
+    await say(house, failed(given), refunded(given, "5.00", 3))
+    shown = await becomes(house, given, "COMPLETED", "5.00")
+    assert shown["version"] == 3
+    assert "donations.failed" not in await events_of(house, given)
+
+
+async def test_a_failed_intent_fails_its_gift(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(campaign)
+    await say(house, failed(given))
+    await becomes(house, given, "FAILED")
+    assert await events_of(house, given) == ["donations.created", "donations.failed"]
+
+
+async def test_a_fact_about_no_gift_becomes_a_dead_letter_whose_retry_works_once(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(campaign)
+    async with house.running.database("donations") as database:
+        intent = UUID(given["payment_intent"]["id"])
+        await database.execute("UPDATE donations SET intent_id = $2 WHERE intent_id = $1", intent, new_id())
+        await say(house, captured(given), captured(neighbour := await house.give(campaign)))
+        await becomes(house, neighbour, "COMPLETED")
+        admin = house.callers.admin()
+        path = "/api/v1/admin/donations/outbox"
+
+        async def dead() -> list[dict[str, Any]]:
+            letters = (await house.hot.get(f"{path}/dead-letter", headers=admin)).json()["events"]
+            return [letter for letter in letters if str(intent) in letter["reason"]]
+
+        letter = (await eventually(dead, within_s=20, what="a dead letter"))[0]
+        assert (letter["kind"], letter["consumer"], letter["attempts"]) == ("inbox", "donations-payments", 3)
+        await database.execute("UPDATE donations SET intent_id = $1 WHERE id = $2", intent, UUID(given["id"]))
+        again = await asyncio.gather(
+            *(house.hot.post(f"{path}/retry/{letter['id']}", headers=admin) for _ in range(3)),
+            house.hot.post(f"/api/v1/admin/outbox/retry/{letter['id']}", headers=admin),
+        )
+        assert sorted(answer.status_code for answer in again) == [200, 404, 404, 404]
+    await becomes(house, given, "COMPLETED")
+    assert await steps_of(house, given) == [(None, "PENDING"), ("PENDING", "COMPLETED")]
+    assert await dead() == []
+
+
+async def test_the_export_adds_up_and_no_cell_starts_a_formula(house: GivingHouse) -> None:
+    collected = await house.campaign(title=f"Export {new_id()}")
+    formulas = ['=cmd|"/c calc"!A0', "+1+1", "-1+1", "@SUM(A1)", 'Ada, "the" first', "plain"]
+    gifts = [
+        await house.give(collected, donor_name=name, amount="10.01", donor_email="+export1@example.org") for name in formulas
+    ]
+    for given in gifts[:-1]:
+        await say(house, captured(given))
+    await say(house, refunded(gifts[0], "4.00", 3))
+    for given in gifts[1:-1]:
+        await becomes(house, given, "COMPLETED")
+    await becomes(house, gifts[0], "COMPLETED", "4.00")
+    answer = await house.hot.get(f"{DONATIONS}/export", params={"campaign_id": collected["id"]}, headers=house.callers.admin())
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["id"] for row in rows] == [given["id"] for given in gifts[:-1]], "the pending gift is no money yet"
+    assert sum(Decimal(row["amount"]) for row in rows) == Decimal("50.05")
+    assert sum(Decimal(row["net"]) for row in rows) == Decimal("46.05")
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert [row["name"] for row in rows][:2] == [f"'{name}" for name in formulas[:2]]
+
+
+async def test_erased_donors_leave_the_facts_and_no_person(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(
+        campaign, donor_email="leaving1@example.org", donor_name="Leaving", message="bye", extra_data={"a": 1}
+    )
+    async with house.running.database("donations") as database:
+        key = await database.fetchval("SELECT donor_key FROM donations WHERE id = $1", UUID(given["id"]))
+        await _erased(house, key)
+
+        async def gone() -> bool:
+            return bool(await database.fetchval("SELECT donor_email = 'erased' FROM donations WHERE id = $1", UUID(given["id"])))
+
+        await eventually(gone, what="erasure")
+    shown = (await house.hot.get(f"{DONATIONS}/{given['id']}", headers=receipt(given))).json()
+    assert (shown["amount"], shown["donor_name"], shown["message"], shown["extra_data"]) == ("25.00", "", "", None)
+
+
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("after", STATES)
+async def test_the_database_itself_takes_legal_steps_only(
+    house: GivingHouse, campaign: Given, before: DonationStatus, after: DonationStatus
+) -> None:
+    given = await house.give(campaign)
+    async with house.running.database("donations") as database:
+        for status in _path_to(before):
+            await database.execute("UPDATE donations SET status = $2 WHERE id = $1", UUID(given["id"]), status)
+        update = database.execute("UPDATE donations SET status = $2 WHERE id = $1", UUID(given["id"]), after)
+        if after == before or after in LEGAL_STEPS[before]:
+            await update
+        else:
+            with pytest.raises(asyncpg.CheckViolationError, match="illegal step"):
+                await update
+
+
+async def test_history_is_written_once(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(campaign)
+    async with house.running.database("donations") as database:
+        for statement in ("UPDATE donation_history SET cause = 'x'", "DELETE FROM donation_history"):
+            with pytest.raises(asyncpg.RaiseError, match="append-only"):
+                await database.execute(f"{statement} WHERE donation_id = $1", UUID(given["id"]))
+
+
+@pytest.mark.parametrize("amount", ["25.01", "-0.01"])
+async def test_the_database_itself_refuses_refunds_beyond_the_gift(house: GivingHouse, campaign: Given, amount: str) -> None:
+    given = await house.give(campaign)
+    async with house.running.database("donations") as database:
+        await database.execute("UPDATE donations SET status = 'COMPLETED' WHERE id = $1", UUID(given["id"]))
+        with pytest.raises(asyncpg.CheckViolationError):
+            await database.execute("UPDATE donations SET refunded_amount = $2 WHERE id = $1", UUID(given["id"]), Decimal(amount))
+
+
+async def _erased(house: GivingHouse, donor_key: str) -> None:
+    event = UserErased(user_id=new_id(), email="leaving1@example.org", donor_key=donor_key)
+    data = seal(
+        event,
+        subject=event.SUBJECT,
+        event_id=new_id(),
+        aggregate_id=event.user_id,
+        aggregate_version=1,
+        source="accounts",
+        correlation_id="",
+    )
+    client = await nats.connect(house.running.environment["CAREFORALL_NATS_URL"])
+    await client.jetstream().publish(event.SUBJECT, data)
+    await client.close()
+
+
+def _path_to(status: DonationStatus) -> Sequence[DonationStatus]:
+    return {"PENDING": (), "COMPLETED": ("COMPLETED",), "FAILED": ("FAILED",), "REFUNDED": ("COMPLETED", "REFUNDED")}[status]  # type: ignore[return-value]

@@ -1,0 +1,162 @@
+"""The edge of a real process: caps that callers can read about, ids, proxies, limits, metrics, security headers, operations."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from careforall.kit.ids import new_id
+from careforall.launch.servers import Nats
+from careforall_testing.callers import Callers, signing_in
+from careforall_testing.giving import DONATIONS
+from careforall_testing.platform import Platform, client_of, platform
+from careforall_testing.polling import eventually
+from careforall_testing.servers import ServerUrls
+
+SECURITY = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "same-origin"}
+
+
+@pytest.fixture(scope="module")
+async def running(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Platform]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
+    async with platform(urls, ["donations"], CAREFORALL_TRUSTED_PROXIES="1", CAREFORALL_RATE_PER_ADDRESS="20") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def callers(running: Platform) -> AsyncIterator[Callers]:
+    async with signing_in(running) as found:
+        yield found
+
+
+@pytest.fixture
+def somewhere() -> dict[str, str]:
+    """An address of one's own, so that tests do not use up each other's limit."""
+    return {"X-Forwarded-For": f"2001:db8::{new_id().hex[-4:]}:{new_id().hex[-4:]}"}
+
+
+async def _talk(running: Platform, request: bytes) -> bytes:
+    """Send raw bytes and read the whole answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.first.port)
+    writer.write(request)
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_07_the_caller_of_a_body_above_the_cap_can_read_why(
+    running: Platform, somewhere: dict[str, str], *, chunked: bool
+) -> None:
+    size = 600_000
+    head = f"POST {DONATIONS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head += f"X-Forwarded-For: {somewhere['X-Forwarded-For']}\r\n"
+    if chunked:
+        body = b"".join(b"2000\r\n" + b" " * 0x2000 + b"\r\n" for _ in range(size // 0x2000)) + b"0\r\n\r\n"
+        request = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + body
+    else:
+        request = f"{head}Content-Length: {size}\r\n\r\n".encode() + b" " * size
+    answer = await _talk(running, request)
+    assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "body_too_large"
+
+
+async def test_07_length_and_chunks_at_once_are_never_smuggled(running: Platform) -> None:
+    request = (
+        f"POST {DONATIONS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    answer = await _talk(running, request.encode())
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.split()[1].startswith(b"4")
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b:c_d", "x" * 64])
+async def test_a_request_id_that_is_plain_is_kept(running: Platform, somewhere: dict[str, str], given: str) -> None:
+    answer = await running.client.get("/nowhere", headers={"X-Request-ID": given, **somewhere})
+    assert answer.headers["x-request-id"] == given == answer.json()["request_id"]
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, "a\tb", "<script>", '"'])
+async def test_11_any_other_request_id_is_replaced(running: Platform, somewhere: dict[str, str], given: str) -> None:
+    answer = await running.client.get("/health", headers={"X-Request-ID": given, **somewhere})
+    assert answer.headers["x-request-id"] != given
+    assert len(answer.headers["x-request-id"]) == 36
+
+
+async def test_23_only_configured_proxy_hops_are_believed(running: Platform) -> None:
+    address = f"203.0.113.{int(new_id().hex[-2:], 16)}"
+    spoofed = [{"X-Forwarded-For": f"10.0.0.{number}, {address}"} for number in range(40)]
+    answers = await asyncio.gather(*(running.client.get("/api/v1/campaigns", headers=headers) for headers in spoofed))
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(200), statuses.count(429)) == (20, 20), "a new first hop is no new caller"
+    await eventually(lambda: f'"client":"{address}"' in running.first.log_text())
+
+
+async def test_a_limit_tells_what_is_left_and_when_to_come_again(running: Platform, somewhere: dict[str, str]) -> None:
+    answers = [await running.client.get("/api/v1/campaigns", headers=somewhere) for _ in range(21)]
+    assert answers[0].headers["ratelimit-policy"] == '"address";q=20;w=60'
+    assert answers[0].headers["ratelimit"].startswith('"address";r=')
+    last = answers[-1]
+    assert (last.status_code, last.json()["code"], last.json()["retryable"]) == (429, "rate_limited", True)
+    assert 1 <= int(last.headers["retry-after"]) <= 60
+    for probe in ("/livez", "/readyz", "/health", "/metrics"):
+        assert (await running.client.get(probe, headers=somewhere)).status_code == 200, "probes are exempt"
+
+
+async def test_metrics_count_what_the_framework_refuses(running: Platform, somewhere: dict[str, str], callers: Callers) -> None:
+    await running.client.get("/nowhere", headers=somewhere)
+    await running.client.get(f"{DONATIONS}/export", headers=somewhere)
+    await running.client.get(f"{DONATIONS}/export", headers={**somewhere, **callers.user()})
+    for _ in range(21):
+        await running.client.get("/api/v1/campaigns", headers=somewhere)
+    text = (await running.client.get("/metrics")).text
+    counted = {line.partition('status="')[2][:3] for line in text.splitlines() if line.startswith("http_requests_total{")}
+    assert {"401", "403", "404", "429"} <= counted
+
+
+@pytest.mark.parametrize("path", ["/health", "/nowhere", "/api/v1/campaigns", f"{DONATIONS}/export"])
+async def test_every_answer_carries_the_security_headers(running: Platform, somewhere: dict[str, str], path: str) -> None:
+    answer = await running.client.get(path, headers=somewhere)
+    assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+
+
+async def test_13_a_method_that_is_not_there_is_a_405_problem(running: Platform, somewhere: dict[str, str]) -> None:
+    answer = await running.client.delete("/api/v1/campaigns", headers=somewhere)
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_the_operations_endpoints_have_their_promised_fields(
+    running: Platform, callers: Callers, somewhere: dict[str, str]
+) -> None:
+    fields = {
+        "outbox/statistics": {"processed", "pending", "failed", "dead", "success_rate", "failure_rate", "oldest_age"},
+        "inbox/statistics": {"processed", "pending", "failed", "dead", "success_rate", "failure_rate", "oldest_age"},
+        "outbox/dead-letter": {"events", "count"},
+        "database/connections": {"size", "checked_in", "checked_out", "overflow", "waiting", "total"},
+        "database/health": {"status", "latency_ms", "queries", "failures", "error_rate"},
+        "health": {"status", "database", "broker", "cache"},
+    }
+    for path, expected in fields.items():
+        answer = await running.client.get(f"/api/v1/admin/donations/{path}", headers={**somewhere, **callers.admin()})
+        assert (answer.status_code, set(answer.json()) >= expected) == (200, True), (path, answer.text)
+    done = await running.client.post("/api/v1/admin/donations/outbox/process", headers={**somewhere, **callers.admin()})
+    assert (done.status_code, done.json()["success"]) == (200, True)
+
+
+async def test_one_gift_can_be_followed_through_its_trace(running: Platform, callers: Callers, somewhere: dict[str, str]) -> None:
+    trace = new_id().hex
+    headers = {**somewhere, "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    await running.client.get("/api/v1/campaigns", headers=headers)
+    admin = {"X-Forwarded-For": "198.51.100.1", **callers.admin()}
+
+    async def kept() -> bool:
+        async with client_of(running.first.url) as client:
+            answer = await client.get(f"/api/v1/admin/traces/{trace}", headers=admin)
+        return answer.status_code == 200 and [span["name"] for span in answer.json()["spans"]] == ["GET /api/v1/campaigns"]
+
+    await eventually(kept, every_s=0.5, what="the trace")

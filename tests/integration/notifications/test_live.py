@@ -1,0 +1,65 @@
+"""The open stream of an inbox: woken by hints, resumed after an event, ended with the session."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from careforall.kit.db import Database
+from careforall.kit.ids import NIL, new_id
+from careforall.notifications.channels.in_app import InApp
+from careforall.notifications.domain import Draft
+from careforall.notifications.live import Streams
+from careforall.notifications.rendering import Renderer
+from careforall.notifications.sender import Sender
+from careforall.notifications.service import Reader
+
+
+async def notice(story: Any, database: Database, renderer: Renderer, user: UUID, heard: list[set[str]]) -> None:
+    await story.service.send(
+        Draft(
+            cause_event_id=new_id(),
+            subject_id=user,
+            template="notice",
+            channel="IN_APP",
+            recipient=str(user),
+            language="en",
+            payload={"title": "Hello", "text": "A word to you."},
+        )
+    )
+    await Sender(database, InApp(database, batch=10, hint=heard.append), renderer, max_retries=1).run()
+
+
+async def test_a_hint_brings_the_message_at_once_and_a_resumed_stream_what_was_missed(
+    story: Any, database: Database, renderer: Renderer
+) -> None:
+    user, heard = new_id(), []  # type: UUID, list[set[str]]
+    streams = Streams()
+    reader = Reader(user_id=user, until=datetime.now(UTC) + timedelta(minutes=1))
+    stream = streams.follow(story.service, reader, None)
+    waiting = asyncio.ensure_future(anext(stream))
+    await notice(story, database, renderer, new_id(), [])
+    while not waiting.done():
+        await notice(story, database, renderer, user, heard)
+        await streams.hear(msgspec.json.encode(sorted(heard[-1])))
+        await asyncio.wait({waiting}, timeout=0.5)
+    first = waiting.result()
+    await stream.aclose()
+
+    assert first.event == "message"
+    assert msgspec.json.decode(str(first.data))["title"] == "Hello"
+    resumed = streams.follow(story.service, reader, NIL)
+    assert (await anext(resumed)).event == "message"
+    await resumed.aclose()
+
+
+async def test_a_stream_ends_with_the_session(story: Any) -> None:
+    reader = Reader(user_id=new_id(), until=datetime.now(UTC) + timedelta(seconds=0.3))
+
+    async with asyncio.timeout(5):
+        messages = [message async for message in Streams().follow(story.service, reader, None)]
+    assert all(message.data is None for message in messages)

@@ -1,0 +1,267 @@
+"""Paying at a real gateway over HTTP: the pay page, declines, unknown outcomes, captures, releases and refunds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from msgspec import Struct
+
+from careforall.kit.ids import new_id
+from careforall.launch.servers import Nats
+from careforall_testing.callers import Callers, signing_in
+from careforall_testing.platform import Platform, client_of, platform
+from careforall_testing.polling import eventually
+from careforall_testing.servers import ServerUrls
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """Payments and the simulated gateway in one process, with the callers they know."""
+
+    running: Platform
+    callers: Callers
+    inside: httpx2.AsyncClient
+
+    async def intent(self, subject_type: str = "DONATION") -> str:
+        body = {
+            "subject_type": subject_type,
+            "subject_id": str(new_id()),
+            "amount": "25.00",
+            "currency": "EUR",
+            "title": "A well",
+        }
+        answer = await self.ordered("intent", body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def ordered(self, path: str, body: Any = None, *, key: str = "") -> httpx2.Response:
+        """Order something as another service does."""
+        headers = {**self.callers.service("orders", "payments"), "Idempotency-Key": key or str(new_id())}
+        return await self.inside.post(f"/api/v1/payments/{path}", json=body, headers=headers)
+
+    async def pay(self, intent: str) -> str:
+        """Press the button of the pay page; return where it leads."""
+        answer = await self.running.client.post(f"/pay/{intent}")
+        assert answer.status_code == 303, answer.text
+        return answer.headers["location"]
+
+    async def page(self, intent: str, query: str = "") -> str:
+        answer = await self.running.client.get(f"/pay/{intent}{query}")
+        found = re.search(r"<h1>(.*?)</h1>", answer.text)
+        assert found is not None
+        return found[1]
+
+    async def does(self, intent: str, verb: str, **body: Any) -> None:
+        """Have the gateway do something to its object."""
+        answer = await self.running.client.post(f"/simulator/control/{intent}/{verb}", json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    async def turn(self, **switches: Any) -> None:
+        """Make the gateway misbehave."""
+        answer = await self.running.client.post("/simulator/control/switches", json=switches)
+        assert answer.status_code == 200, answer.text
+
+    async def shown(self, intent: str) -> dict[str, Any]:
+        answer = await self.running.client.get(f"/api/v1/payments/{intent}", headers=self.callers.admin())
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def reaches(self, intent: str, status: str, within_s: float = 20) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            shown = await self.shown(intent)
+            return shown if shown["status"] == status else None
+
+        return dict(await eventually(look, within_s=within_s, what=f"{intent} is {status}") or {})
+
+    async def objects(self, intent: str) -> list[str]:
+        """The gateway's objects that were made for an intent."""
+        async with self.running.database("simulator") as opened:
+            rows = await opened.fetch("SELECT id FROM payment_intents WHERE intent_id = $1", intent)
+            return [row["id"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
+    patience = {"CAREFORALL_GATEWAY_SECONDS": "1.0", "CAREFORALL_GATEWAY_TRIES": "1", "CAREFORALL_PAYS_PER_MINUTE": "100000"}
+    async with (
+        platform(urls, ["payments", "simulator"], **patience) as running,
+        signing_in(running) as callers,
+        client_of(running.first.internal_url) as inside,
+    ):
+        yield Desk(running=running, callers=callers, inside=inside)
+
+
+@pytest.fixture(autouse=True)
+async def _honest(desk: Desk) -> AsyncIterator[None]:
+    yield
+    await desk.turn()
+
+
+async def test_a_payer_goes_to_the_gateway_and_comes_back_paid(desk: Desk) -> None:
+    intent = await desk.intent()
+    assert await desk.page(intent) == "Complete your payment"
+    address = await desk.pay(intent)
+    assert address == await desk.pay(intent)
+    assert await desk.page(intent, "?return=1") == "Waiting for the gateway"
+    await desk.does(intent, "success")
+    shown = await desk.reaches(intent, "CAPTURED")
+    assert await desk.page(intent) == "Thank you, your payment arrived"
+    assert [(attempt["number"], attempt["gateway"], attempt["status"]) for attempt in shown["attempts"]] == [
+        (1, "simulator", "SUCCEEDED")
+    ]
+    assert shown["attempts"][0]["gateway_object"] == (await desk.objects(intent))[0]
+    assert [(step["from"], step["to"]) for step in shown["transitions"]] == [
+        ("INITIATED", "AUTHORIZED"),
+        ("AUTHORIZED", "CAPTURED"),
+    ]
+
+
+async def test_clicks_at_once_make_one_object(desk: Desk) -> None:
+    intent = await desk.intent()
+    addresses = await asyncio.gather(*(desk.pay(intent) for _ in range(6)))
+    assert len({address for address in addresses if "/pay/pi_" in address}) == 1
+    assert len(await desk.objects(intent)) == 1
+
+
+async def test_after_a_decline_the_same_object_is_paid(desk: Desk) -> None:
+    intent = await desk.intent()
+    first = await desk.pay(intent)
+    await desk.does(intent, "decline")
+
+    async def declined() -> bool:
+        return [attempt["status"] for attempt in (await desk.shown(intent))["attempts"]] == ["FAILED"]
+
+    await eventually(declined)
+    page = (await desk.running.client.get(f"/pay/{intent}")).text
+    assert "The last try did not work" in page
+    assert await desk.pay(intent) == first
+    await desk.does(intent, "success")
+    shown = await desk.reaches(intent, "CAPTURED")
+    assert [attempt["status"] for attempt in shown["attempts"]] == ["FAILED", "SUCCEEDED"]
+    assert len(await desk.objects(intent)) == 1
+
+
+@pytest.mark.parametrize("trouble", [{"error_after_success": 1.0}, {"timeout_after_charge": 1.0, "timeout_ms": 1500}])
+async def test_an_unknown_outcome_is_settled_by_asking_and_never_by_a_second_object(desk: Desk, trouble: dict[str, Any]) -> None:
+    intent = await desk.intent()
+    await desk.turn(**trouble)
+    assert await desk.pay(intent) == f"/pay/{intent}"
+    assert (await desk.shown(intent))["attempts"][0]["status"] == "UNKNOWN"
+    assert await desk.page(intent) == "One moment"
+    assert await desk.pay(intent) == f"/pay/{intent}"
+    await desk.turn()
+
+    async def opened() -> bool:
+        return bool((await desk.shown(intent))["attempts"][0]["status"] == "OPEN")
+
+    await eventually(opened, within_s=20)
+    assert len(await desk.objects(intent)) == 1
+    await desk.pay(intent)
+    await desk.does(intent, "success")
+    await desk.reaches(intent, "CAPTURED")
+
+
+async def test_a_payer_who_comes_back_has_us_ask_when_no_webhook_arrives(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    await desk.turn(drop=1.0)
+    await desk.does(intent, "success")
+    assert await desk.page(intent, "?return=1") == "Waiting for the gateway"
+    shown = await desk.reaches(intent, "CAPTURED")
+    assert shown["transitions"][-1]["cause"] == "simulator asked"
+
+
+async def test_held_money_is_captured_once(desk: Desk) -> None:
+    intent = await desk.intent("ORDER")
+    await desk.pay(intent)
+    await desk.does(intent, "success")
+    await desk.reaches(intent, "AUTHORIZED")
+    answers = [await desk.ordered(f"{intent}/capture") for _ in range(2)]
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "CAPTURED")] * 2
+    late = await desk.ordered(f"{intent}/void")
+    assert (late.status_code, late.json()["code"]) == (409, "illegal_transition")
+
+
+async def test_held_money_is_released(desk: Desk) -> None:
+    intent = await desk.intent("ORDER")
+    await desk.pay(intent)
+    await desk.does(intent, "success")
+    await desk.reaches(intent, "AUTHORIZED")
+    answers = [await desk.ordered(f"{intent}/void") for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert (await desk.shown(intent))["status"] in {"REFUNDED", "FAILED"}
+    assert (await desk.ordered(f"{intent}/capture")).status_code == 409
+
+
+async def test_an_unpaid_intent_is_ended_at_the_gateway_too(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    assert (await desk.ordered(f"{intent}/void")).json()["status"] == "FAILED"
+    async with desk.running.database("simulator") as opened:
+        [row] = await opened.fetch("SELECT status FROM payment_intents WHERE id = $1", (await desk.objects(intent))[0])
+    assert row["status"] == "canceled"
+
+
+@pytest.mark.parametrize("trouble", [{}, {"error_after_success": 1.0}])
+async def test_staff_refunds_at_the_gateway_once_however_it_answers(desk: Desk, trouble: dict[str, Any]) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    await desk.does(intent, "success")
+    await desk.reaches(intent, "CAPTURED")
+    await desk.turn(**trouble)
+    headers = {**desk.callers.admin(), "Idempotency-Key": f"refund-{intent}"}
+    path, body = f"/api/v1/payments/{intent}/refund", {"amount": "10.00", "reason": "asked by the donor"}
+    first = await desk.running.client.post(path, json=body, headers=headers)
+    assert first.status_code == (202 if trouble else 201), first.text
+    await desk.turn()
+
+    async def refunded() -> bool:
+        return bool((await desk.shown(intent))["refunded_amount"] == "10.00")
+
+    await eventually(refunded, within_s=20)
+    again = await desk.running.client.post(path, json=body, headers=headers)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+    shown = await desk.shown(intent)
+    assert [(refund["amount"], refund["status"]) for refund in shown["refunds"]] == [("10.00", "SUCCEEDED")]
+    async with desk.running.database("simulator") as opened:
+        rows = await opened.fetch("SELECT amount FROM refunds WHERE payment_intent = $1", (await desk.objects(intent))[0])
+    assert [row["amount"] for row in rows] == [1000]
+
+
+async def test_staff_must_send_a_key_and_others_may_not_refund(desk: Desk) -> None:
+    intent = await desk.intent()
+    path, body = f"/api/v1/payments/{intent}/refund", {"reason": "asked by the donor"}
+    keyless = await desk.running.client.post(path, json=body, headers=desk.callers.admin())
+    assert (keyless.status_code, keyless.json()["code"]) == (400, "idempotency_key_required")
+    key = {"Idempotency-Key": "refund-1"}
+    assert (await desk.running.client.post(path, json=body, headers={**desk.callers.user(), **key})).status_code == 403
+    assert (await desk.running.client.post(path, json=body, headers=key)).status_code == 401
+    assert (await desk.inside.post(path, json=body, headers=key)).status_code == 401
+    initiated = await desk.running.client.post(path, json=body, headers={**desk.callers.admin(), **key})
+    assert (initiated.status_code, initiated.json()["code"]) == (409, "not_refundable")
+    for extra in ({"status": "SUCCEEDED"}, {"amount": "much"}, {"reason": ""}):
+        refused = await desk.running.client.post(path, json={**body, **extra}, headers={**desk.callers.admin(), **key})
+        assert refused.status_code == 422
+
+
+async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
+    waiting = await desk.running.client.get(f"/pay/{new_id()}")
+    assert (waiting.status_code, 'http-equiv="refresh"' in waiting.text) == (202, True)
+    missing = await desk.running.client.get("/pay/nothing")
+    assert (missing.status_code, "No such payment" in missing.text) == (404, True)
+    assert (await desk.running.client.post(f"/pay/{new_id()}")).status_code == 404
+    assert (await desk.inside.post("/api/v1/payments/intent", json={})).status_code == 401
+
+
+async def test_the_page_shows_names_as_text(desk: Desk) -> None:
+    body = {"subject_type": "DONATION", "subject_id": str(new_id()), "amount": "25.00", "currency": "EUR", "title": "<b>A&B</b>"}
+    intent = (await desk.ordered("intent", body)).json()["id"]
+    page = (await desk.running.client.get(f"/pay/{intent}")).text
+    assert "&lt;b&gt;A&amp;B&lt;/b&gt;" in page
+    assert "25.00 EUR" in page

@@ -1,0 +1,163 @@
+"""A whole platform and the words tests speak about it: give, pay, look, wait.
+
+async with running_platform() as journey:
+    gift = await journey.completed_gift()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from careforall.cli.registry import NAMES
+from careforall_testing.platform import Platform, platform
+from careforall_testing.polling import eventually
+from careforall_testing.servers import ServerSet, own_servers
+
+ADMIN = "admin@example.org"
+PASSWORD = "correct horse battery staple 7"
+IDLE = "select count(*) from outbox where status in ('PENDING', 'FAILED')"
+
+
+class Journey:
+    """One running platform as a donor and an administrator use it."""
+
+    def __init__(self, running: Platform, servers: ServerSet) -> None:
+        self.platform = running
+        self.servers = servers
+        self.admin: dict[str, str] = {}
+
+    @property
+    def client(self) -> httpx2.AsyncClient:
+        """Speaks to the public listener."""
+        return self.platform.client
+
+    async def begin(self) -> None:
+        """Make the administrator and sign in."""
+        made = await self.platform.cli("admin", "create", "--email", ADMIN, "--password", PASSWORD)
+        assert made.status == 0, made.err
+        self.admin = await self.sign_in(ADMIN)
+
+    async def sign_in(self, email: str) -> dict[str, str]:
+        """Return the headers of somebody who signed in."""
+        answer = await self.client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
+        assert answer.status_code in {200, 201}, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def sign_up(self, email: str) -> dict[str, str]:
+        """Register somebody and sign in."""
+        answer = await self.client.post("/api/v1/auth/signup", json={"email": email, "password": PASSWORD})
+        assert answer.status_code in {201, 409}, answer.text
+        return await self.sign_in(email)
+
+    async def campaign(self, **changes: Any) -> str:
+        """Create a campaign that takes donations and return its id."""
+        body = {"title": "Clean water", "story": "Wells.", "goal": "10000.00", "currency": "EUR", "status": "LIVE"} | changes
+        answer = await self.client.post("/api/v1/campaigns", json=body, headers=self.admin)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def gift_body(self, campaign: str, **changes: Any) -> dict[str, Any]:
+        """The body of a gift."""
+        return {"campaign_id": campaign, "donor_email": "donor1@example.org", "amount": "10.00", "currency": "EUR"} | changes
+
+    async def give(self, campaign: str, *, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+        """Give as a guest and return the answer."""
+        body = self.gift_body(campaign, **changes)
+        answer = await self.client.post("/api/v1/donations", json=body, headers=dict(headers or {}))
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def completed_gift(self, campaign: str | None = None, **changes: Any) -> dict[str, Any]:
+        """Give, pay, and wait until the gift is complete."""
+        gift = await self.give(campaign or await self.campaign(), **changes)
+        await self.simulate("success", gift["payment_intent"]["id"])
+        await self.donation_in(gift, "COMPLETED")
+        return gift
+
+    async def simulate(self, verb: str, intent: str, *words: str) -> str:
+        """Drive the simulated gateway by the command line."""
+        result = await self.platform.cli("simulate", verb, intent, *words)
+        assert result.status == 0, result.out + result.err
+        return result.out
+
+    async def get(self, path: str, *, receipt: str) -> dict[str, Any]:
+        """Read as the holder of a receipt token."""
+        answer = await self.client.get(path, headers={"X-Receipt-Token": receipt})
+        assert answer.status_code == 200, answer.text
+        return {"value": answer.json()}
+
+    async def as_admin(self, path: str) -> Any:
+        """Read as the administrator."""
+        answer = await self.client.get(path, headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def donation(self, gift: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a gift as its giver sees it."""
+        found: dict[str, Any] = (await self.get(f"/api/v1/donations/{gift['id']}", receipt=gift["receipt_token"]))["value"]
+        return found
+
+    async def donation_in(self, gift: Mapping[str, Any], status: str) -> dict[str, Any]:
+        """Wait until a gift is in a state."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.donation(gift)
+            return found if found["status"] == status else None
+
+        return await eventually(look, within_s=20, what=f"donation {status}")
+
+    async def totals(self, campaign: str) -> dict[str, Any]:
+        """Return the exact totals of a campaign."""
+        answer = await self.client.get(f"/api/v1/totals/campaigns/{campaign}", params={"realtime": "true"})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def totals_when(self, campaign: str, **wanted: Any) -> dict[str, Any]:
+        """Wait until the totals say what is wanted."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.totals(campaign)
+            return found if all(found[name] == value for name, value in wanted.items()) else None
+
+        return await eventually(look, within_s=20, what=f"totals {wanted}")
+
+    async def mails(self, to: str, *, at_least: int) -> list[dict[str, Any]]:
+        """Wait for mails to somebody."""
+
+        async def look() -> list[dict[str, Any]] | None:
+            answer = await self.client.get("/mailbox/messages", params={"to": to})
+            found = answer.json()
+            items: list[dict[str, Any]] = found["items"] if isinstance(found, dict) else found
+            return items if len(items) >= at_least else None
+
+        return await eventually(look, within_s=20, what=f"{at_least} mails to {to}")
+
+    async def settled(self) -> None:
+        """Wait until nothing is on its way any more."""
+
+        async def idle() -> bool:
+            counts = []
+            for name in NAMES:
+                async with self.platform.database(name) as connection:
+                    counts.append(await connection.fetchval(IDLE))
+            return not any(counts)
+
+        await eventually(idle, within_s=30, every_s=0.1, what="empty outboxes")
+
+
+@asynccontextmanager
+async def running_platform(**variables: str) -> AsyncIterator[Journey]:
+    """Run every service against servers of its own, as `up` does: one process for requests, one for the rest."""
+    with own_servers() as servers:
+        async with platform(servers.urls, databases_of=NAMES, **variables) as running:
+            await running.serve(["all"], role="api")
+            await running.serve(["all"], role="worker")
+            journey = Journey(running, servers)
+            await journey.begin()
+            yield journey

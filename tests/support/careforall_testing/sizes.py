@@ -1,0 +1,41 @@
+"""How big fault tests are: small by default, the sizes of the published figures with CAREFORALL_TEST_FULL=1."""
+
+from __future__ import annotations
+
+import os
+
+from msgspec import Struct
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """Sizes of one run; times in seconds."""
+
+    per_second: float = 15
+    outage_s: float = 6
+    broker_outage_s: float = 10
+    prepared: int = 60
+    rounds: int = 1
+    restarts: int = 1
+    people: int = 3
+    fuzz_examples: int = 4
+    poison: int = 2
+    good: int = 15
+
+
+FULL = Sizes(
+    per_second=60,
+    outage_s=60,
+    broker_outage_s=600,
+    prepared=2000,
+    rounds=20,
+    restarts=20,
+    people=12,
+    fuzz_examples=100,
+    poison=10,
+    good=2000,
+)
+
+
+def sizes() -> Sizes:
+    """The sizes of this run."""
+    return FULL if os.environ.get("CAREFORALL_TEST_FULL") == "1" else Sizes()

@@ -1,0 +1,34 @@
+"""`careforall bench` outside a clone, and without what it needs."""
+
+from pathlib import Path
+
+import pytest
+
+from careforall.cli.bench import find_loadtests
+from careforall.cli.environment import launch_environment
+from careforall.launch.errors import MissingError
+from careforall.launch.places import clone_root
+from careforall_bench.__main__ import main
+
+
+def test_outside_a_clone_it_says_so_and_exits_with_3(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="part of a clone") as caught:
+        find_loadtests(launch_environment({}, root=tmp_path))
+    assert caught.value.exit_status == 3
+
+
+def test_in_a_clone_it_finds_the_load_tests() -> None:
+    assert find_loadtests(launch_environment({}, root=clone_root())) == clone_root() / "loadtests"
+
+
+def test_without_the_benchmark_client_it_exits_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [f"--{name}={tmp_path}" for name in ("root", "instances", "store")]
+    assert main([*places, f"--pgbench={tmp_path / 'pgbench'}"]) == 3
+    assert "missing" in capsys.readouterr().err
+
+
+def test_unknown_measurements_are_wrong_usage(tmp_path: Path) -> None:
+    places = [f"--{name}={tmp_path}" for name in ("root", "instances", "store", "pgbench")]
+    with pytest.raises(SystemExit) as caught:
+        main([*places, "--only=everything"])
+    assert caught.value.code == 2

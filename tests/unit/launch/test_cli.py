@@ -1,0 +1,82 @@
+"""The command line itself: quick help, exit statuses, commands that load only when asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from careforall.cli import COMMANDS, Command, build, main
+from careforall.cli.environment import service_variables
+from careforall.cli.test import pytest_command
+from careforall.launch.errors import MissingError
+
+
+def test_help_names_the_first_steps_and_the_exit_statuses() -> None:
+    answer = CliRunner().invoke(build(["--help"]), ["--help"])
+    assert answer.exit_code == 0
+    assert "./careforall up" in answer.output
+    assert "3 something is" in answer.output
+
+
+def test_help_loads_no_library_of_the_services() -> None:
+    script = (
+        "import sys\nfrom careforall.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    heavy = {'asyncpg', 'litestar', 'nats', 'redis', 'rich'}\n"
+        "    print('LOADED', sorted(heavy & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "LOADED []" in answer.stdout
+
+
+def test_only_commands_whose_module_exists_are_offered() -> None:
+    commands = (*COMMANDS[:1], Command("dream", "careforall.cli.dream:dream", "Not there."))
+    answer = CliRunner().invoke(build(["--help"], commands), ["--help"])
+    assert "dream" not in answer.output
+    assert CliRunner().invoke(build(["dream"], commands), ["dream"]).exit_code == 2
+
+
+def test_every_command_has_a_help_of_its_own() -> None:
+    for name in ("up", "down", "status", "logs", "doctor"):
+        answer = CliRunner().invoke(build([name]), [name, "--help"])
+        assert answer.exit_code == 0
+        assert "--instance" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--version"], 0), (["nonsense"], 2), (["up", "--port", "x"], 2), (["up", "--port", "70000"], 2)],
+)
+def test_exit_statuses(words: list[str], status: int) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == status
+
+
+def test_a_bad_instance_name_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--instance", "../other"])
+    assert caught.value.code == 2
+    assert "'../other' is no instance name" in capsys.readouterr().err
+
+
+def test_the_test_command_leaves_out_slow_tests_unless_asked() -> None:
+    assert "-m" in pytest_command([], full=False)[3:]
+    assert "-m" not in pytest_command([], full=True)[3:]
+    assert pytest_command(["-k", "gift", "-n0"], full=True)[3:] == ["-k", "gift", "-n0"]
+
+
+def test_a_process_that_was_given_its_secrets_keeps_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAREFORALL_SECRET_KEY", "k" * 40)
+    monkeypatch.setenv("CAREFORALL_NATS_URL", "nats://broker")
+    assert service_variables("default")["CAREFORALL_NATS_URL"] == "nats://broker"
+
+
+def test_a_command_for_an_instance_that_does_not_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CAREFORALL_SECRET_KEY", raising=False)
+    monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path))
+    with pytest.raises(MissingError, match="does not run"):
+        service_variables("default")

@@ -1,0 +1,80 @@
+"""How the answers of `/readyz` and `/health` become one word per service."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from careforall.launch.health import service_states
+from careforall.launch.ports import free_port, is_free, port_or_free
+
+Answers = dict[str, tuple[int, object]]
+Platform = Callable[[Answers], AbstractContextManager[int]]
+
+
+@pytest.fixture
+def platform() -> Platform:
+    @contextmanager
+    def serve(answers: Answers) -> Iterator[int]:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = answers.get(self.path, (404, None))
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            yield server.server_address[1]
+            server.shutdown()
+            thread.join()
+
+    return serve
+
+
+def test_nobody_answering_is_down() -> None:
+    assert service_states(free_port(), [], ["donations"]) == {"donations": "down"}
+    assert service_states(0, [], ["donations"]) == {"donations": "down"}
+
+
+def test_unready_is_down_whatever_health_says(platform: Platform) -> None:
+    with platform({"/readyz": (503, {}), "/health": (200, {"status": "ready"})}) as port:
+        assert service_states(port, [], ["donations"]) == {"donations": "down"}
+
+
+def test_health_tells_services_apart(platform: Platform) -> None:
+    services = {"donations": {"status": "ready"}, "payments": {"status": "degraded"}, "totals": "down"}
+    with platform({"/readyz": (200, {}), "/health": (200, {"status": "degraded", "services": services})}) as port:
+        found = service_states(port, [], ["donations", "payments", "totals", "orders"])
+    assert found == {"donations": "ready", "payments": "degraded", "totals": "down"}
+
+
+def test_a_process_in_the_background_counts_with_what_it_says(platform: Platform) -> None:
+    def telling(status: str) -> Answers:
+        return {"/readyz": (200, {}), "/health": (200, {"services": {"donations": status, "totals": "ready"}})}
+
+    with platform(telling("ready")) as port, platform(telling("degraded")) as other:
+        assert service_states(port, [other], []) == {"donations": "degraded", "totals": "ready"}
+        assert service_states(port, [free_port()], []) == {"donations": "degraded", "totals": "degraded"}
+
+
+def test_ready_without_details_is_ready(platform: Platform) -> None:
+    with platform({"/readyz": (200, {}), "/health": (200, {})}) as port:
+        assert service_states(port, [], ["donations"]) == {"donations": "ready"}
+
+
+def test_a_taken_port_gives_way_to_a_free_one(platform: Platform) -> None:
+    with platform({}) as taken:
+        assert not is_free(taken)
+        assert port_or_free(taken) != taken
+    other = free_port()
+    assert port_or_free(other) == other

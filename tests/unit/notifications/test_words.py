@@ -1,0 +1,127 @@
+"""What is said to whom: templates in both languages, escaping, anonymity, and the waits between tries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
+from careforall.kit.envelope import Message
+from careforall.kit.ids import new_id
+from careforall.notifications import domain
+from careforall.notifications.domain import LANGUAGES, TEMPLATES, Person, Setting
+from careforall.notifications.rendering import Renderer, RenderingError
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SETTING = Setting(public_url="http://127.0.0.1:8000", webhook_url="https://hooks.example.org/in", default_language="en")
+EVENTS: dict[type[Any], dict[str, Any]] = {
+    DonationCreated: {"status": "PENDING", "created_at": NOW},
+    DonationCompleted: {"status": "COMPLETED", "completed_at": NOW},
+    DonationFailed: {"status": "FAILED"},
+    DonationRefunded: {"status": "REFUNDED", "refunded_at": NOW, "refunded_amount": Decimal("5.00")},
+}
+
+
+def told(kind: type[Any], **changes: Any) -> Message[Any]:
+    facts: dict[str, Any] = {
+        "donation_id": new_id(),
+        "campaign_id": new_id(),
+        "intent_id": new_id(),
+        "amount": Decimal("25.00"),
+        "currency": "EUR",
+        "donor_key": "key",
+        "donor_email": "donor1@example.org",
+        "donor_name": "Donor <One>",
+        "campaign_title": "Clean & fresh water",
+    }
+    return Message(
+        event_id=new_id(),
+        event_type=kind.SUBJECT,
+        version=1,
+        aggregate_id=new_id(),
+        aggregate_version=1,
+        occurred_at=NOW,
+        correlation_id="request-1",
+        source="donations",
+        traceparent=None,
+        event=kind(**{**facts, **EVENTS[kind], **changes}),
+        data=b"",
+    )
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer(public_url=SETTING.public_url)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", list(EVENTS))
+def test_every_donation_event_reads_well_in_both_languages(renderer: Renderer, kind: type[Any], language: Any) -> None:
+    owner = Person(user_id=new_id(), email="donor1@example.org", verified=True, language=language)
+    drafts = domain.donation_drafts(told(kind), {"donor1@example.org": owner}, {}, SETTING)
+    mail = next(draft for draft in drafts if draft.channel == "EMAIL")
+    words = renderer.render(mail.template, mail.language, mail.payload)
+
+    assert mail.language == language
+    assert ("€25.00" if language == "en" else "25,00") in words.text
+    assert "Donor <One>" in words.text
+    assert "Donor &lt;One&gt;" in words.html
+    assert "Clean &amp; fresh water" in words.html
+    assert "<One>" not in words.html
+    assert words.subject
+    assert "\n" not in words.subject
+
+
+def test_every_template_exists_in_every_language(renderer: Renderer) -> None:
+    payload = {
+        **domain.donation_drafts(told(DonationCreated), {}, {}, SETTING)[0].payload,
+        "url": "http://127.0.0.1:8000/verify",
+        "title": "A title",
+        "text": "A text",
+    }
+    words = {(name, language): renderer.render(name, language, payload) for name in TEMPLATES for language in LANGUAGES}
+
+    assert len({word.subject for word in words.values()}) == len(TEMPLATES) * 2 - 1
+
+
+def test_a_value_cannot_add_a_header_line(renderer: Renderer) -> None:
+    words = renderer.render("notice", "en", {"title": "Hello\r\nBcc: donor2@example.org", "text": "x"})
+
+    assert words.subject == "Hello"
+
+
+def test_a_missing_value_is_an_error_not_a_hole(renderer: Renderer) -> None:
+    with pytest.raises(RenderingError, match="text"):
+        renderer.render("notice", "en", {"title": "Hello"})
+
+
+@pytest.mark.parametrize("kind", list(EVENTS))
+def test_third_parties_never_read_a_mail_nor_the_name_of_an_anonymous_donor(kind: type[Any]) -> None:
+    for anonymous in (True, False):
+        drafts = domain.donation_drafts(told(kind, anonymous=anonymous), {}, {}, SETTING)
+        hook = next(draft for draft in drafts if draft.channel == "WEBHOOK")
+        assert "donor1@example.org" not in str(hook.payload)
+        assert ("Donor <One>" in str(hook.payload)) is not anonymous
+
+
+def test_a_signed_in_giver_is_told_in_their_inbox_though_the_mail_is_not_proven() -> None:
+    user = Person(user_id=new_id(), email="other@example.org", verified=False)
+    drafts = domain.donation_drafts(told(DonationCreated, user_id=user.user_id), {}, {user.user_id: user}, SETTING)
+
+    assert [draft.recipient for draft in drafts if draft.channel == "IN_APP"] == [str(user.user_id)]
+
+
+def test_a_fact_is_named_by_what_it_says() -> None:
+    gift = new_id()
+    amounts = (Decimal(5), Decimal("5.00"), Decimal("7.50"))
+    facts = [domain.fact_of(told(DonationRefunded, donation_id=gift, refunded_amount=amount).event) for amount in amounts]
+
+    assert facts[0] == facts[1] != facts[2]
+
+
+def test_waits_double_up_to_an_hour_and_are_spread() -> None:
+    assert [domain.retry_delay(tries, 1.0) for tries in (0, 1, 2, 30)] == [5.0, 10.0, 20.0, 3600.0]
+    assert domain.retry_delay(0, 0.0) == 2.5
