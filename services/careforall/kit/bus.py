@@ -20,6 +20,7 @@ from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamCo
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
+from careforall.kit import tasks
 from careforall.kit.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -126,11 +127,11 @@ class Bus:
     async def close(self) -> None:
         """Stop connecting and close the connection."""
         if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+            await tasks.end([self._connecting])
         if self._client is not None:
             with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._client.close(), 2)
+                async with asyncio.timeout(2):
+                    await self._client.close()
 
     async def when_ready(self) -> None:
         """Wait until the broker is connected."""

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from nats.errors import Error as NatsError
 
-from careforall.kit import crash
+from careforall.kit import crash, tasks
 from careforall.kit.bus import Ack, Bus, Refused
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Unavailable
@@ -101,12 +101,8 @@ class Relay:
             session.terminate()
 
     async def _rest(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), _IDLE_POLL)
-        except TimeoutError:
-            return
-        finally:
-            self._wake.clear()
+        await tasks.set_within(self._wake, _IDLE_POLL)
+        self._wake.clear()
 
     async def _drain(self, session: Connection) -> None:
         """Publish until nothing is left; stay quiet while the broker is away."""

@@ -18,7 +18,7 @@ from granian.server.embed import Server
 from litestar import Litestar
 from nats.aio.msg import Msg
 
-from careforall.kit import migrate, secrets
+from careforall.kit import migrate, secrets, tasks
 from careforall.kit.bus import BrokerUnavailable, Bus, Stream
 from careforall.kit.cache import Cache
 from careforall.kit.consumer import Runner
@@ -127,9 +127,7 @@ class Process:
         for server in servers:
             server.stop()  # type: ignore[no-untyped-call]  # granian's embedded server is untyped here
         await asyncio.wait(serving, timeout=10)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await tasks.end(background)
         for task in done - {stop}:
             task.result()
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar.response.sse import ServerSentEventMessage
 
+from careforall.kit import tasks
 from careforall.kit.errors import Unavailable
 from careforall.kit.ids import NIL
 from careforall.notifications.service import NotificationsService, Reader
@@ -59,12 +60,9 @@ class Streams:
         return found[0].id if found else NIL
 
     async def _woken(self, event: asyncio.Event, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            return False
+        woken = await tasks.set_within(event, seconds)
         event.clear()
-        return True
+        return woken
 
     def _leave(self, user_id: str, event: asyncio.Event) -> None:
         waiting = self._waiting.get(user_id, set())

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from careforall.kit import json
+from careforall.kit import json, tasks
 from careforall.kit.bus import Bus
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database
@@ -78,8 +78,7 @@ class Refresher:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause())
+            await tasks.set_within(self._wake, self._pause())
             await asyncio.sleep(_GATHER)
             self._wake.clear()
             try:
@@ -149,8 +148,7 @@ class Follower:
 
     async def next(self, heartbeat: float) -> Totals | None:
         """Return the next totals, or None when `heartbeat` seconds passed without any."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), heartbeat)
+        await tasks.set_within(self._event, heartbeat)
         self._event.clear()
         found, self._next = self._next, None
         return found
@@ -258,6 +256,4 @@ class Background:
 
     async def stop(self) -> None:
         """End them."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
