@@ -14,6 +14,7 @@ import msgspec
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 
 RefundStatus = Literal["PENDING", "SUCCEEDED", "FAILED"]
+DisputeStatus = Literal["OPEN", "WON", "LOST"]
 AttemptStatus = Literal["INITIATED", "OPEN", "UNKNOWN", "SUCCEEDED", "FAILED"]
 Outcome = Literal["processed", "ignored", "rejected"]
 
@@ -118,6 +119,19 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     gateway_object: str = ""
 
 
+class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway says how one dispute stands; `known` is what we knew of it."""
+
+    gateway_dispute_id: str
+    amount: Decimal
+    currency: str
+    status: DisputeStatus
+    known: DisputeStatus | None = None
+    at: datetime | None = None
+    reason: str = ""
+    gateway_object: str = ""
+
+
 class NoFact(msgspec.Struct, frozen=True, kw_only=True):
     """An event that says nothing about a payment's state, or nothing we understand."""
 
@@ -125,7 +139,7 @@ class NoFact(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
 
 
-Fact = StateFact | DeclineFact | RefundFact | NoFact
+Fact = StateFact | DeclineFact | RefundFact | DisputeFact | NoFact
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +166,8 @@ def judge(intent: Intent, fact: Fact) -> Verdict:
             return _judge_refund(intent, fact)
         case DeclineFact():
             return _judge_decline(intent, fact)
+        case DisputeFact():
+            return Verdict(outcome="ignored", reason="dispute_noted", message="Kept.")
         case NoFact():
             return Verdict(outcome="ignored", reason=fact.reason, message="This event changes no payment.")
 

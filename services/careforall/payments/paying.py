@@ -3,7 +3,7 @@
 No transaction is open while a gateway is called (rule 12). The key `intent:attempt` makes every call repeatable.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -173,8 +173,8 @@ class Paying:
             await self._note(attempt, status="FAILED", reason=str(error)[:200], code=error.code[:80])
             return None
         await self._note(attempt, status="OPEN", gateway_object=made.id, redirect_url=made.redirect_url)
-        if made.fact is not None:
-            await self._record(intent.id, made.fact, attempt.gateway, "asked")
+        if made.facts:
+            await self._record(intent.id, made.facts, attempt.gateway, "asked")
             return None
         return made.redirect_url
 
@@ -193,8 +193,8 @@ class Paying:
                 await self._open(paper.intent, attempt)
                 return
             shown = await self._gateways.call(attempt.gateway, "show", lambda gateway: gateway.show(attempt.gateway_object))
-            if shown.fact is not None:
-                await self._record(attempt.intent_id, shown.fact, attempt.gateway, "asked")
+            if shown.facts:
+                await self._record(attempt.intent_id, shown.facts, attempt.gateway, "asked")
             elif paper.expired:
                 await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
         except (GatewayRefused, GatewayUnknown, GatewayAway) as error:
@@ -206,7 +206,7 @@ class Paying:
         """End an intent at its gateway first; if it turns out to be paid, that is recorded instead."""
         fact = StateFact(target=target, reason=reason, gateway_object=gateway_object)
         if not gateway_object and target == "FAILED":
-            return await self._record(intent.id, fact, gateway, reason)
+            return await self._record(intent.id, (fact,), gateway, reason)
         key = f"{intent.id}:cancel"
         return await self._told(intent, "cancel", lambda api: api.cancel(gateway_object, key=key), gateway, instead=fact)
 
@@ -222,21 +222,21 @@ class Paying:
         """Call and record the answer; what the gateway refuses is explained by how its object stands."""
         try:
             try:
-                told = (await self._gateways.call(gateway, what, ask)).fact
-                told = instead if instead is not None and isinstance(told, StateFact) and told.target == "FAILED" else told
+                told = (await self._gateways.call(gateway, what, ask)).facts
+                told = tuple(instead if instead is not None and _ended(fact) else fact for fact in told)
             except GatewayRefused as refusal:
                 told = await self._explained(intent, gateway, refusal)
         except GatewayUnknown as error:
             raise GatewayAway(str(error)) from error
-        return await self._record(intent.id, told, gateway, what) if told is not None else await self._read(intent.id)
+        return await self._record(intent.id, told, gateway, what) if told else await self._read(intent.id)
 
-    async def _explained(self, intent: Intent, gateway: str, refusal: GatewayRefused) -> Fact | None:
+    async def _explained(self, intent: Intent, gateway: str, refusal: GatewayRefused) -> tuple[Fact, ...]:
         last = (await self._attempts(intent.id)).get(intent.id)
         named = intent.gateway_object or (last.gateway_object if last else "")
         if not named:
             raise GatewayAway(str(refusal)) from refusal
         try:
-            return (await self._gateways.call(gateway, "show", lambda api: api.show(named))).fact
+            return (await self._gateways.call(gateway, "show", lambda api: api.show(named))).facts
         except GatewayRefused as error:
             raise GatewayAway(str(error)) from error
 
@@ -244,14 +244,15 @@ class Paying:
         async with self._database.connection() as connection:
             return await repository.last_attempts(connection, [identifier])
 
-    async def _record(self, identifier: UUID, fact: Fact, gateway: str, cause: str) -> Intent:
+    async def _record(self, identifier: UUID, facts: Sequence[Fact], gateway: str, cause: str) -> Intent:
         async def work(connection: Connection) -> Intent:
             locked = await repository.lock_intent(connection, identifier)
             if locked is None:
                 raise PaymentNotFound
             via = f"{gateway} {cause}"
-            _, changed = await record(connection, locked, fact, via=gateway, cause=via, max_attempts=self._max_attempts)
-            return changed
+            for fact in facts:
+                _, locked = await record(connection, locked, fact, via=gateway, cause=via, max_attempts=self._max_attempts)
+            return locked
 
         return await self._database.run(work)
 
@@ -261,3 +262,7 @@ class Paying:
         if found is None:
             raise PaymentNotFound
         return found
+
+
+def _ended(fact: Fact) -> bool:
+    return isinstance(fact, StateFact) and fact.target == "FAILED"

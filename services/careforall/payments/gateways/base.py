@@ -3,6 +3,7 @@
 `calls.Caller` retries, limits and breaks; the modules beside it only translate.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
@@ -30,11 +31,24 @@ class GatewayUnknown(Exception):
 
 
 class GatewayObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway's side of an intent, and what it says about the state; None while nothing has happened."""
+    """The gateway's side of an intent.
+
+    `facts` is all it says about the money, in the order it happened: the state, then each refund and each dispute; empty while
+    nothing has happened. `intent_id` is the intent it was made for, where the gateway keeps that for us.
+    """
 
     id: str
-    redirect_url: str
-    fact: Fact | None = None
+    redirect_url: str = ""
+    facts: tuple[Fact, ...] = ()
+    intent_id: UUID | None = None
+    created_at: datetime | None = None
+
+
+class GatewayPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of a gateway's objects; `next` names where the rest begins, empty after the last page."""
+
+    objects: tuple[GatewayObject, ...]
+    next: str = ""
 
 
 class GatewayRefund(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +82,8 @@ class Gateway(Protocol):
     """One company that moves money. All calls may raise GatewayRefused or GatewayUnknown."""
 
     name: str
+    livemode: bool
+    """Whether it moves real money; test and live never mix."""
 
     async def open(self, intent: Intent, *, key: str, return_url: str) -> GatewayObject:
         """Make the object a payer can pay, or return it where this key made it before."""
@@ -86,6 +102,9 @@ class Gateway(Protocol):
 
     async def show_refund(self, gateway_refund_id: str) -> GatewayRefund:
         """Ask how a refund stands."""
+
+    async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        """Return one page of the objects made in a time, without their refunds and disputes where those cost a call each."""
 
     async def close(self) -> None:
         """Close connections."""

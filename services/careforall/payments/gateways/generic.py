@@ -14,7 +14,7 @@ from typing_extensions import override
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit.ids import parse_id
 from careforall.payments.domain import GENERIC, Intent, StateFact
-from careforall.payments.gateways.base import Gateway, GatewayObject, GatewayRefund, GatewayRefused, Told, plain
+from careforall.payments.gateways.base import Gateway, GatewayObject, GatewayPage, GatewayRefund, GatewayRefused, Told, plain
 
 _TARGETS: dict[str, PaymentStatus] = {**{status: status for status in get_args(PaymentStatus)}, "SUCCESS": "CAPTURED"}
 _MILLISECONDS = 1e11
@@ -42,6 +42,7 @@ class Generic(Gateway):
     """Refunds and releases of money that some company captured for us."""
 
     name = GENERIC
+    livemode = False
 
     @override
     async def open(self, intent: Intent, *, key: str, return_url: str) -> GatewayObject:
@@ -49,15 +50,15 @@ class Generic(Gateway):
 
     @override
     async def show(self, gateway_object: str) -> GatewayObject:
-        return GatewayObject(id=gateway_object, redirect_url="")
+        return GatewayObject(id=gateway_object)
 
     @override
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
-        return GatewayObject(id=gateway_object, redirect_url="", fact=StateFact(target="CAPTURED"))
+        return GatewayObject(id=gateway_object, facts=(StateFact(target="CAPTURED"),))
 
     @override
     async def cancel(self, gateway_object: str, *, key: str) -> GatewayObject:
-        return GatewayObject(id=gateway_object, redirect_url="", fact=StateFact(target="FAILED", reason="canceled"))
+        return GatewayObject(id=gateway_object, facts=(StateFact(target="FAILED", reason="canceled"),))
 
     @override
     async def refund(self, intent: Intent, amount: Decimal, *, refund_id: UUID, reason: str) -> GatewayRefund:
@@ -66,6 +67,10 @@ class Generic(Gateway):
     @override
     async def show_refund(self, gateway_refund_id: str) -> GatewayRefund:
         return GatewayRefund(id=gateway_refund_id, status="SUCCEEDED")
+
+    @override
+    async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        return GatewayPage(objects=())
 
     @override
     async def close(self) -> None:

@@ -1,9 +1,9 @@
 """The simulator: a gateway of ours for development, shaped like Stripe on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx2
@@ -17,6 +17,7 @@ from careforall.payments.domain import DeclineFact, Fact, Intent, NoFact, Refund
 from careforall.payments.gateways.base import (
     Gateway,
     GatewayObject,
+    GatewayPage,
     GatewayRefund,
     GatewayRefused,
     GatewayUnknown,
@@ -24,7 +25,10 @@ from careforall.payments.gateways.base import (
     plain,
 )
 
+T = TypeVar("T")
+
 _SERVER_ERROR = 500
+_PAGE = 100
 _BUSY = frozenset({409, 429})
 _STATES: Mapping[str, PaymentStatus] = {"requires_capture": "AUTHORIZED", "succeeded": "CAPTURED", "canceled": "FAILED"}
 _EVENTS: Mapping[str, PaymentStatus] = {
@@ -65,6 +69,11 @@ class _Object(msgspec.Struct, frozen=True):
     created: int = 0
 
 
+class _List(msgspec.Struct, frozen=True):
+    data: list[_Object]
+    has_more: bool = False
+
+
 class _Data(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
@@ -89,6 +98,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_object = msgspec.json.Decoder(_Object).decode
+_decode_list = msgspec.json.Decoder(_List).decode
 _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
@@ -102,6 +112,7 @@ class Simulator(Gateway):
     """
 
     name = "simulator"
+    livemode = False
 
     def __init__(self, base: str, key: str, *, seconds: float) -> None:
         self._client = httpx2.AsyncClient(
@@ -125,7 +136,7 @@ class Simulator(Gateway):
 
     @override
     async def show(self, gateway_object: str) -> GatewayObject:
-        return _shown(await self._call("GET", f"/v1/payment_intents/{gateway_object}"))
+        return _shown(await self._call("GET", f"/v1/payment_intents/{gateway_object}", _decode_object))
 
     @override
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
@@ -147,16 +158,29 @@ class Simulator(Gateway):
 
     @override
     async def show_refund(self, gateway_refund_id: str) -> GatewayRefund:
-        return _shown_refund(await self._call("GET", f"/v1/refunds/{gateway_refund_id}"))
+        return _shown_refund(await self._call("GET", f"/v1/refunds/{gateway_refund_id}", _decode_object))
+
+    @override
+    async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        query: dict[str, str | int] = {
+            "created[gte]": int(since.timestamp()),
+            "created[lt]": int(until.timestamp()),
+            "limit": _PAGE,
+        }
+        if after:
+            query["starting_after"] = after
+        page = await self._call("GET", "/v1/payment_intents", _decode_list, params=query)
+        more = page.data[-1].id if page.has_more and page.data else ""
+        return GatewayPage(objects=tuple(_shown(one) for one in page.data), next=more)
 
     @override
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _post(self, path: str, body: Mapping[str, object], key: str) -> _Object:
-        return await self._call("POST", path, json=body, headers={"Idempotency-Key": key})
+        return await self._call("POST", path, _decode_object, json=body, headers={"Idempotency-Key": key})
 
-    async def _call(self, method: str, path: str, **request: Any) -> _Object:
+    async def _call(self, method: str, path: str, decode: Callable[[bytes], T], **request: Any) -> T:
         try:
             response = await self._client.request(method, path, **request)
         except httpx2.HTTPError as error:
@@ -165,7 +189,7 @@ class Simulator(Gateway):
             raise GatewayUnknown(f"{response.status_code} on {method} {path}")
         try:
             if response.is_success:
-                return _decode_object(response.content)
+                return decode(response.content)
             refusal = _decode_refusal(response.content).error
         except msgspec.MsgspecError as error:
             raise GatewayUnknown(f"unreadable answer on {method} {path}") from error
@@ -254,8 +278,13 @@ def _amount(minor: int, currency: str) -> tuple[Decimal, str]:
 
 def _shown(found: _Object) -> GatewayObject:
     target = _STATES.get(found.status)
-    fact = _state_fact(target, found, None) if target is not None else None
-    return GatewayObject(id=found.id, redirect_url=found.hosted_url, fact=fact)
+    return GatewayObject(
+        id=found.id,
+        redirect_url=found.hosted_url,
+        facts=(_state_fact(target, found, None),) if target is not None else (),
+        intent_id=parse_id(found.metadata.get("intent_id", "")),
+        created_at=_time(found.created),
+    )
 
 
 def _shown_refund(found: _Object) -> GatewayRefund:
