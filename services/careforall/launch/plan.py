@@ -15,6 +15,8 @@ from msgspec import Struct
 PAGES = {"docs": "/docs", "console": "/admin", "mailbox": "/mailbox", "simulator": "/simulator"}
 ADMIN_EMAIL = "admin@example.org"
 DONOR_EMAIL = "donor1@example.org"
+BACKGROUND_NICENESS = "10"
+"""On one machine people come first: in a rush what follows a request waits for the cores that requests leave over."""
 
 
 class Once(Enum):
@@ -52,6 +54,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 def platform_plan() -> Plan:
     """The platform: one process answers requests, one does everything that happens in the background."""
     python = (sys.executable, "-m", "careforall")
+    patiently = ("nice", "-n", BACKGROUND_NICENESS)
     return Plan(
         steps=(
             Step(title="databases are up to date", command=(*python, "migrate", "all")),
@@ -65,6 +68,6 @@ def platform_plan() -> Plan:
         ),
         processes=(
             Process(name="api", command=(*python, "serve", "all", "--role", "api")),
-            Process(name="worker", command=(*python, "serve", "all", "--role", "worker")),
+            Process(name="worker", command=(*patiently, *python, "serve", "all", "--role", "worker")),
         ),
     )
