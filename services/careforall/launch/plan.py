@@ -15,7 +15,7 @@ from msgspec import Struct
 PAGES = {"docs": "/docs", "console": "/admin", "mailbox": "/mailbox", "simulator": "/simulator"}
 ADMIN_EMAIL = "admin@example.org"
 DONOR_EMAIL = "donor1@example.org"
-BACKGROUND_NICENESS = "10"
+BACKGROUND_NICENESS = 10
 """On one machine people come first: in a rush what follows a request waits for the cores that requests leave over."""
 
 
@@ -41,6 +41,8 @@ class Process(Struct, frozen=True, kw_only=True):
 
     name: str
     command: tuple[str, ...]
+    niceness: int = 0
+    """How far it stands back behind the others, as `nice` counts."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 def platform_plan() -> Plan:
     """The platform: one process answers requests, one does everything that happens in the background."""
     python = (sys.executable, "-m", "careforall")
-    patiently = ("nice", "-n", BACKGROUND_NICENESS)
     return Plan(
         steps=(
             Step(title="databases are up to date", command=(*python, "migrate", "all")),
@@ -68,6 +69,6 @@ def platform_plan() -> Plan:
         ),
         processes=(
             Process(name="api", command=(*python, "serve", "all", "--role", "api")),
-            Process(name="worker", command=(*patiently, *python, "serve", "all", "--role", "worker")),
+            Process(name="worker", command=(*python, "serve", "all", "--role", "worker"), niceness=BACKGROUND_NICENESS),
         ),
     )

@@ -354,7 +354,7 @@ UPDATE payment_attempts a
 SET asked = a.asked + 1, ask_at = clock_timestamp() + make_interval(secs => least(600, 2 * power(2, least(a.asked, 9))))
 FROM (
     SELECT intent_id, number FROM payment_attempts
-    WHERE status = ANY($1::text[]) AND ask_at <= clock_timestamp()
+    WHERE status = ANY($1::text[]) AND ask_at <= (SELECT clock_timestamp())
     ORDER BY ask_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
@@ -363,16 +363,23 @@ WHERE a.intent_id = due.intent_id AND a.number = due.number
 RETURNING a.intent_id, a.number, a.gateway, a.status, a.gateway_object, a.redirect_url, a.reason, a.code, a.asked, a.ask_at,
        a.created_at, a.updated_at
 """
+# Oldest first by the index of what can expire; only then locked, by id as everywhere.
 _EXPIRED = """
+WITH due AS MATERIALIZED (
+    SELECT id
+    FROM payment_intents i
+    WHERE i.status = 'INITIATED'
+      AND i.expires_at <= (SELECT clock_timestamp())
+      AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+    ORDER BY i.expires_at
+    LIMIT $2
+)
 SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
        declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
        expires_at, created_at, updated_at
 FROM payment_intents i
-WHERE i.status = 'INITIATED'
-  AND i.expires_at <= clock_timestamp()
-  AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+WHERE i.id IN (SELECT id FROM due) AND i.status = 'INITIATED'
 ORDER BY i.id
-LIMIT $2
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
