@@ -340,8 +340,16 @@ class Database:
             "idle_in_transaction_session_timeout": str(self.settings.idle_in_transaction_ms),
             "jit": "off",
             "timezone": "UTC",
+            **_BY_KEYS,
         }
 
+
+_BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""What goes through the pool looks rows up by keys.
+
+A plan kept from when a table was empty would read it from end to end for every batch, until somebody analyses it. Long statements
+over whole tables have sessions of their own (`Database.dedicated`).
+"""
 
 _SERVER_STATE = """
 SELECT pg_is_in_recovery() AS standby,

@@ -18,14 +18,6 @@ _LEGAL_TO = [pair[1] for pair in REACHABLE]
 _OPEN = sorted(OPEN_ATTEMPTS)
 
 
-async def plan_afresh(connection: Connection) -> None:
-    """Have the statements of this transaction look rows up by their keys.
-
-    A plan made when a table was empty would read it from end to end for every batch, until somebody analyses the table.
-    """
-    await connection.execute(_PLAN_AFRESH)
-
-
 async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
     return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
@@ -190,11 +182,6 @@ def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
     """Return rows as parallel lists for `unnest`."""
     return [[getattr(row, name) for row in rows] for name in names]
 
-
-_PLAN_AFRESH = """
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),
-       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
-"""
 
 _LOCK_FREE = """
 SELECT p.*
