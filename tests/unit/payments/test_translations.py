@@ -145,7 +145,7 @@ def test_refunds_are_known_by_our_id_where_it_comes_back() -> None:
     ("raw", "reason"),
     [
         (event("charge.refunded"), "told_by_refund_event"),
-        (event("charge.dispute.created"), "unhandled_type"),
+        (event("charge.dispute.created"), "unknown_dispute_status"),
         (event("customer.created"), "unhandled_type"),
         (event("refund.created", status="odd"), "unknown_refund_status"),
         (event("payment_intent.succeeded", metadata={"intent_id": 7}), "unreadable_object"),
