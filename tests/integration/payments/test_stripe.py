@@ -17,8 +17,8 @@ from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
 from careforall_testing.signing import STRIPE, sign_stripe
-from careforall_testing.stripe_books import Json
 from careforall_testing.stripe_fake import StripeFake, Switches, sent
+from careforall_testing.stripe_forms import Json
 
 SECOND_SECRET = "whsec_the-one-before"
 

@@ -8,33 +8,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any
 
-Json = dict[str, Any]
+from careforall_testing.stripe_forms import Json, Refusal, address, metadata, only, price, whole
 
 API_VERSION = "2026-10-28.endive"
 DAY = 86_400
-CURRENCIES = frozenset({"eur", "usd", "gbp", "jpy", "isk", "kwd"})
 REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
-
-
-class Refusal(Exception):
-    """A refusal in Stripe's words; a `kept` one came up while the call was carried out, and answers its key from then on."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str = "",
-        kind: str = "invalid_request_error",
-        kept: bool = False,
-        **more: str,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kept = kept
-        self.body: Json = {"error": {"type": kind, "message": message, **({"code": code} if code else {}), **more}}
 
 
 class Books:
@@ -47,7 +26,7 @@ class Books:
         self.disputes: dict[str, Json] = {}
         self.events: list[Json] = []
 
-    def make_session(self, wanted: Json, address: str) -> Json:
+    def make_session(self, wanted: Json, pages: str) -> Json:
         """Make a checkout session."""
         only(
             wanted,
@@ -63,7 +42,7 @@ class Books:
         )
         if wanted["mode"] != "payment":
             raise Refusal(400, "The fake knows mode=payment alone.", param="mode")
-        amount, currency = _price(wanted["line_items"])
+        amount, currency = price(wanted["line_items"])
         data: Json = wanted.get("payment_intent_data", {})
         only(data, allowed={"capture_method", "metadata"})
         name = f"cs_test_{secrets.token_hex(16)}"
@@ -73,23 +52,23 @@ class Books:
             "object": "checkout.session",
             "amount_subtotal": amount,
             "amount_total": amount,
-            "cancel_url": _address(wanted.get("cancel_url"), "cancel_url"),
+            "cancel_url": address(wanted.get("cancel_url"), "cancel_url"),
             "client_reference_id": wanted.get("client_reference_id"),
             "created": now,
             "currency": currency,
             "customer": None,
             "expires_at": now + DAY,
             "livemode": False,
-            "metadata": _metadata(wanted),
+            "metadata": metadata(wanted),
             "mode": "payment",
             "payment_intent": None,
             "payment_method_types": ["card"],
             "payment_status": "unpaid",
             "status": "open",
             "submit_type": wanted.get("submit_type"),
-            "success_url": _address(wanted["success_url"], "success_url"),
-            "url": f"{address}/c/pay/{name}",
-            "_wanted": {"capture_method": data.get("capture_method", "automatic"), "metadata": _metadata(data)},
+            "success_url": address(wanted["success_url"], "success_url"),
+            "url": f"{pages}/c/pay/{name}",
+            "_wanted": {"capture_method": data.get("capture_method", "automatic"), "metadata": metadata(data)},
         }
         return self.sessions[name]
 
@@ -167,7 +146,7 @@ class Books:
         if intent["status"] != "succeeded":
             raise Refusal(400, "This PaymentIntent does not have a successful charge to refund.", code="resource_missing")
         left = intent["amount_received"] - self._refunded(intent["id"])
-        amount = _whole(wanted.get("amount", str(left)), "amount")
+        amount = whole(wanted.get("amount", str(left)), "amount")
         if wanted.get("reason", "requested_by_customer") not in REASONS:
             raise Refusal(400, "Invalid reason.", param="reason")
         if left == 0:
@@ -182,7 +161,7 @@ class Books:
             "charge": intent["latest_charge"],
             "created": int(time.time()),
             "currency": intent["currency"],
-            "metadata": _metadata(wanted),
+            "metadata": metadata(wanted),
             "payment_intent": intent["id"],
             "reason": wanted.get("reason"),
             "status": status,
@@ -301,47 +280,6 @@ class Books:
 def shown(found: Json) -> Json:
     """Return an object as Stripe shows it."""
     return {name: value for name, value in found.items() if not name.startswith("_")}
-
-
-def only(wanted: Json, *, allowed: set[str], required: frozenset[str] | set[str] = frozenset()) -> None:
-    """Refuse parameters that are unknown or missing."""
-    for name in sorted(set(wanted) - allowed - required):
-        raise Refusal(400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name)
-    for name in sorted(required - set(wanted)):
-        raise Refusal(400, f"Missing required param: {name}.", code="parameter_missing", param=name)
-
-
-def _price(items: Any) -> tuple[int, str]:
-    if not isinstance(items, list) or len(items) != 1:
-        raise Refusal(400, "The fake takes one line item.", param="line_items")
-    only(items[0], required={"quantity", "price_data"}, allowed=set())
-    price: Json = items[0]["price_data"]
-    only(price, required={"currency", "unit_amount", "product_data"}, allowed=set())
-    only(price["product_data"], required={"name"}, allowed=set())
-    if not price["product_data"]["name"]:
-        raise Refusal(400, "You passed an empty string for the product's name.", code="parameter_invalid_empty")
-    if price["currency"] not in CURRENCIES:
-        raise Refusal(400, f"Invalid currency: {price['currency']}.", param="currency")
-    return _whole(price["unit_amount"], "unit_amount") * _whole(items[0]["quantity"], "quantity"), price["currency"]
-
-
-def _whole(text: str, name: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise Refusal(400, f"Invalid positive integer: {text}", code="parameter_invalid_integer", param=name)
-    return int(text)
-
-
-def _address(text: str | None, name: str) -> str | None:
-    if text is not None and not text.startswith(("http://", "https://")):
-        raise Refusal(400, f"Not a valid URL: {text}", code="url_invalid", param=name)
-    return text
-
-
-def _metadata(wanted: Json) -> Json:
-    noted: Json = wanted.get("metadata", {})
-    if any(not isinstance(value, str) or len(value) > 500 or len(name) > 40 for name, value in noted.items()):
-        raise Refusal(400, "Metadata is short text under short names.", param="metadata")
-    return noted
 
 
 def _declined() -> Json:

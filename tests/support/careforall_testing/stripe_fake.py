@@ -16,7 +16,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl
 
 import httpx2
 from granian.constants import Interfaces
@@ -26,7 +25,8 @@ from msgspec import Struct
 from careforall.launch.ports import LOOPBACK, free_port
 from careforall_testing.polling import eventually
 from careforall_testing.signing import sign_stripe
-from careforall_testing.stripe_books import API_VERSION, Books, Json, Refusal, only, shown
+from careforall_testing.stripe_books import API_VERSION, Books, shown
+from careforall_testing.stripe_forms import Json, Refusal, nested, only
 
 _OBJECTS = {"checkout/sessions": "sessions", "payment_intents": "intents", "refunds": "refunds", "disputes": "disputes"}
 
@@ -214,25 +214,6 @@ class StripeFake:
 def sent(event: Json) -> bytes:
     """Return an event as Stripe writes it: indented, which nobody may lose on the way to the signature."""
     return json.dumps(event, indent=2).encode()
-
-
-def nested(form: str) -> Json:
-    """Return what a form says: `a[b][0]=c` is {"a": {"b": ["c"]}}."""
-    root: Json = {}
-    for name, value in parse_qsl(form, keep_blank_values=True, strict_parsing=bool(form)):
-        parts = re.findall(r"[^\[\]]+", name)
-        at = root
-        for part in parts[:-1]:
-            at = at.setdefault(part, {})
-        at[parts[-1]] = value
-    return {name: _lists(value) for name, value in root.items()}
-
-
-def _lists(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    inner = {name: _lists(one) for name, one in value.items()}
-    return list(inner.values()) if inner and all(name.isdecimal() for name in inner) else inner
 
 
 async def _answers(client: httpx2.AsyncClient, url: str) -> bool:

@@ -77,6 +77,8 @@ def test_either_name_of_the_payment_and_unknown_fields_are_accepted() -> None:
         body(amount="much"),
         body(amount=[]),
         b"[" * 10_000,
+        b'{"payment_intent_id": "\xff", "status": "SUCCESS"}',
+        b'{"extra": ' + b"[" * 100_000,
     ],
 )
 def test_what_cannot_be_understood_is_a_flaw_not_a_crash(raw: bytes) -> None:
@@ -158,6 +160,8 @@ def test_what_says_nothing_about_a_payment_has_no_effect(raw: bytes, reason: str
     assert fact.reason == reason
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"id": 7}', b'{"id":"e","type":"t"}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"[]", b'{"id": 7}', b'{"id":"e","type":"t"}', b'{"id":"\xff"}', b'{"data":' * 100_000]
+)
 def test_an_event_without_a_shape_is_a_flaw(raw: bytes) -> None:
     assert simulator.read_event(raw).flaw

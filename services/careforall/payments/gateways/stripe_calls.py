@@ -155,7 +155,7 @@ async def _asked(call: Awaitable[stripe.StripeObject], decode: Callable[[str], T
         return decode(answer.body)
     except stripe.StripeError as error:
         raise translated(error) from error
-    except (msgspec.MsgspecError, AttributeError, TypeError) as error:
+    except (msgspec.MsgspecError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise GatewayUnknown("unreadable answer of Stripe") from error
 
 

@@ -82,20 +82,20 @@ class StripeFacts:
             event = decode_event(body)
         except msgspec.ValidationError as error:
             return Told(flaw=str(error), pointer="validation")
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Told(flaw=str(error))
         at = _time(event.created)
         if self._is_foreign(event):
             return Told(event_id=event.id, event_type=event.type, fact=NoFact(reason="foreign_mode", at=at))
         try:
             subject = decode_thing(event.data.object)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Told(event_id=event.id, event_type=event.type, fact=NoFact(reason="unreadable_object", at=at))
         return Told(
             event_id=event.id,
             event_type=event.type,
             payment_id=parse_id(subject.noted("intent_id")),
-            gateway_object=plain(subject.intent_name or subject.id),
+            gateway_object=subject.intent_name or subject.id,
             fact=self._told(event.type, subject, at),
         )
 
@@ -110,7 +110,7 @@ class StripeFacts:
         """Return what the end of a checkout session says: an intent has one, and nobody can pay there any more."""
         if self._is_foreign(session):
             return NoFact(reason="foreign_mode", at=at)
-        return StateFact(target="FAILED", at=at, reason=reason, gateway_object=plain(session.intent_name or session.id))
+        return StateFact(target="FAILED", at=at, reason=reason, gateway_object=session.intent_name or session.id)
 
     def refund(self, found: Thing, at: datetime | None = None) -> Fact:
         """Return what a refund says."""
@@ -119,14 +119,14 @@ class StripeFacts:
         if status is None:
             return NoFact(reason="unknown_refund_status", at=at)
         return RefundFact(
-            gateway_refund_id=plain(found.id),
+            gateway_refund_id=found.id,
             refund_id=parse_id(found.noted("refund_id")) or new_id(),
             amount=amount,
             currency=currency,
             status=status,
             at=at,
             reason=plain(found.failure_reason or ""),
-            gateway_object=plain(found.intent_name),
+            gateway_object=found.intent_name,
         )
 
     def dispute(self, found: Thing, at: datetime | None = None) -> Fact:
@@ -136,13 +136,13 @@ class StripeFacts:
         if status is None:
             return NoFact(reason="unknown_dispute_status", at=at)
         return DisputeFact(
-            gateway_dispute_id=plain(found.id),
+            gateway_dispute_id=found.id,
             amount=amount,
             currency=currency,
             status=status,
             at=at,
             reason=plain(found.reason or ""),
-            gateway_object=plain(found.intent_name),
+            gateway_object=found.intent_name,
         )
 
     def _told(self, event_type: str, subject: Thing, at: datetime | None) -> Fact:
@@ -166,13 +166,13 @@ class StripeFacts:
             amount=amount,
             currency=currency,
             reason=plain(found.cancellation_reason or "canceled") if target == "FAILED" else "",
-            gateway_object=plain(found.id),
+            gateway_object=found.id,
             method="CARD" if (found.payment_method_types or ["card"]) == ["card"] else None,
         )
 
     def _amount(self, minor: int | None, currency: str | None) -> tuple[Decimal, str]:
         """Return the amount as a decimal; of a currency unknown to us the bare number, which then differs from ours."""
-        upper = (currency or "").upper()
+        upper = plain((currency or "").upper(), 8)
         try:
             return from_minor(minor or 0, upper, self._places(upper)), upper
         except money.MoneyError:
@@ -200,7 +200,7 @@ def _declined(subject: Thing, at: datetime | None) -> DeclineFact:
         at=at,
         reason=plain(error.message or ""),
         code=plain(error.decline_code or error.code or "", 80),
-        gateway_object=plain(subject.id),
+        gateway_object=subject.id,
     )
 
 

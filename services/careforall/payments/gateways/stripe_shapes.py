@@ -12,6 +12,9 @@ import msgspec
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 """An amount in a currency's smallest unit, small enough to be stored whatever the currency."""
 
+Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]+\Z")]
+"""An object's name, which is compared and asked for: taken as it is or not at all, never made plain like a text."""
+
 
 class Decline(msgspec.Struct, frozen=True):
     """Why a try failed."""
@@ -24,7 +27,7 @@ class Decline(msgspec.Struct, frozen=True):
 class Thing(msgspec.Struct, frozen=True):
     """Any object: a payment intent, a checkout session, a refund, a dispute, a charge."""
 
-    id: str
+    id: Name
     object: str = ""
     status: str | None = None
     livemode: bool | None = None
@@ -37,7 +40,7 @@ class Thing(msgspec.Struct, frozen=True):
     cancellation_reason: str | None = None
     failure_reason: str | None = None
     last_payment_error: Decline | None = None
-    payment_intent: "str | Thing | None" = None
+    payment_intent: "Name | Thing | None" = None
     payment_method_types: list[str] | None = None
     hosted_url: str | None = None
     url: str | None = None
