@@ -52,6 +52,8 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
             )
         if self.stripe_secret_key:
             _refuse_wrong_mode(self.stripe_secret_key, self.environment)
+        if self.default_gateway == "stripe" and not self.stripe_secret_key:
+            raise ValueError("CAREFORALL_DEFAULT_GATEWAY is stripe, which is not set up: CAREFORALL_STRIPE_SECRET_KEY is missing")
         if self.stripe_base and self.environment == "production":
             raise ValueError("CAREFORALL_STRIPE_BASE sends the key elsewhere: not in production")
 

@@ -118,12 +118,13 @@ async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
             "CAREFORALL_GATEWAY_SECONDS": "1.0",
             "CAREFORALL_GATEWAY_TRIES": "1",
             "CAREFORALL_PAYS_PER_MINUTE": "100000",
+            "CAREFORALL_DEFAULT_GATEWAY": "stripe",
             "CAREFORALL_STRIPE_SECRET_KEY": fake.key,
             "CAREFORALL_STRIPE_WEBHOOK_SECRETS": f"{fake.secret}, {SECOND_SECRET}",
             "CAREFORALL_STRIPE_BASE": fake.url,
         }
         async with (
-            platform(urls, ["payments"], **variables) as running,
+            platform(urls, ["donations", "payments"], **variables) as running,
             signing_in(running) as callers,
             client_of(running.first.internal_url) as inside,
         ):
@@ -152,6 +153,25 @@ async def test_a_payer_goes_to_stripe_and_comes_back_paid(desk: Desk) -> None:
     )
     assert [(one["status"], one["gateway_object"]) for one in shown["attempts"]] == [("SUCCEEDED", money["id"])]
     assert (money["amount_received"], money["currency"], money["metadata"]) == (2500, "eur", {"intent_id": intent})
+
+
+async def test_a_gift_that_names_no_gateway_is_given_with_stripe(desk: Desk) -> None:
+    client = desk.running.client
+    wanted = {"title": "Clean water", "goal": "1000.00", "currency": "EUR", "status": "LIVE"}
+    campaign = (await client.post("/api/v1/campaigns", json=wanted, headers=desk.callers.admin())).json()["id"]
+    body = {"campaign_id": campaign, "donor_email": "donor1@example.org", "amount": "25.00"}
+    gift = (await client.post("/api/v1/donations", json=body)).json()
+    intent = gift["payment_intent"]["id"]
+    await eventually(lambda: _has_page(desk, intent), what="the intent arrives")
+    session = (await desk.pay(intent)).rpartition("/")[2]
+    desk.fake.books.pay(session)
+    await desk.told()
+
+    async def completed() -> bool:
+        shown = await client.get(f"/api/v1/donations/{gift['id']}", headers={"X-Receipt-Token": gift["receipt_token"]})
+        return bool(shown.json()["status"] == "COMPLETED")
+
+    await eventually(completed, within_s=20)
 
 
 async def test_what_stripe_is_asked_for(desk: Desk) -> None:
@@ -414,6 +434,10 @@ async def test_a_dispute_is_understood_and_kept(desk: Desk) -> None:
             "SELECT payment_id, reason FROM webhook_events WHERE event_type = 'charge.dispute.created' ORDER BY id DESC LIMIT 1"
         )
     assert (str(row["payment_id"]), row["reason"]) == (intent, "dispute_noted")
+
+
+async def _has_page(desk: Desk, intent: str) -> bool:
+    return (await desk.running.client.get(f"/pay/{intent}")).status_code == 200
 
 
 async def _send(desk: Desk, body: bytes, secret: str, *, signed: bytes = b"") -> httpx2.Response:

@@ -44,6 +44,7 @@ def test_a_key_of_the_right_mode_is_taken(environment: str, key: str, livemode: 
         ("production", {"stripe_secret_key": "changeme"}, "CAREFORALL_STRIPE_SECRET_KEY is no secret key"),
         ("development", {"stripe_secret_key": "sk_test_1", "stripe_webhook_secrets": " , "}, "STRIPE_WEBHOOK_SECRETS belong"),
         ("development", {"stripe_secret_key": ""}, "CAREFORALL_STRIPE_SECRET_KEY and"),
+        ("production", {"stripe_webhook_secrets": "", "default_gateway": "stripe"}, "CAREFORALL_DEFAULT_GATEWAY is stripe"),
         ("production", {"stripe_secret_key": "sk_live_1", "stripe_base": "http://127.0.0.1:1"}, "CAREFORALL_STRIPE_BASE"),
     ],
 )
