@@ -157,12 +157,15 @@ async def test_one_key_makes_one_session_however_often_it_is_called(fake: Stripe
     assert len({one.id for one in opened}) == len(fake.books.sessions) == 1
 
 
-async def test_a_call_is_made_once_without_hidden_repeats(fake: StripeFake, gateway: Stripe) -> None:
-    fake.switches = Switches(throttle=True)
-    with pytest.raises(GatewayUnknown) as busy:
+@pytest.mark.parametrize(("trouble", "status"), [(Switches(throttle=True), "429"), (Switches(error_before=True), "500")])
+async def test_a_call_is_made_once_without_hidden_repeats(
+    fake: StripeFake, gateway: Stripe, trouble: Switches, status: str
+) -> None:
+    fake.switches = trouble
+    with pytest.raises(GatewayUnknown) as unknown:
         await gateway.open(intent(), key="g:1", return_url=BACK)
     assert fake.calls == [("POST", "checkout/sessions")]
-    assert "429" in str(busy.value)
+    assert status in str(unknown.value)
 
 
 async def test_a_key_in_use_is_unknown(fake: StripeFake, gateway: Stripe) -> None:
