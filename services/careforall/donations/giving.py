@@ -40,6 +40,7 @@ class Pledge(msgspec.Struct, frozen=True):
     donation_id: UUID
     intent_id: UUID
     new: NewDonation
+    gateway: str
     donor_email: str
     donor_key: str
     user_id: UUID | None
@@ -52,7 +53,8 @@ class Pledge(msgspec.Struct, frozen=True):
 class Giving:
     """Accepts donations in shared transactions."""
 
-    def __init__(self, database: Database, *, secret_key: str, batch_size: int, flights: int) -> None:
+    def __init__(self, database: Database, *, secret_key: str, default_gateway: str, batch_size: int, flights: int) -> None:
+        self._default_gateway = default_gateway
         self._donor_keys = DonorKeys(secret_key)
         self._receipt_key = secrets.derive(secret_key, "receipt token")
         self._batch: GroupCommit[Pledge, Answer] = GroupCommit(
@@ -94,6 +96,7 @@ class Giving:
             new_id(),
             new_id(),
             new,
+            new.gateway or self._default_gateway,
             mail,
             self._donor_keys.of(mail),
             giver.user_id if giver else None,
@@ -216,7 +219,7 @@ def _accept(pledge: Pledge, campaign: Campaign | None, now: datetime) -> Donatio
         amount=domain.accepted_amount(campaign, new.amount, new.currency),
         refunded_amount=money.LIMIT * 0,
         currency=campaign.currency,
-        gateway=new.gateway or "simulator",
+        gateway=pledge.gateway,
         status="PENDING",
         version=1,
         payment_version=0,

@@ -21,13 +21,11 @@ from careforall.kit.db import Database
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
 from careforall.kit.http import problem
 from careforall.kit.ids import new_id
-from careforall.payments.domain import GENERIC
-from careforall.payments.errors import InvalidSignature
+from careforall.payments.errors import GatewayNotSetUp, InvalidSignature
 from careforall.payments.gateways.base import Told
-from careforall.payments.gateways.translators import READERS
 from careforall.payments.intake import Answer, Incoming, Intake
 from careforall.payments.metrics import WEBHOOKS
-from careforall.payments.signatures import GenericScheme, Headers, TimedScheme
+from careforall.payments.signatures import Headers
 
 log = structlog.get_logger(__name__)
 
@@ -40,17 +38,23 @@ _LONGEST_KEY = 200
 class Scheme(Protocol):
     """How a gateway proves that an event is its own."""
 
-    def holds(self, headers: Headers, body: bytes, now: float) -> bool:
+    async def holds(self, headers: Headers, body: bytes, now: float) -> bool:
         """Whether the signature in the headers is right for the body."""
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """How the events of one gateway come in: their proof and their translation, which never raises."""
+
+    scheme: Scheme
+    read: Callable[[bytes], Told]
 
 
 class Webhooks:
     """Receives events of all gateways in one process.
 
     Args:
-        generic: Live secrets of the generic endpoint.
-        simulator: Live secrets of the simulator's endpoint.
         intake: Writes the batches.
+        channels: Whose events are taken, by gateway.
     """
 
     def __init__(
@@ -59,16 +63,12 @@ class Webhooks:
         cache: Cache,
         intake: Intake,
         *,
-        generic: tuple[str, ...],
-        simulator: tuple[str, ...],
+        channels: Mapping[str, Channel],
         max_batch: int,
         flights: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._schemes: dict[str, Scheme] = {
-            GENERIC: GenericScheme(generic),
-            "simulator": TimedScheme(b"simulator-signature", simulator),
-        }
+        self._channels = channels
         self._batch: GroupCommit[Incoming, Answer] = GroupCommit(
             "webhooks", database, intake.write, max_batch=max_batch, flights=flights
         )
@@ -76,16 +76,25 @@ class Webhooks:
         self._clock = clock
         self._counters: dict[tuple[str, bool], Callable[[], None]] = {}
 
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """Whose events are taken."""
+        return tuple(self._channels)
+
     async def receive(self, gateway: str, headers: Headers, body: bytes) -> Answer:
         """Take one delivery and return what the gateway is told.
 
         Raises:
+            GatewayNotSetUp: We know no secret of such a gateway; nothing is stored.
             InvalidSignature: It is not signed with a secret of ours, or too long ago; nothing is stored.
         """
-        if not self._schemes[gateway].holds(headers, body, self._clock()):
+        channel = self._channels.get(gateway)
+        if channel is None:
+            raise GatewayNotSetUp
+        if not await channel.scheme.holds(headers, body, self._clock()):
             self._count("invalid_signature", hit=False)
             raise InvalidSignature
-        item = _incoming(gateway, headers, body)
+        item = _incoming(gateway, headers, body, channel.read(body))
         answer = await self._answers.of(item)
         if answer is None:
             answer = await self._batch.submit(item, key=f"{gateway}\0{item.key}\0{item.body_hash.hex()}")
@@ -151,8 +160,7 @@ def _place(item: Incoming) -> str:
     return f"webhook:{item.gateway}:{item.key}"
 
 
-def _incoming(gateway: str, headers: Mapping[bytes, bytes], body: bytes) -> Incoming:
-    told = READERS[gateway](body)
+def _incoming(gateway: str, headers: Mapping[bytes, bytes], body: bytes, told: Told) -> Incoming:
     body_hash = hashlib.sha256(body).digest()
     event_id = told.event_id or headers.get(b"webhook-id", b"").decode("latin-1")
     event_key = _key("e", event_id) if event_id else ""
