@@ -21,6 +21,8 @@ POINTS = frozenset(
         "refund.before_gateway",
         "refund.after_gateway_before_record",
         "refund.after_record",
+        "reconcile.after_ask_before_apply",
+        "reconcile.after_apply",
         "notifications.after_claim",
         "notifications.after_send_before_mark",
     }

@@ -1,6 +1,6 @@
 """Composition root of the payments service."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import cast
 
 import msgspec
@@ -12,6 +12,7 @@ from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.payments import api, pages
+from careforall.payments.asking import Asking
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways import generic, simulator
@@ -90,9 +91,24 @@ def _service(
             max_batch=settings.webhook_batch,
             flights=settings.webhook_flights,
         ),
-        paying=Paying(database, gateways, public_url=settings.public_url, max_attempts=settings.max_attempts),
+        paying=Paying(
+            database,
+            gateways,
+            Asking(database, gateways, max_attempts=settings.max_attempts),
+            public_url=settings.public_url,
+            max_attempts=settings.max_attempts,
+            order=_order(settings, channels),
+        ),
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
     )
+
+
+def _order(settings: PaymentsSettings, known: Container[str]) -> tuple[str, ...]:
+    order = split(settings.gateway_order)
+    for name in order:
+        if name == GENERIC or name not in known:
+            raise ValueError(f"CAREFORALL_GATEWAY_ORDER names {name}, which is not set up here")
+    return order
 
 
 def _generic(settings: PaymentsSettings) -> Company:

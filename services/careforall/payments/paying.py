@@ -1,6 +1,8 @@
 """From the pay page to the gateway: attempts are recorded before a gateway is called, and what is unknown is asked about.
 
-No transaction is open while a gateway is called (rule 12). The key `intent:attempt` makes every call repeatable.
+No transaction is open while a gateway is called (rule 12). The key `intent:attempt` makes every call repeatable. What a gateway
+answers to an order of ours (open, capture, cancel) is a fact about that order, judged like a webhook; how things stand is learned
+by `asking`, which applies by version.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,9 +14,10 @@ import structlog
 
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
+from careforall.payments.asking import Asking
 from careforall.payments.domain import OPEN_ATTEMPTS, Fact, Intent, StateFact
 from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
-from careforall.payments.gateways.base import Gateway, GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.gateways.base import Gateway, GatewayNotAsked, GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.recording import record
 from careforall.payments.records import Attempt
@@ -51,11 +54,23 @@ class Paying:
     Args:
         public_url: Where payers come back to.
         max_attempts: Declines after which an intent fails.
+        order: Gateways to fall back to, in this order; empty leaves an intent with its own.
     """
 
-    def __init__(self, database: Database, gateways: Gateways, *, public_url: str, max_attempts: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        gateways: Gateways,
+        asking: Asking,
+        *,
+        public_url: str,
+        max_attempts: int,
+        order: Sequence[str] = (),
+    ) -> None:
         self._database = database
         self._gateways = gateways
+        self._asking = asking
+        self._order = tuple(order)
         self._public_url = public_url.rstrip("/")
         self._max_attempts = max_attempts
 
@@ -79,10 +94,14 @@ class Paying:
         Raises:
             PaymentNotFound: The intent is unknown.
         """
-        plan = await self._database.run(lambda connection: self._plan(connection, identifier))
-        if plan.todo == "call" and plan.attempt is not None:
-            return await self._open(plan.intent, plan.attempt)
-        return plan.attempt.redirect_url if plan.todo == "redirect" and plan.attempt is not None else None
+        for _ in range(1 + len(self._order)):
+            plan = await self._database.run(lambda connection: self._plan(connection, identifier))
+            if plan.todo != "call" or plan.attempt is None:
+                return plan.attempt.redirect_url if plan.todo == "redirect" and plan.attempt is not None else None
+            opened = await self._open(plan.intent, plan.attempt)
+            if opened.status != "FAILED":
+                return opened.redirect_url or None
+        return None
 
     async def settle_attempts(self) -> int:
         """Ask about attempts whose outcome is unknown or long pending; return how many were asked about."""
@@ -145,11 +164,12 @@ class Paying:
     async def _next_attempt(self, connection: Connection, intent: Intent, last: Attempt | None) -> Plan:
         """After a decline the gateway's object stays payable: the next attempt uses it, so that there is never a second."""
         number = last.number + 1 if last else 1
-        payable = last is not None and last.gateway == intent.gateway and bool(last.redirect_url)
+        payable = last is not None and bool(last.redirect_url)
+        tried = await repository.attempts(connection, intent.id) if last is not None and not payable else []
         attempt = Attempt(
             intent_id=intent.id,
             number=number,
-            gateway=intent.gateway,
+            gateway=last.gateway if last and payable else next_gateway(intent.gateway, tried, self._order),
             status="OPEN" if payable else "INITIATED",
             gateway_object=last.gateway_object if last and payable else "",
             redirect_url=last.redirect_url if last and payable else "",
@@ -158,8 +178,8 @@ class Paying:
         await repository.insert_attempt(connection, attempt, seconds)
         return Plan(intent=intent, todo="redirect" if payable else "call", attempt=attempt)
 
-    async def _open(self, intent: Intent, attempt: Attempt) -> str | None:
-        """Call the gateway for a recorded attempt and record what came of it."""
+    async def _open(self, intent: Intent, attempt: Attempt, *, again: bool = False) -> Attempt:
+        """Call the gateway for a recorded attempt and record what came of it; `again` on the key of an earlier call."""
         key = f"{intent.id}:{attempt.number}"
         back = f"{self._public_url}/pay/{intent.id}?return=1"
         try:
@@ -167,21 +187,22 @@ class Paying:
                 attempt.gateway, "open", lambda gateway: gateway.open(intent, key=key, return_url=back)
             )
         except GatewayUnknown as error:
-            await self._note(attempt, status="UNKNOWN", reason=str(error)[:200])
-            return None
+            return await self._note(attempt, status="UNKNOWN", reason=str(error)[:200])
         except GatewayRefused as error:
-            await self._note(attempt, status="FAILED", reason=str(error)[:200], code=error.code[:80])
-            return None
-        await self._note(attempt, status="OPEN", gateway_object=made.id, redirect_url=made.redirect_url)
+            if again and isinstance(error, GatewayNotAsked):
+                return attempt  # what became of the earlier call is as unknown as before
+            return await self._note(attempt, status="FAILED", reason=str(error)[:200], code=error.code[:80])
+        opened = await self._note(attempt, status="OPEN", gateway_object=made.id, redirect_url=made.redirect_url)
         if made.facts:
-            await self._record(intent.id, made.facts, attempt.gateway, "asked")
-            return None
-        return made.redirect_url
+            await self._asking.learn(intent.id, attempt.gateway, made.id)
+            return msgspec.structs.replace(opened, redirect_url="")
+        return opened
 
-    async def _note(self, attempt: Attempt, **changed: str) -> None:
+    async def _note(self, attempt: Attempt, **changed: str) -> Attempt:
         noted = msgspec.structs.replace(attempt, **changed)
         seconds = _UNKNOWN_AFTER if noted.status == "UNKNOWN" else _PENDING_AFTER
         await self._database.run(lambda connection: repository.record_attempt(connection, noted, seconds))
+        return noted
 
     async def _ask(self, attempt: Attempt) -> None:
         """Settle an attempt by asking: show its object where we know it, else repeat the call on the same key."""
@@ -190,12 +211,10 @@ class Paying:
             return
         try:
             if not attempt.gateway_object:
-                await self._open(paper.intent, attempt)
+                await self._open(paper.intent, attempt, again=True)
                 return
-            shown = await self._gateways.call(attempt.gateway, "show", lambda gateway: gateway.show(attempt.gateway_object))
-            if shown.facts:
-                await self._record(attempt.intent_id, shown.facts, attempt.gateway, "asked")
-            elif paper.expired:
+            lesson = await self._asking.learn(attempt.intent_id, attempt.gateway, attempt.gateway_object)
+            if paper.expired and lesson is not None and not lesson.shown.facts:
                 await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
         except (GatewayRefused, GatewayUnknown, GatewayAway) as error:
             log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
@@ -225,20 +244,21 @@ class Paying:
                 told = (await self._gateways.call(gateway, what, ask)).facts
                 told = tuple(instead if instead is not None and _ended(fact) else fact for fact in told)
             except GatewayRefused as refusal:
-                told = await self._explained(intent, gateway, refusal)
+                return await self._explained(intent, gateway, refusal)
         except GatewayUnknown as error:
             raise GatewayAway(str(error)) from error
         return await self._record(intent.id, told, gateway, what) if told else await self._read(intent.id)
 
-    async def _explained(self, intent: Intent, gateway: str, refusal: GatewayRefused) -> tuple[Fact, ...]:
+    async def _explained(self, intent: Intent, gateway: str, refusal: GatewayRefused) -> Intent:
         last = (await self._attempts(intent.id)).get(intent.id)
         named = intent.gateway_object or (last.gateway_object if last else "")
         if not named:
             raise GatewayAway(str(refusal)) from refusal
         try:
-            return (await self._gateways.call(gateway, "show", lambda api: api.show(named))).facts
+            await self._asking.learn(intent.id, gateway, named)
         except GatewayRefused as error:
             raise GatewayAway(str(error)) from error
+        return await self._read(intent.id)
 
     async def _attempts(self, identifier: UUID) -> dict[UUID, Attempt]:
         async with self._database.connection() as connection:
@@ -262,6 +282,18 @@ class Paying:
         if found is None:
             raise PaymentNotFound
         return found
+
+
+def next_gateway(own: str, tried: Sequence[Attempt], order: Sequence[str]) -> str:
+    """Return whom the next attempt goes to: after each attempt known to have made nothing payable, the next gateway in order.
+
+    An attempt that made an object is never followed by another gateway's: both could be paid. Where all have refused, the own one
+    of the intent is tried again.
+    """
+    if any(attempt.gateway_object or attempt.status != "FAILED" for attempt in tried if attempt.number):
+        return own
+    refused = {attempt.gateway for attempt in tried}
+    return next((name for name in (own, *order) if name not in refused), own)
 
 
 def _ended(fact: Fact) -> bool:

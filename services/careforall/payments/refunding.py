@@ -74,10 +74,28 @@ class Refunding:
             intent = await repository.intent(connection, refund.intent_id)
         if intent is None:
             return
+        ordered = Ordered(intent=intent, refund=refund)
         try:
-            await self._carry_out(Ordered(intent=intent, refund=refund))
+            made = await self._made_before(ordered)
+            if made is None:
+                await self._carry_out(ordered)
+            else:
+                await self._database.run(lambda connection: self._record(connection, refund, made))
+        except (GatewayUnknown, GatewayRefused) as error:
+            log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
         except RefundRefused:
             log.warning("gateway refused a pending refund", refund_id=str(refund.id))
+
+    async def _made_before(self, ordered: Ordered) -> GatewayRefund | None:
+        """Find the refund an earlier call made: gateways forget keys after a day, and a repeat after that would pay twice."""
+        intent, refund = ordered.intent, ordered.refund
+        if refund.gateway == GENERIC:
+            return None
+        shown = await self._gateways.call(refund.gateway, "show", lambda gateway: gateway.show(intent.gateway_object))
+        for fact in shown.facts:
+            if isinstance(fact, RefundFact) and fact.refund_id == refund.id:
+                return GatewayRefund(id=fact.gateway_refund_id, status=fact.status)
+        return None
 
     async def _admit(self, connection: Connection, payment_id: UUID, order: RefundOrder, call: Call, by: str) -> Ordered | Answer:
         """Admit an order under the intent's lock, or find the one this key made before."""

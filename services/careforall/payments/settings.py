@@ -26,6 +26,8 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Where Stripe's API is answered instead of its own address; for tests, refused in production."""
     default_gateway: str = "simulator"
     """Used where nobody names a gateway."""
+    gateway_order: str = ""
+    """Gateways to go on to, comma separated, after one refused to make something payable; empty stays with the intent's own."""
     intent_hours: float = 24.0
     """Hours until an unpaid intent fails."""
     max_attempts: int = 10

@@ -1,4 +1,4 @@
-"""The simulated company's API under /simulator/v1: payment intents and refunds, shaped like Stripe's, spoken in JSON."""
+"""The simulated company's API under /simulator/v1: payment intents, refunds, disputes; shaped like Stripe's, spoken in JSON."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -122,6 +122,22 @@ async def list_refunds(
     return List(data=found[:limit], has_more=len(found) > limit, url="/v1/refunds")
 
 
+@get("/disputes")
+async def list_disputes(
+    service: Simulator,
+    payment_intent: Annotated[str | None, QueryParameter(name="payment_intent", max_length=100)] = None,
+    since: Since = None,
+    until: Until = None,
+    starting_after: After = None,
+    limit: Limit = 10,
+) -> List:
+    """Return disputes, newest first."""
+    asked = Window(since=since, until=until, after=starting_after, limit=limit, payment_intent=_plain(payment_intent))
+    window = await _window(service.dispute, asked)
+    found = [objects.dispute_object(one.dispute, one.metadata) for one in await service.disputes(window)]
+    return List(data=found[:limit], has_more=len(found) > limit, url="/v1/disputes")
+
+
 def router(api_key: str) -> Router:
     """Mount the API behind its key."""
 
@@ -141,6 +157,7 @@ def router(api_key: str) -> Router:
             create_refund,
             retrieve_refund,
             list_refunds,
+            list_disputes,
         ],
         guards=[known_caller],
         exception_handlers={Exception: refusal},

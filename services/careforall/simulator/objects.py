@@ -160,7 +160,7 @@ def _subject(event_type: EventType, change: Change, base: str) -> object:
     if event_type == "refund.created" and change.refund is not None:
         return refund_object(change.refund)
     if event_type.startswith("charge.dispute.") and change.dispute is not None:
-        return _dispute_object(change.dispute, change.intent)
+        return dispute_object(change.dispute, change.intent.metadata)
     if event_type == "charge.refunded":
         return _charge_object(change.intent)
     return intent_object(change.intent, base)
@@ -179,14 +179,15 @@ def _charge_object(intent: Intent) -> ChargeObject:
     )
 
 
-def _dispute_object(dispute: Dispute, intent: Intent) -> DisputeObject:
+def dispute_object(dispute: Dispute, metadata: Mapping[str, str]) -> DisputeObject:
+    """Show a dispute with what was noted at its intent."""
     return DisputeObject(
         id=dispute.id,
         amount=dispute.amount,
         charge=dispute.charge,
         created=_seconds(dispute.created),
         currency=dispute.currency,
-        metadata=intent.metadata,
+        metadata=metadata,
         payment_intent=dispute.payment_intent,
         status=dispute.status,
     )

@@ -29,6 +29,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
 
 
+class Disputed(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute with what its caller noted at the intent."""
+
+    dispute: Dispute
+    metadata: Mapping[str, str]
+
+
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event to store, with how it is going to be delivered."""
 
@@ -172,6 +179,26 @@ async def list_refunds(connection: Connection, window: Window) -> list[Refund]:
     return [_refund(row) for row in rows]
 
 
+async def list_disputes(connection: Connection, window: Window) -> list[Disputed]:
+    """Return disputes, newest first, one more than asked for if there are more."""
+    rows = await connection.fetch(
+        _LIST_DISPUTES, window.since, window.until, window.after, window.limit + 1, window.payment_intent
+    )
+    return [
+        Disputed(
+            dispute=Dispute(**{name: row[name] for name in Dispute.__struct_fields__}),
+            metadata=msgspec.json.decode(row["metadata"], type=dict[str, str]),
+        )
+        for row in rows
+    ]
+
+
+async def find_dispute(connection: Connection, dispute_id: str) -> Dispute | None:
+    """Return a dispute."""
+    row = await connection.fetchrow("SELECT * FROM disputes WHERE id = $1", dispute_id)
+    return Dispute(**row) if row else None
+
+
 async def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Store events to deliver, in their order."""
     for event in events:
@@ -295,6 +322,17 @@ ORDER BY number DESC
 LIMIT $4
 """
 _FIND_DISPUTE = "SELECT * FROM disputes WHERE payment_intent = $1"
+_LIST_DISPUTES = """
+SELECT d.*, i.metadata
+FROM disputes d
+JOIN payment_intents i ON i.id = d.payment_intent
+WHERE ($1::bigint IS NULL OR d.created >= to_timestamp($1::bigint))
+  AND ($2::bigint IS NULL OR d.created < to_timestamp($2::bigint))
+  AND ($3::text IS NULL OR (d.created, d.id) < (SELECT created, id FROM disputes WHERE id = $3))
+  AND ($5::text IS NULL OR d.payment_intent = $5)
+ORDER BY d.created DESC, d.id DESC
+LIMIT $4
+"""
 _PUT_DISPUTE = """
 INSERT INTO disputes (id, payment_intent, charge, amount, currency, status, created)
 VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -13,9 +13,9 @@ from careforall.kit.idempotency import Answer, Call
 from careforall.kit.ids import new_id
 from careforall.simulator import domain, objects, repository
 from careforall.simulator.delivery import Courier
-from careforall.simulator.domain import Change, Draft, EventSeen, Intent, Refund
+from careforall.simulator.domain import Change, Dispute, Draft, EventSeen, Intent, Refund
 from careforall.simulator.errors import BrokenOnPurpose, NoSuchObject, UnexpectedState
-from careforall.simulator.repository import Held, NewEvent, Window
+from careforall.simulator.repository import Disputed, Held, NewEvent, Window
 from careforall.simulator.switches import CallFault, Chances, Switches, call_fault, fate
 
 Button = Literal["pay", "decline", "cancel"]
@@ -127,6 +127,23 @@ class Simulator:
         """Return a page of refunds and one more if there are more."""
         async with self._database.connection() as connection:
             return await repository.list_refunds(connection, window)
+
+    async def dispute(self, dispute_id: str) -> Dispute:
+        """Return a dispute.
+
+        Raises:
+            NoSuchObject: If there is none.
+        """
+        async with self._database.connection() as connection:
+            found = await repository.find_dispute(connection, _checked(dispute_id))
+        if found is None:
+            raise NoSuchObject(f"No such dispute: {dispute_id}")
+        return found
+
+    async def disputes(self, window: Window) -> list[Disputed]:
+        """Return a page of disputes and one more if there are more."""
+        async with self._database.connection() as connection:
+            return await repository.list_disputes(connection, window)
 
     async def press(self, intent_id: str, button: Button) -> Intent:
         """Do what the payer pressed on the hosted page; an intent that cannot do it any more stays as it is."""

@@ -106,5 +106,13 @@ class Gateway(Protocol):
     async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
         """Return one page of the objects made in a time, without their refunds and disputes where those cost a call each."""
 
+    async def list_changed(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        """Return one page of the refunds and disputes made in a time, each as its object with that one fact.
+
+        A company that has no such list tells of them by webhook and whenever the object itself is shown.
+        """
+        del since, until, after
+        return GatewayPage(objects=())
+
     async def close(self) -> None:
         """Close connections."""

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from careforall.kit.tracing import Tracing
+from careforall.payments.domain import GENERIC
 from careforall.payments.gateways.base import Gateway, GatewayNotAsked
 from careforall.payments.gateways.calls import Caller
 
@@ -34,6 +35,11 @@ class Gateways:
         self._callers = {
             name: Caller(name, tracing, tries=limits.tries, seconds=limits.seconds, at_once=limits.at_once) for name in gateways
         }
+
+    @property
+    def askable(self) -> tuple[str, ...]:
+        """Names of the companies that can be asked; the generic channel can only tell."""
+        return tuple(name for name in self._gateways if name != GENERIC)
 
     async def call(self, name: str, what: str, ask: Callable[[Gateway], Awaitable[T]]) -> T:
         """Call a gateway by name.

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from careforall.kit import money
 from careforall.kit.ids import parse_id
-from careforall.payments.domain import Intent
+from careforall.payments.domain import Intent, StateFact
 from careforall.payments.gateways.base import (
     Gateway,
     GatewayObject,
@@ -21,8 +21,8 @@ from careforall.payments.gateways.base import (
     GatewayRefused,
     GatewayUnknown,
 )
-from careforall.payments.gateways.stripe_facts import REFUND_STATES, StripeFacts, made_at
-from careforall.payments.gateways.stripe_shapes import Thing, decode_thing, decode_things
+from careforall.payments.gateways.stripe_facts import REFUND_STATES, StripeFacts, changed, made_at
+from careforall.payments.gateways.stripe_shapes import Thing, Things, decode_thing, decode_things
 
 T = TypeVar("T")
 
@@ -82,7 +82,14 @@ class Simulator(Gateway):
 
     @override
     async def show(self, gateway_object: str) -> GatewayObject:
-        return _shown(await self._call("GET", f"/v1/payment_intents/{gateway_object}", decode_thing))
+        """Ask for the state, and of money that was taken for each refund and dispute too."""
+        found = await self._call("GET", f"/v1/payment_intents/{gateway_object}", decode_thing)
+        shown = _shown(found)
+        if not any(isinstance(fact, StateFact) and fact.target == "CAPTURED" for fact in shown.facts):
+            return shown
+        refunds = [_facts.refund(one) for one in await self._all("/v1/refunds", found.id)]
+        disputes = [_facts.dispute(one) for one in await self._all("/v1/disputes", found.id)]
+        return msgspec.structs.replace(shown, facts=(*shown.facts, *refunds, *disputes))
 
     @override
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
@@ -108,20 +115,38 @@ class Simulator(Gateway):
 
     @override
     async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
-        query: dict[str, str | int] = {
-            "created[gte]": int(since.timestamp()),
-            "created[lt]": int(until.timestamp()),
-            "limit": _PAGE,
-        }
-        if after:
-            query["starting_after"] = after
-        page = await self._call("GET", "/v1/payment_intents", decode_things, params=query)
-        more = page.data[-1].id if page.has_more and page.data else ""
-        return GatewayPage(objects=tuple(_shown(one) for one in page.data), next=more)
+        page = await self._page("/v1/payment_intents", _made(since, until), after)
+        return GatewayPage(objects=tuple(_shown(one) for one in page.data), next=_rest(page))
+
+    @override
+    async def list_changed(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        """List refunds, then disputes; `next` names the list it goes on with."""
+        kind, _, last = after.partition(" ")
+        disputes = kind == "disputes"
+        page = await self._page("/v1/disputes" if disputes else "/v1/refunds", _made(since, until), last)
+        tell = _facts.dispute if disputes else _facts.refund
+        objects = tuple(changed(one, tell(one)) for one in page.data)
+        rest = f"{kind or 'refunds'} {_rest(page)}" if _rest(page) else "" if disputes else "disputes "
+        return GatewayPage(objects=objects, next=rest)
 
     @override
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _page(self, path: str, wanted: Mapping[str, str | int], after: str) -> Things:
+        query = {**wanted, "limit": _PAGE, **({"starting_after": after} if after else {})}
+        return await self._call("GET", path, decode_things, params=query)
+
+    async def _all(self, path: str, intent: str) -> list[Thing]:
+        """Return everything that hangs on an intent, oldest first."""
+        found: list[Thing] = []
+        after = ""
+        while True:
+            page = await self._page(path, {"payment_intent": intent}, after)
+            found += page.data
+            after = _rest(page)
+            if not after:
+                return found[::-1]
 
     async def _post(self, path: str, body: Mapping[str, object], key: str) -> Thing:
         return await self._call("POST", path, decode_thing, json=body, headers={"Idempotency-Key": key})
@@ -140,6 +165,14 @@ class Simulator(Gateway):
         except msgspec.MsgspecError as error:
             raise GatewayUnknown(f"unreadable answer on {method} {path}") from error
         raise GatewayRefused(refusal.code or refusal.type, refusal.message)
+
+
+def _made(since: datetime, until: datetime) -> Mapping[str, str | int]:
+    return {"created[gte]": int(since.timestamp()), "created[lt]": int(until.timestamp())}
+
+
+def _rest(page: Things) -> str:
+    return page.data[-1].id if page.has_more and page.data else ""
 
 
 def _shown(found: Thing) -> GatewayObject:

@@ -28,7 +28,7 @@ from careforall.payments.gateways.base import (
     GatewayUnknown,
 )
 from careforall.payments.gateways.stripe_calls import SpentKey, StripeCalls
-from careforall.payments.gateways.stripe_facts import REFUND_STATES, STATES, StripeFacts, made_at
+from careforall.payments.gateways.stripe_facts import REFUND_STATES, STATES, StripeFacts, changed, made_at
 from careforall.payments.gateways.stripe_money import minor, places
 from careforall.payments.gateways.stripe_shapes import Thing
 
@@ -113,6 +113,18 @@ class Stripe(Gateway):
             GatewayObject(id=one.id, facts=self._state(one), intent_id=_ours(one), created_at=made_at(one)) for one in page.data
         )
         return GatewayPage(objects=objects, next=page.data[-1].id if page.has_more and page.data else "")
+
+    @override
+    async def list_changed(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        """List refunds, then disputes; `next` names the list it goes on with."""
+        kind, _, last = after.partition(" ")
+        if kind == "disputes":
+            page, tell = await self._calls.disputes(since, until, last), self._facts.dispute
+        else:
+            page, tell = await self._calls.refunds(since, until, last), self._facts.refund
+        rest = page.data[-1].id if page.has_more and page.data else ""
+        more = f"{kind or 'refunds'} {rest}" if rest else "" if kind == "disputes" else "disputes "
+        return GatewayPage(objects=tuple(changed(one, tell(one)) for one in page.data), next=more)
 
     @override
     async def close(self) -> None:

@@ -114,6 +114,20 @@ class StripeCalls:
 
         return await _all(page)
 
+    async def refunds(self, since: datetime, until: datetime, after: str) -> Things:
+        """Return a page of the refunds made in a time."""
+        wanted: RefundListParams = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": _PAGE}
+        if after:
+            wanted["starting_after"] = after
+        return await _asked(self._api.refunds.list_async(wanted), decode_things)
+
+    async def disputes(self, since: datetime, until: datetime, after: str) -> Things:
+        """Return a page of the disputes made in a time."""
+        wanted: DisputeListParams = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": _PAGE}
+        if after:
+            wanted["starting_after"] = after
+        return await _asked(self._api.disputes.list_async(wanted), decode_things)
+
     async def disputes_of(self, intent: str) -> list[Thing]:
         """Return all disputes of a payment intent, oldest first."""
         wanted: DisputeListParams = {"payment_intent": intent, "limit": _PAGE}

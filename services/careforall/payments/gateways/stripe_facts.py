@@ -23,7 +23,7 @@ from careforall.payments.domain import (
     RefundStatus,
     StateFact,
 )
-from careforall.payments.gateways.base import Told, plain
+from careforall.payments.gateways.base import GatewayObject, Told, plain
 from careforall.payments.gateways.stripe_shapes import Decline, Event, Thing, decode_event, decode_thing
 
 STATES: Mapping[str, PaymentStatus] = {"requires_capture": "AUTHORIZED", "succeeded": "CAPTURED", "canceled": "FAILED"}
@@ -192,6 +192,16 @@ def from_minor(minor: int, currency: str, places: int) -> Decimal:
 def made_at(found: Thing) -> datetime | None:
     """Return when an object was made."""
     return _time(found.created)
+
+
+def changed(found: Thing, fact: Fact) -> GatewayObject:
+    """Return a refund or dispute as the object it hangs on, with that one fact."""
+    return GatewayObject(
+        id=found.intent_name or found.id,
+        facts=(fact,),
+        intent_id=parse_id(found.noted("intent_id")),
+        created_at=made_at(found),
+    )
 
 
 def _declined(subject: Thing, at: datetime | None) -> DeclineFact:

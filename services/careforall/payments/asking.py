@@ -1,0 +1,94 @@
+"""Learning from a gateway how its object stands (rule 12): read a version, ask without a lock, apply by version, else start over.
+
+Used for attempts that are due, for payers who come back, and by the reconciler. A webhook that lands between the question and its
+answer makes the answer old; it is thrown away and asked for anew.
+"""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import msgspec
+
+from careforall.kit import crash
+from careforall.kit.db import Connection, Database
+from careforall.payments import repository
+from careforall.payments.domain import Intent
+from careforall.payments.gateways.base import GatewayObject, GatewayUnknown
+from careforall.payments.gateways.registry import Gateways
+from careforall.payments.recording import record
+
+_TRIES = 3
+
+
+class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+    """What was learned: the intent before and after, and what the gateway showed."""
+
+    before: Intent
+    after: Intent
+    shown: GatewayObject
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was news to us."""
+        return self.after.version != self.before.version
+
+
+Note = Callable[[Connection, Lesson], Awaitable[None]]
+"""Writes down a lesson in the transaction that applies it."""
+
+
+class StillMoving(GatewayUnknown):
+    """The payment changed each time we asked; asking later helps."""
+
+
+class Asking:
+    """Asks gateways about intents.
+
+    Args:
+        max_attempts: Declines after which an intent fails.
+    """
+
+    def __init__(self, database: Database, gateways: Gateways, *, max_attempts: int) -> None:
+        self._database = database
+        self._gateways = gateways
+        self._max_attempts = max_attempts
+
+    async def learn(
+        self, intent_id: UUID, gateway: str, gateway_object: str, *, cause: str = "asked", note: Note | None = None
+    ) -> Lesson | None:
+        """Ask about an object of an intent and apply all the gateway says; None while the intent is not here.
+
+        Raises:
+            GatewayRefused: The gateway does not know the object, or was not asked.
+            GatewayUnknown: It did not answer, or the payment would not stand still.
+        """
+        for _ in range(_TRIES):
+            async with self._database.connection() as connection:
+                read = await repository.intent(connection, intent_id)
+            if read is None:
+                return None
+            shown = await self._gateways.call(gateway, "show", lambda api: api.show(gateway_object))
+            crash.point("reconcile.after_ask_before_apply")
+            lesson = await self._apply(read, shown, gateway, cause, note)
+            if lesson is not None:
+                crash.point("reconcile.after_apply")
+                return lesson
+        raise StillMoving(f"{intent_id} changed each time it was asked about")
+
+    async def _apply(self, read: Intent, shown: GatewayObject, gateway: str, cause: str, note: Note | None) -> Lesson | None:
+        """Apply facts to the version they were asked for, all in one transaction; None where that version is gone."""
+
+        async def work(connection: Connection) -> Lesson | None:
+            locked = await repository.lock_intent(connection, read.id)
+            if locked is None or locked.version != read.version:
+                return None
+            for fact in shown.facts:
+                _, locked = await record(
+                    connection, locked, fact, via=gateway, cause=f"{gateway} {cause}", max_attempts=self._max_attempts
+                )
+            lesson = Lesson(before=read, after=locked, shown=shown)
+            if note is not None:
+                await note(connection, lesson)
+            return lesson
+
+        return await self._database.run(work)
