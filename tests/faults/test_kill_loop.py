@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
@@ -17,6 +18,7 @@ from careforall_testing.load import AMOUNT, Load, Persistent
 from careforall_testing.platform import Served
 from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
+from careforall_testing.unheard import Unheard
 
 API = ("refund", "webhook", "batch")
 """What happens in answering requests; refunds first, because a refund whose process died waits for its lease to end."""
@@ -58,7 +60,7 @@ async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(
     load = Load(journey, campaign)
     givers = Persistent(load, people=SIZES.people)
     victim = journey.platform.processes[0 if process == "api" else 1]
-    async with givers.giving():
+    async with givers.giving(), Unheard(load).giving() if process == "worker" else nullcontext():
         await _die_everywhere(victim, points_of(process) * SIZES.rounds)
     async with journey.platform.database("notifications") as notifications:
         await notifications.execute(_END_LEASES)  # instead of waiting for the dead sender's leases to end

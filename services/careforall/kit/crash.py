@@ -23,6 +23,7 @@ POINTS = frozenset(
         "refund.after_record",
         "reconcile.after_ask_before_apply",
         "reconcile.after_apply",
+        "reconcile.after_slice",
         "notifications.after_claim",
         "notifications.after_send_before_mark",
     }

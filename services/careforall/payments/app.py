@@ -11,7 +11,7 @@ from careforall.contracts import streams
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.payments import api, pages
+from careforall.payments import api, api_reconciliation, pages
 from careforall.payments.asking import Asking
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
@@ -21,7 +21,9 @@ from careforall.payments.gateways.registry import Gateways, Limits
 from careforall.payments.gateways.stripe_facts import StripeFacts
 from careforall.payments.gateways.stripe_money import places
 from careforall.payments.intake import Intake
+from careforall.payments.misfits import Misfits
 from careforall.payments.paying import Paying
+from careforall.payments.reconciling import Pacing, Reconciling
 from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
 from careforall.payments.settings import PaymentsSettings, split
@@ -59,7 +61,7 @@ def build(resources: Resources) -> Parts:
     )
     return Parts(
         service=service,
-        routes=api.ROUTES,
+        routes=(*api.ROUTES, *api_reconciliation.ROUTES),
         pages=(pay_pages,),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
@@ -68,6 +70,9 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-expire", every=10, work=service.expire_intents),
             Job(name="payments-attempts", every=2, work=service.paying.settle_attempts),
             Job(name="payments-refunds", every=2, work=service.refunding.settle_refunds),
+            Job(name="payments-misfits", every=2, work=service.misfits.look),
+            Job(name="payments-reconciliation", every=3, work=service.reconciling.work),
+            Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
         ),
         snapshot=service.snapshot,
         stop=(service.webhooks.drain, gateways.close),
@@ -79,6 +84,8 @@ def _service(
 ) -> PaymentsService:
     intake = Intake(max_attempts=settings.max_attempts)
     database = resources.database
+    asking = Asking(database, gateways, max_attempts=settings.max_attempts)
+    reconciling = Reconciling(database, gateways, asking, _pacing(settings))
     return PaymentsService(
         database,
         settings,
@@ -94,12 +101,24 @@ def _service(
         paying=Paying(
             database,
             gateways,
-            Asking(database, gateways, max_attempts=settings.max_attempts),
+            asking,
             public_url=settings.public_url,
             max_attempts=settings.max_attempts,
             order=_order(settings, channels),
         ),
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
+        reconciling=reconciling,
+        misfits=Misfits(database, reconciling, asking, per_second=settings.reconcile_calls_per_second),
+    )
+
+
+def _pacing(settings: PaymentsSettings) -> Pacing:
+    return Pacing(
+        on=settings.reconcile,
+        every=settings.reconcile_seconds,
+        days=settings.reconcile_days,
+        per_second=settings.reconcile_calls_per_second,
+        most=settings.reconcile_calls,
     )
 
 

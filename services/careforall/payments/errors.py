@@ -10,6 +10,8 @@ Problem
 +-- RefundRefused         409 refund_refused
 +-- IllegalTransition     409 illegal_transition
 +-- SubjectMismatch       409 subject_mismatch
++-- ReconcilerOff         409 reconciler_off
++-- RunNotFound           404 run_not_found
 +-- GatewayAway           503 gateway_unavailable
 """
 
@@ -78,6 +80,20 @@ class SubjectMismatch(Conflict):
 
     code = "subject_mismatch"
     title = "An open intent for this subject asks for another amount"
+
+
+class ReconcilerOff(Conflict):
+    """The reconciler is switched off, by its setting or by staff."""
+
+    code = "reconciler_off"
+    title = "The reconciler is switched off"
+
+
+class RunNotFound(NotFound):
+    """There is no such run of the reconciler."""
+
+    code = "run_not_found"
+    title = "There is no such comparison"
 
 
 class GatewayAway(Unavailable):

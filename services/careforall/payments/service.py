@@ -20,7 +20,9 @@ from careforall.payments import events, repository, repository_refunds
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.errors import PaymentNotFound, SubjectMismatch
 from careforall.payments.intake import Intake
+from careforall.payments.misfits import Misfits
 from careforall.payments.paying import Paying
+from careforall.payments.reconciling import Reconciling
 from careforall.payments.recording import record
 from careforall.payments.records import Changes, NewIntent
 from careforall.payments.refunding import Refunding
@@ -43,11 +45,15 @@ class PaymentsService:
         webhooks: Webhooks,
         paying: Paying,
         refunding: Refunding,
+        reconciling: Reconciling,
+        misfits: Misfits,
     ) -> None:
         self.database = database
         self.webhooks = webhooks
         self.paying = paying
         self.refunding = refunding
+        self.reconciling = reconciling
+        self.misfits = misfits
         self._intake = intake
         self._settings = settings
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")

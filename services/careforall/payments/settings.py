@@ -40,6 +40,16 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Calls on one idempotency key before an outcome is left unknown."""
     gateway_calls: int = 16
     """Calls to one gateway at the same time (bulkhead)."""
+    reconcile: bool = True
+    """Whether payments are compared with the gateways; false stops all of it."""
+    reconcile_seconds: float = 3600.0
+    """How often a comparison goes on where the last one came to; once a day another looks back two days."""
+    reconcile_days: float = 7.0
+    """How far back a comparison looks by itself, after however long an outage."""
+    reconcile_calls_per_second: float = 5.0
+    """Calls a second to a gateway while comparing."""
+    reconcile_calls: int = 20000
+    """Calls in one comparison at most; the next goes on."""
     webhook_batch: int = 128
     """Webhook events per shared transaction at most; small ones in flight keep the database and this process busy."""
     webhook_flights: int = 2
