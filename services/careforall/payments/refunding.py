@@ -170,11 +170,11 @@ async def _answered(connection: Connection, intent: Intent, refund: Refund) -> A
 
 
 async def _admitted_amount(connection: Connection, intent: Intent, order: RefundOrder) -> Decimal:
-    """Return the amount that may go back: settled and pending refunds together stay within what was captured."""
+    """Return the amount that may go back: refunds, settled and pending, and disputes together stay within what was captured."""
     if intent.status != "CAPTURED":
         raise NotRefundable(f"This payment is {intent.status}.", status_of_payment=intent.status)
     pending = [refund.amount for refund in await repository_refunds.refunds(connection, intent.id) if refund.status == "PENDING"]
-    left = intent.captured_amount - intent.refunded_amount - sum(pending, Decimal(0))
+    left = max(intent.captured_amount - intent.refunded_amount - intent.disputed_amount - sum(pending, Decimal(0)), Decimal(0))
     amount = left if order.amount is None else _parsed(order.amount, intent.currency)
     if amount <= 0 or amount > left:
         left_shown = money.show(left, intent.currency)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from careforall.kit.db import Connection
-from careforall.payments.records import Refund
+from careforall.payments.records import Refund, columns_of
 
 
 async def refunds_of(connection: Connection, ids: Sequence[UUID]) -> list[Refund]:
@@ -55,6 +55,21 @@ async def keep_refund_answer(connection: Connection, identifier: UUID, answer: b
     await connection.execute(_KEEP_ANSWER, identifier, answer)
 
 
+async def put_refunds(connection: Connection, refunds: Sequence[Refund]) -> None:
+    """Write refunds as gateways tell of them."""
+    await connection.execute(_PUT_REFUNDS, *columns_of(refunds, _REFUND_COLUMNS))
+
+
+_REFUND_COLUMNS = ("id", "intent_id", "gateway", "gateway_refund_id", "amount", "status", "parked", "reason")
+_PUT_REFUNDS = """
+INSERT INTO refunds (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, settled_at)
+SELECT n.*, CASE WHEN n.status <> 'PENDING' THEN clock_timestamp() END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::boolean[], $8::text[])
+    AS n (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason)
+ON CONFLICT (id) DO UPDATE
+SET gateway_refund_id = coalesce(excluded.gateway_refund_id, refunds.gateway_refund_id), status = excluded.status,
+    parked = excluded.parked, settled_at = coalesce(refunds.settled_at, excluded.settled_at)
+"""
 _REFUNDS_OF = """
 SELECT id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, request_hash,
        answer, tries, created_at, settled_at

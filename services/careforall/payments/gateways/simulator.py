@@ -13,7 +13,17 @@ from typing_extensions import override
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit import money
 from careforall.kit.ids import new_id, parse_id
-from careforall.payments.domain import DeclineFact, Fact, Intent, NoFact, RefundFact, RefundStatus, StateFact
+from careforall.payments.domain import (
+    DeclineFact,
+    DisputeFact,
+    DisputeStatus,
+    Fact,
+    Intent,
+    NoFact,
+    RefundFact,
+    RefundStatus,
+    StateFact,
+)
 from careforall.payments.gateways.base import (
     Gateway,
     GatewayObject,
@@ -43,6 +53,7 @@ _REFUND_STATES: Mapping[str, RefundStatus] = {
     "failed": "FAILED",
     "canceled": "FAILED",
 }
+_DISPUTE_STATES: Mapping[str, DisputeStatus] = {"needs_response": "OPEN", "under_review": "OPEN", "won": "WON", "lost": "LOST"}
 
 
 class _Decline(msgspec.Struct, frozen=True):
@@ -231,6 +242,8 @@ def _fact(event_type: str, subject: _Object, at: datetime | None) -> Fact:
         )
     if event_type in {"refund.created", "refund.updated", "refund.failed", "charge.refund.updated"}:
         return _refund_fact(subject, at)
+    if event_type in {"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed"}:
+        return _dispute_fact(subject, at)
     if event_type == "charge.refunded":
         return NoFact(reason="told_by_refund_event", at=at)
     return NoFact(at=at)
@@ -263,6 +276,22 @@ def _refund_fact(subject: _Object, at: datetime | None) -> Fact:
         currency=currency,
         status=status,
         at=at,
+        gateway_object=plain(subject.payment_intent),
+    )
+
+
+def _dispute_fact(subject: _Object, at: datetime | None) -> Fact:
+    amount, currency = _amount(subject.amount, subject.currency)
+    status = _DISPUTE_STATES.get(subject.status)
+    if status is None:
+        return NoFact(reason="unknown_dispute_status", at=at)
+    return DisputeFact(
+        gateway_dispute_id=plain(subject.id),
+        amount=amount,
+        currency=currency,
+        status=status,
+        at=at,
+        reason=plain(subject.reason or ""),
         gateway_object=plain(subject.payment_intent),
     )
 

@@ -214,7 +214,9 @@ class Paying:
 
     def _effects(self, transaction: Transaction, payment_ids: Sequence[UUID]) -> Effects:
         found = [transaction.get(self.refunds, one) for owner in payment_ids for one in self.refunds_of.rows.get(owner, ())]
-        return Effects(attempts={}, refunds=[refund for refund in found if refund is not None], max_attempts=_MAX_ATTEMPTS)
+        return Effects(
+            attempts={}, refunds=[refund for refund in found if refund is not None], disputes=(), max_attempts=_MAX_ATTEMPTS
+        )
 
     def _store(self, transaction: Transaction, changes: Changes) -> Steps[None]:
         """Write what was collected, under the constraints that the real tables have."""
@@ -253,6 +255,7 @@ def _intent(message: Message[Any]) -> Intent:
         id=event.intent_id,
         subject_type="DONATION",
         subject_id=event.donation_id,
+        campaign_id=event.campaign_id,
         amount=event.amount,
         currency=event.currency,
         gateway=event.gateway,
@@ -261,6 +264,7 @@ def _intent(message: Message[Any]) -> Intent:
         version=1,
         captured_amount=_NOTHING,
         refunded_amount=_NOTHING,
+        disputed_amount=_NOTHING,
         declines=0,
         captured_via="",
         gateway_object="",
