@@ -94,6 +94,27 @@ async def test_a_refund_lowers_the_net_and_ends_the_gift(journey: Journey) -> No
     assert more.status_code in {409, 422}, more.text
 
 
+@pytest.mark.parametrize(("outcome", "status", "net"), [("won", "WON", "25.00"), ("lost", "LOST", "0.00")])
+async def test_a_dispute_lowers_the_net_until_it_is_won(journey: Journey, outcome: str, status: str, net: str) -> None:
+    campaign = await journey.campaign()
+    gift = await journey.completed_gift(campaign, amount="25.00")
+    intent = gift["payment_intent"]["id"]
+    await journey.simulate("dispute", intent)
+    totals = await journey.totals_when(campaign, net_amount="0.00")
+    assert (totals["total_amount"], totals["refunded_amount"], totals["total_donations"]) == ("25.00", "0.00", 1)
+    shown = await journey.donation_in(gift, "COMPLETED")
+    assert (shown["disputed_amount"], shown["refunded_amount"]) == ("25.00", "0.00")
+
+    decided = await journey.client.post(f"/simulator/control/{intent}/dispute", json={"outcome": outcome})
+    assert decided.is_success, decided.text
+    payment = await _decided(journey, intent, status)
+    assert (payment["status"], payment["disputed_amount"]) == ("CAPTURED", "0.00" if outcome == "won" else "25.00")
+    await journey.settled()
+    assert (await journey.totals_when(campaign, net_amount=net))["total_amount"] == "25.00"
+    steps = (await journey.get(f"/api/v1/donations/{gift['id']}/audit", receipt=gift["receipt_token"]))["value"]
+    assert [step["cause"] for step in steps][2:] == ["payments.disputed"] * 2
+
+
 async def test_a_failed_payment_fails_the_gift(journey: Journey) -> None:
     gift = await journey.give(await journey.campaign())
     await journey.simulate("failed", gift["payment_intent"]["id"])
@@ -161,6 +182,17 @@ async def test_others_see_nothing(journey: Journey) -> None:
         assert (await journey.client.get(path, headers=stranger)).status_code == 404
     assert (await journey.client.get(f"/api/v1/donations/{gift['id']}")).status_code == 404
     assert (await journey.client.get("/api/v1/donations/export", headers=stranger)).status_code == 403
+
+
+async def _decided(journey: Journey, intent: str, status: str) -> dict[str, Any]:
+    """Wait until the payment's dispute is decided, and return the payment."""
+
+    async def look() -> dict[str, Any] | None:
+        payment: dict[str, Any] = await journey.as_admin(f"/api/v1/payments/{intent}")
+        return payment if [dispute["status"] for dispute in payment["disputes"]] == [status] else None
+
+    found: dict[str, Any] = await eventually(look, within_s=20, what=f"dispute {status}")
+    return found
 
 
 async def test_verify_finds_the_books_in_order(journey: Journey) -> None:

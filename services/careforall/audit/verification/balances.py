@@ -40,7 +40,7 @@ async def captured_gifts_are_completed(books: Books, span: Span) -> Outcome:
         found += [
             Violation(key=str(intent["id"]), detail=wrong)
             for intent in intents
-            if (wrong := _unlike_gift(intent, donations.get(intent["id"])))
+            if (wrong := _unlike_gift(intent, donations.get(intent["id"]), span))
         ]
     return Outcome(name="money.captured_is_completed", services=("payments", "donations"), violations=found)
 
@@ -54,7 +54,7 @@ async def completed_gifts_are_captured(books: Books, span: Span) -> Outcome:
         found += [
             Violation(key=str(donation["id"]), detail=wrong)
             for donation in donations
-            if (wrong := _unlike_intent(donation, intents.get(donation["intent_id"])))
+            if (wrong := _unlike_intent(donation, intents.get(donation["intent_id"]), span))
         ]
     return Outcome(name="money.completed_is_captured", services=("donations", "payments"), violations=found)
 
@@ -159,7 +159,7 @@ async def _link(books: Books, number: int) -> Link | None:
     return Link(**rows[0]) if rows else None
 
 
-def _unlike_gift(intent: Any, donation: Any) -> str | None:
+def _unlike_gift(intent: Any, donation: Any, span: Span) -> str | None:
     """Return how a captured intent and its donation differ."""
     if donation is None:
         return "captured for a donation that does not exist"
@@ -167,16 +167,18 @@ def _unlike_gift(intent: Any, donation: Any) -> str | None:
         return f"captured, but donation {donation['id']} is {donation['status']}"
     if donation["id"] != intent["subject_id"]:
         return f"captured for {intent['subject_id']}, used by {donation['id']}"
-    return _unlike_money(intent, donation, exact=False)
+    if intent["campaign_id"] not in {None, donation["campaign_id"]}:
+        return f"captured for campaign {intent['campaign_id']}, given to {donation['campaign_id']}"
+    return _unlike_money(intent, donation, exact=donation["updated_at"] < span.cut_off)
 
 
-def _unlike_intent(donation: Any, intent: Any) -> str | None:
+def _unlike_intent(donation: Any, intent: Any, span: Span) -> str | None:
     """Return how a completed donation and its intent differ."""
     if intent is None:
         return "completed without an intent"
     if not intent["captured_amount"]:
         return f"completed, but intent {intent['id']} is not captured"
-    return _unlike_money(donation, intent, exact=False)
+    return _unlike_money(donation, intent, exact=intent["updated_at"] < span.cut_off)
 
 
 def _unlike_base(donation: Any, base: Any) -> str | None:
@@ -191,10 +193,15 @@ def _unlike_base(donation: Any, base: Any) -> str | None:
 
 
 def _unlike_money(first: Any, later: Any, *, exact: bool) -> str | None:
-    """Return how amounts differ; what was read later may have gone on refunding unless the versions are the same."""
+    """Return how amounts differ; what was read later may have gone on, unless it is `exact`: of one version, or unchanged since.
+
+    What is refunded only grows; what is disputed may fall again.
+    """
     if (first["amount"], first["currency"]) != (later["amount"], later["currency"]):
         return f"{first['amount']} {first['currency']} here, {later['amount']} {later['currency']} there"
     behind = later["refunded_amount"] < first["refunded_amount"]
     if behind or (exact and later["refunded_amount"] != first["refunded_amount"]):
         return f"refunded {first['refunded_amount']} here, {later['refunded_amount']} there"
+    if exact and later["disputed_amount"] != first["disputed_amount"]:
+        return f"disputed {first['disputed_amount']} here, {later['disputed_amount']} there"
     return None
