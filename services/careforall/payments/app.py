@@ -9,7 +9,8 @@ from careforall.contracts import streams
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.payments import api, pages
+from careforall.payments import api, api_ledger, pages
+from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways.generic import Generic
@@ -21,6 +22,8 @@ from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
 from careforall.payments.settings import PaymentsSettings, split
 from careforall.payments.webhooks import Webhooks
+
+_ROLL_UP_SECONDS = 300.0
 
 
 def build(resources: Resources) -> Parts:
@@ -36,7 +39,7 @@ def build(resources: Resources) -> Parts:
     )
     return Parts(
         service=service,
-        routes=api.ROUTES,
+        routes=(*api.ROUTES, *api_ledger.ROUTES),
         pages=(pay_pages,),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
@@ -45,6 +48,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-expire", every=10, work=service.expire_intents),
             Job(name="payments-attempts", every=2, work=service.paying.settle_attempts),
             Job(name="payments-refunds", every=2, work=service.refunding.settle_refunds),
+            Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
         snapshot=service.snapshot,
         stop=(service.webhooks.drain, gateways.close),
@@ -69,6 +73,7 @@ def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateway
         ),
         paying=Paying(database, gateways, public_url=settings.public_url, max_attempts=settings.max_attempts),
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
+        bookkeeping=Bookkeeping(database),
     )
 
 

@@ -118,6 +118,8 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     status: RefundStatus
     known: RefundStatus | None = None
+    unapplied: bool = False
+    """We know it as a refund of money that came after its intent had failed."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -166,6 +168,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Money that a dispute holds back by this fact; below zero where it comes back."""
     dispute_becomes: DisputeStatus | None = None
     """What the dispute row becomes; None leaves it alone."""
+    unapplied: Decimal = Decimal(0)
+    """Money that came after the intent had failed and belongs to no payment; below zero where it went back (rule 10)."""
     declined: bool = False
     alarm: str = ""
 
@@ -195,9 +199,13 @@ def _judge_state(intent: Intent, fact: StateFact) -> Verdict:
         return Verdict(outcome="processed", steps=PATHS[state][target], refunded=_given_back(intent, target))
     if state in PATHS[target] and (fact.at is None or fact.at < intent.status_at):
         return Verdict(outcome="ignored", reason="out_of_order", message=f"The payment went on to {state} already.")
-    alarm = "captured_after_failed" if state == "FAILED" and target == "CAPTURED" else ""
+    too_late = (state, target) == ("FAILED", "CAPTURED")
     return Verdict(
-        outcome="rejected", reason="invalid_transition", message=f"A payment cannot go from {state} to {target}.", alarm=alarm
+        outcome="rejected",
+        reason="invalid_transition",
+        message=f"A payment cannot go from {state} to {target}.",
+        alarm="captured_after_failed" if too_late else "",
+        unapplied=intent.amount if too_late else Decimal(0),
     )
 
 
@@ -217,7 +225,14 @@ def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
     if fact.known in {"SUCCEEDED", "FAILED"}:
         return _after_settling(fact)
     if fact.status != "SUCCEEDED":
-        return Verdict(outcome="processed", refund_settles=fact.status)
+        alarm = "unapplied_not_refunded" if fact.unapplied and fact.status == "FAILED" else ""
+        return Verdict(outcome="processed", refund_settles=fact.status, alarm=alarm)
+    return _judge_settled_refund(intent, fact)
+
+
+def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:
+    if fact.unapplied:
+        return Verdict(outcome="processed", refund_settles="SUCCEEDED", unapplied=-fact.amount)
     walk = _walk_to_captured(intent)
     captured = intent.amount if walk else intent.captured_amount
     if intent.refunded_amount + fact.amount > captured:

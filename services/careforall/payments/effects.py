@@ -1,4 +1,4 @@
-"""Turns facts into rows: the one place where a verdict becomes transitions, attempts, refunds, disputes, alarms and events.
+"""Turns facts into rows: the one place where a verdict becomes transitions, refunds, disputes, bookings, alarms and events.
 
 Called by the webhook intake, by whoever asked a gateway, and by the expiry job; each inside a transaction that holds the intent.
 """
@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit.ids import new_id
-from careforall.payments import domain, events
+from careforall.payments import domain, events, ledger
 from careforall.payments.domain import (
     GENERIC,
     OPEN_ATTEMPTS,
@@ -71,6 +71,8 @@ class Effects:
             self._settle_refund(before, fact, verdict, source)
         if verdict.dispute_becomes is not None and isinstance(fact, DisputeFact):
             self._put_dispute(before, fact, verdict, source)
+        if verdict.unapplied > 0 and isinstance(fact, StateFact):
+            self._hold_unapplied(before, fact, verdict, source)
         if verdict.outcome == "processed":
             self._step(before, fact, verdict, source)
         return verdict
@@ -82,7 +84,7 @@ class Effects:
         if isinstance(fact, RefundFact):
             known = self._by_gateway_id.get((intent.id, fact.gateway_refund_id)) or self._refunds.get(fact.refund_id)
             if known is not None and known.intent_id == intent.id:
-                return msgspec.structs.replace(fact, refund_id=known.id, known=known.status)
+                return msgspec.structs.replace(fact, refund_id=known.id, known=known.status, unapplied=known.unapplied)
             if known is not None:
                 return msgspec.structs.replace(fact, refund_id=new_id())
         if isinstance(fact, DisputeFact):
@@ -95,6 +97,8 @@ class Effects:
         self.changes.put(before, after)
         self.changes.transitions += _transitions(before, fact, verdict, source)
         self.changes.outbox += events.told(before, after, fact, verdict, refund_id=refund_id, now=source.received_at)
+        at = fact.at or source.received_at
+        self.changes.entries += ledger.bookings(before, after, fact, verdict, via=source.via, refund_id=refund_id, at=at)
         self._note_attempt(before, fact, verdict, source)
 
     def _refund_of(self, intent: Intent, fact: Fact, verdict: Verdict, source: Source) -> UUID | None:
@@ -134,6 +138,29 @@ class Effects:
         self._refunds[refund.id] = refund
         self._by_gateway_id[(refund.intent_id, refund.gateway_refund_id)] = refund
         self.changes.refunds[refund.id] = refund
+
+    def _hold_unapplied(self, intent: Intent, fact: StateFact, verdict: Verdict, source: Source) -> None:
+        """Book money that came too late, and order its refund; once for each object that captured, however often it is told."""
+        key = f"unapplied|{intent.id}|{source.via}|{fact.gateway_object}"
+        if any(refund.request_key == key for refund in self._refunds.values()):
+            return
+        at = fact.at or source.received_at
+        self.changes.entries += ledger.bookings(intent, intent, fact, verdict, via=source.via, refund_id=None, at=at)
+        self._put_refund(
+            Refund(
+                id=new_id(),
+                intent_id=intent.id,
+                gateway=source.via,
+                gateway_refund_id=None,
+                amount=verdict.unapplied,
+                status="PENDING",
+                reason="captured after the payment had failed",
+                requested_by="payments",
+                request_key=key,
+                unapplied=True,
+                gateway_object=fact.gateway_object,
+            )
+        )
 
     def _put_dispute(self, intent: Intent, fact: DisputeFact, verdict: Verdict, source: Source) -> None:
         key = (intent.id, fact.gateway_dispute_id)

@@ -18,7 +18,7 @@ from careforall.kit.batch import BUSY, Busy
 from careforall.kit.db import Connection
 from careforall.kit.http import problem
 from careforall.payments import repository, repository_disputes, repository_events, repository_refunds
-from careforall.payments.domain import GENERIC, DisputeFact, Fact, Intent, NoFact, RefundFact, Verdict
+from careforall.payments.domain import GENERIC, DisputeFact, Fact, Intent, NoFact, RefundFact, StateFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import EventKeyReused, PaymentNotFound
 from careforall.payments.gateways.translators import READERS
@@ -140,7 +140,7 @@ class Intake:
     async def _effects(self, connection: Connection, batch: "_Batch") -> Effects:
         """Read what facts of askable gateways need besides the intent."""
         askable = {item.payment_id for item in batch.items if item.gateway != GENERIC and item.payment_id in batch.intents}
-        refunded, disputed = batch.told_of(RefundFact), batch.told_of(DisputeFact)
+        refunded, disputed = batch.refunded(), batch.told_of(DisputeFact)
         return Effects(
             attempts=await repository.last_attempts(connection, [one for one in askable if one]) if askable else {},
             refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
@@ -179,6 +179,16 @@ class _Batch:
         """Return the intents here that facts of a kind are about."""
         ids = {item.payment_id for item in self.items if isinstance(item.fact, kind) and item.payment_id is not None}
         return sorted(ids & self.intents.keys())
+
+    def refunded(self) -> list[UUID]:
+        """Return the intents whose refunds matter: facts tell of refunds, or of captures that come too late."""
+        late = {
+            item.payment_id
+            for item in self.items
+            if isinstance(item.fact, StateFact) and item.fact.target == "CAPTURED" and item.payment_id is not None
+        }
+        failed = {one for one in late & self.intents.keys() if self.intents[one].status == "FAILED"}
+        return sorted(failed | set(self.told_of(RefundFact)))
 
     def decide(self, item: Incoming) -> Answer | Busy:
         """Decide about one event: a repeat, a key reused, or something new."""

@@ -11,6 +11,7 @@ import msgspec
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 from careforall.kit.outbox import Outgoing
 from careforall.payments.domain import AttemptStatus, DisputeStatus, Intent, RefundStatus
+from careforall.payments.ledger import Entry
 
 
 class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +76,9 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     request_key: str | None = None
     request_hash: bytes | None = None
     answer: bytes | None = None
+    unapplied: bool = False
+    """Of money that came after its intent had failed; `gateway_object` is what captured it."""
+    gateway_object: str = ""
     tries: int = 0
     created_at: datetime | None = None
     settled_at: datetime | None = None
@@ -138,6 +142,7 @@ class Changes:
         self.attempts: dict[tuple[UUID, int], Attempt] = {}
         self.refunds: dict[UUID, Refund] = {}
         self.disputes: dict[UUID, Dispute] = {}
+        self.entries: list[Entry] = []
         self.alarms: list[Alarm] = []
         self.outbox: list[Outgoing] = []
 

@@ -124,7 +124,7 @@ class Refunding:
             made = await self._gateways.call(
                 refund.gateway,
                 "refund",
-                lambda gateway: gateway.refund(intent, refund.amount, refund_id=refund.id, reason=refund.reason),
+                lambda gateway: gateway.refund(_charged(ordered), refund.amount, refund_id=refund.id, reason=refund.reason),
             )
         except (GatewayUnknown, GatewayNotAsked) as error:
             log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
@@ -156,6 +156,12 @@ class Refunding:
         )
         row = next(one for one in await repository_refunds.refunds(connection, intent.id) if one.id == refund.id)
         return await _answered(connection, intent, row)
+
+
+def _charged(ordered: Ordered) -> Intent:
+    """Return the intent with the gateway's object that is to be refunded; money that came too late has one of its own."""
+    intent, refund = ordered.intent, ordered.refund
+    return msgspec.structs.replace(intent, gateway_object=refund.gateway_object) if refund.unapplied else intent
 
 
 async def _answered(connection: Connection, intent: Intent, refund: Refund) -> Answer:

@@ -9,7 +9,7 @@ from uuid import UUID
 from careforall.kit import outbox
 from careforall.kit.db import Connection
 from careforall.kit.ids import new_id
-from careforall.payments import repository_disputes, repository_refunds
+from careforall.payments import repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
 from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition, columns_of
 
@@ -152,6 +152,8 @@ async def write(connection: Connection, changes: Changes) -> None:
     """
     if changes.transitions:
         await connection.execute(_INSERT_TRANSITIONS, *columns_of(changes.transitions, _TRANSITION_COLUMNS))
+    if changes.entries:
+        await repository_ledger.book(connection, changes.entries)
     if changes.attempts:
         await connection.execute(_PUT_ATTEMPTS, *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS))
     if changes.intents:

@@ -106,6 +106,8 @@ class RefundEntry(msgspec.Struct, frozen=True, kw_only=True):
     gateway_refund_id: str | None
     reason: str
     parked: bool
+    unapplied: bool
+    """Of money that came after the payment had failed."""
     created_at: datetime | None
     settled_at: datetime | None
 
@@ -260,6 +262,7 @@ def _refund_entry(refund: Refund, currency: str) -> RefundEntry:
         gateway_refund_id=refund.gateway_refund_id,
         reason=refund.reason,
         parked=refund.parked,
+        unapplied=refund.unapplied,
         created_at=refund.created_at,
         settled_at=refund.settled_at,
     )

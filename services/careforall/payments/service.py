@@ -17,6 +17,7 @@ from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
 from careforall.kit.text import refuse_texts, text_error
 from careforall.payments import events, repository, repository_disputes, repository_refunds
+from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.errors import PaymentNotFound, SubjectMismatch
 from careforall.payments.intake import Intake
@@ -43,11 +44,13 @@ class PaymentsService:
         webhooks: Webhooks,
         paying: Paying,
         refunding: Refunding,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self.database = database
         self.webhooks = webhooks
         self.paying = paying
         self.refunding = refunding
+        self.bookkeeping = bookkeeping
         self._intake = intake
         self._settings = settings
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
