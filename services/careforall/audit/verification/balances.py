@@ -59,6 +59,20 @@ async def completed_gifts_are_captured(books: Books, span: Span) -> Outcome:
     return Outcome(name="money.completed_is_captured", services=("donations", "payments"), violations=found)
 
 
+async def completed_gifts_are_booked(books: Books, span: Span) -> Outcome:
+    """Every completed donation is booked for its campaign, with equal amounts: gift by gift, so campaign by campaign."""
+    found: list[Violation] = []
+    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+        rows = await books.fetch("payments", repository.BOOKED_OF, [donation["intent_id"] for donation in donations])
+        booked = {row["payment_id"]: row for row in rows}
+        found += [
+            Violation(key=str(donation["id"]), detail=wrong)
+            for donation in donations
+            if (wrong := _unlike_ledger(donation, booked.get(donation["intent_id"]), span))
+        ]
+    return Outcome(name="ledger.every_gift_is_booked", services=("donations", "payments"), violations=found)
+
+
 async def completed_gifts_are_counted(books: Books, span: Span) -> Outcome:
     """Every completed donation stands in the base of the totals as it is."""
     found: list[Violation] = []
@@ -139,6 +153,7 @@ Comparison = Callable[[Books, Span], Awaitable[Outcome]]
 COMPARISONS: tuple[tuple[frozenset[str], Comparison], ...] = (
     (frozenset({"payments", "donations"}), captured_gifts_are_completed),
     (frozenset({"payments", "donations"}), completed_gifts_are_captured),
+    (frozenset({"payments", "donations"}), completed_gifts_are_booked),
     (frozenset({"donations", "totals"}), completed_gifts_are_counted),
     (frozenset({"donations", "totals"}), counted_gifts_are_completed),
     (frozenset({"donations", "notifications"}), completed_gifts_have_receipts),
@@ -179,6 +194,15 @@ def _unlike_intent(donation: Any, intent: Any, span: Span) -> str | None:
     if not intent["captured_amount"]:
         return f"completed, but intent {intent['id']} is not captured"
     return _unlike_money(donation, intent, exact=intent["updated_at"] < span.cut_off)
+
+
+def _unlike_ledger(donation: Any, booked: Any, span: Span) -> str | None:
+    """Return how a completed donation and what is booked of it differ."""
+    if booked is None:
+        return "completed, but not booked"
+    if booked["campaign_id"] not in {None, donation["campaign_id"]}:
+        return f"booked for campaign {booked['campaign_id']}"
+    return _unlike_money(donation, booked, exact=booked["updated_at"] < span.cut_off)
 
 
 def _unlike_base(donation: Any, base: Any) -> str | None:

@@ -4,16 +4,8 @@ An invariant is a statement that returns one row (`key`, `detail`) per violation
 to be looked at. New invariants are new lines of `INVARIANTS`.
 """
 
-import msgspec
-
-
-class Invariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise about one service's books."""
-
-    name: str
-    service: str
-    sql: str
-
+from careforall.audit.verification.ledger import LEDGER
+from careforall.audit.verification.report import Invariant
 
 INVARIANTS = (
     Invariant(
@@ -149,7 +141,10 @@ SELECT id::text AS key,
        format('captured %s, refunded %s, refund rows %s', captured_amount, refunded_amount, coalesce(settled, 0)) AS detail
 FROM payment_intents
 LEFT JOIN (
-    SELECT intent_id, sum(amount) AS settled FROM refunds WHERE status = 'SUCCEEDED' AND NOT parked GROUP BY intent_id
+    SELECT intent_id, sum(amount) AS settled
+    FROM refunds
+    WHERE status = 'SUCCEEDED' AND NOT parked AND NOT unapplied
+    GROUP BY intent_id
 ) AS refunded ON intent_id = id
 WHERE updated_at >= $1 AND (refunded_amount > captured_amount OR refunded_amount <> coalesce(settled, 0))
 LIMIT 1000
@@ -181,6 +176,7 @@ HAVING captured_amount <> amount * count(to_status)
 LIMIT 1000
 """,
     ),
+    *LEDGER,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -282,6 +278,10 @@ SELECT 'payments.refunded_amount.' || currency, sum(refunded_amount)::text FROM 
 UNION ALL
 SELECT 'payments.disputed_amount.' || currency, sum(disputed_amount)::text FROM payment_intents GROUP BY currency
 UNION ALL
+SELECT 'ledger.' || regexp_replace(account, ':.*', '') || '.' || currency, sum(amount)::text
+FROM ledger_lines
+GROUP BY regexp_replace(account, ':.*', ''), currency
+UNION ALL
 SELECT 'payments.open_alarms', count(*)::text FROM payment_alarms WHERE settled_at IS NULL
 """,
     "totals": """
@@ -348,6 +348,19 @@ INTENTS = """
 SELECT id, subject_id, amount, currency, captured_amount, refunded_amount, disputed_amount, updated_at
 FROM payment_intents
 WHERE id = ANY($1::uuid[])
+"""
+BOOKED_OF = """
+SELECT payment_id,
+       max(campaign_id::text)::uuid AS campaign_id,
+       coalesce(-sum(lines.amount) FILTER (WHERE account LIKE 'campaign:%' OR account = 'donations'), 0) AS amount,
+       coalesce(sum(lines.amount) FILTER (WHERE account = 'refunds'), 0) AS refunded_amount,
+       coalesce(sum(lines.amount) FILTER (WHERE account = 'disputes'), 0) AS disputed_amount,
+       max(currency) AS currency,
+       max(booked_at) AS updated_at
+FROM ledger_entries
+JOIN ledger_lines AS lines ON entry_id = id
+WHERE payment_id = ANY($1::uuid[])
+GROUP BY payment_id
 """
 BASE_OF = """
 SELECT donation_id, campaign_id, amount, currency, refunded_amount, disputed_amount, version

@@ -127,6 +127,18 @@ WHERE id = ANY($1::uuid[]) OR intent_id = ANY($1::uuid[])
     ),
     Chapter(
         service="payments",
+        kind="row",
+        what="booked",
+        sql="""
+SELECT booked_at AS at, id, kind AS what, cause_key, occurred_at,
+       (SELECT string_agg(concat_ws(' ', account, amount, currency), ', ' ORDER BY amount DESC)
+        FROM ledger_lines WHERE entry_id = id) AS lines
+FROM ledger_entries
+WHERE id = ANY($1::uuid[]) OR payment_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="payments",
         kind="decision",
         what="webhook",
         sql="""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from careforall_testing.simulation.totalling import Counters
 from careforall_testing.simulation.truth import differs, donation_status
 from careforall_testing.simulation.world import World
 
+_NOTHING = Decimal(0)
 _COUNTED = frozenset({"COMPLETED", "REFUNDED"})
 
 
@@ -95,7 +96,7 @@ def refunds_add_up(world: World) -> Iterator[str]:
     """What a payment gave back is the sum of its settled refunds."""
     given: dict[UUID, object] = {}
     for refund in world.paying.refunds.rows.values():
-        if refund.status == "SUCCEEDED" and not refund.parked:
+        if refund.status == "SUCCEEDED" and not refund.parked and not refund.unapplied:
             given[refund.intent_id] = given.get(refund.intent_id, 0) + refund.amount  # type: ignore[operator]
     for intent in world.paying.intents.rows.values():
         if given.get(intent.id, 0) != intent.refunded_amount:
@@ -111,6 +112,28 @@ def disputes_add_up(world: World) -> Iterator[str]:
     for intent in world.paying.intents.rows.values():
         if held.get(intent.id, 0) != intent.disputed_amount:
             yield f"the disputes of payment {intent.id} do not add up to {intent.disputed_amount}"
+
+
+def the_ledger_says_what_payments_say(world: World) -> Iterator[str]:
+    """What is booked of a payment, account by account, is what the payment says of itself."""
+    booked: dict[UUID, dict[str, Decimal]] = {}
+    for entry in world.paying.entries.rows.values():
+        accounts = booked.setdefault(entry.payment_id, {})
+        for line in entry.lines:
+            accounts[line.account] = accounts.get(line.account, _NOTHING) + line.amount
+    for intent in world.paying.intents.rows.values():
+        found = booked.pop(intent.id, {})
+        late = _summed(one.amount for one in world.paying.refunds.rows.values() if one.intent_id == intent.id and one.unapplied)
+        clearing = _summed(amount for account, amount in found.items() if account.startswith("gateway:"))
+        said = (intent.captured_amount, intent.refunded_amount, intent.disputed_amount, late)
+        names = (f"campaign:{intent.campaign_id}", "refunds", "disputes", "unapplied")
+        income, refunds, disputes, unapplied = (found.get(name, _NOTHING) for name in names)
+        if said != (-income, refunds, disputes, -unapplied):
+            yield f"payment {intent.id} says {said}, the ledger {found}"
+        if clearing != said[0] - said[1] - said[2] + late:
+            yield f"the gateway holds {clearing} of payment {intent.id}, which says {said}"
+    for payment_id in booked:
+        yield f"payment {payment_id} is booked and is not there"
 
 
 def totals_are_a_recount(world: World) -> Iterator[str]:
@@ -143,6 +166,7 @@ CHECKS: tuple[Callable[[World], Iterator[str]], ...] = (
     histories_are_legal,
     refunds_add_up,
     disputes_add_up,
+    the_ledger_says_what_payments_say,
     totals_are_a_recount,
     receipts_are_sent_once,
     events_have_one_effect,
@@ -167,6 +191,10 @@ def _illegal(steps: list[tuple[str, str]], start: str, legal: Callable[[str, str
         if not legal(came_from, to):
             yield f"a step goes from {came_from} to {to}"
         at = to
+
+
+def _summed(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, _NOTHING)
 
 
 def _amounts(one: Gift | Donation) -> tuple[int, Decimal, Decimal]:

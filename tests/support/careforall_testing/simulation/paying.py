@@ -16,6 +16,7 @@ from careforall.payments import events
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC, REACHABLE, Fact, Intent
 from careforall.payments.effects import Effects, Source
+from careforall.payments.ledger import Entry
 from careforall.payments.records import Changes, Dispute, Refund
 from careforall.payments.service import PaymentsService
 from careforall_testing.simulation.consuming import Inbox
@@ -68,6 +69,7 @@ class Paying:
         self.refunds_of: Table[UUID, tuple[UUID, ...]] = Table("refunds.intent_id")
         self.disputes: Table[tuple[UUID, str], Dispute] = Table("disputes")
         self.disputes_of: Table[UUID, tuple[tuple[UUID, str], ...]] = Table("disputes.intent_id")
+        self.entries: Table[tuple[UUID, str, str], Entry] = Table("ledger_entries")
         self.events: Table[tuple[str, str], Stored] = Table("webhook_events")
         self.early: Table[UUID, tuple[tuple[str, str], ...]] = Table("webhook_events.payment_id")
         self.announced: Table[UUID, None] = Table("advisory locks of new intents")
@@ -238,6 +240,13 @@ class Paying:
             if not transaction.try_lock(self.transitions, key) or transaction.get(self.transitions, key) is not None:
                 raise Violation(f"version {row.version} of payment {row.payment_id} was written twice")
             transaction.put(self.transitions, key, (row.from_status, row.to_status))
+        for entry in changes.entries:
+            booked = (entry.payment_id, entry.kind, entry.cause_key)
+            if not transaction.try_lock(self.entries, booked) or transaction.get(self.entries, booked) is not None:
+                raise Violation(f"{entry.kind} {entry.cause_key} of payment {entry.payment_id} was booked twice")
+            if sum(line.amount for line in entry.lines):
+                raise Violation(f"{entry.kind} of payment {entry.payment_id} does not add up to zero")
+            transaction.put(self.entries, booked, entry)
         for refund in changes.refunds.values():
             yield from transaction.lock(self.refunds, refund.id)
             yield from transaction.lock(self.refunds_of, refund.intent_id)
