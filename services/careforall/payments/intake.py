@@ -149,10 +149,10 @@ class Intake:
 
     async def _store(self, connection: Connection, batch: "_Batch") -> None:
         """Write events first: who loses a key to another process must not have had an effect."""
-        if batch.events and await repository_events.insert_events(connection, batch.events) != len(batch.events):
-            raise asyncpg.SerializationError("another process stored one of these events first")
-        if batch.bodies:
-            await repository_events.insert_bodies(connection, batch.bodies)
+        if batch.events or batch.bodies:
+            stored = await repository_events.insert_events(connection, batch.events, batch.bodies)
+            if stored != len(batch.events):
+                raise asyncpg.SerializationError("another process stored one of these events first")
         await repository.write(connection, batch.effects.changes)
 
 
