@@ -160,7 +160,7 @@ class _Batch:
     """One batch on its way through the statements."""
 
     def __init__(self, items: Sequence[Incoming]) -> None:
-        self.items = sorted(items, key=lambda item: item.id)
+        self.items = sorted(items, key=lambda item: item.id.int)
         self.outcomes: dict[UUID, Answer | Busy] = {}
         self.intents: dict[UUID, Intent] = {}
         self.absent: set[UUID] = set()

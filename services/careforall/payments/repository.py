@@ -8,7 +8,7 @@ from uuid import UUID
 
 from careforall.kit import outbox
 from careforall.kit.db import Connection
-from careforall.kit.ids import new_id
+from careforall.kit.ids import by_id, new_id
 from careforall.kit.outbox import Outgoing
 from careforall.payments import repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
@@ -21,7 +21,7 @@ _OPEN = sorted(OPEN_ATTEMPTS)
 
 async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
-    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
+    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids, key=by_id))}
 
 
 async def lock_intent(connection: Connection, identifier: UUID) -> Intent | None:
@@ -53,7 +53,7 @@ async def hold_absent(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 
 async def announce(connection: Connection, ids: Sequence[UUID]) -> None:
     """Wait for whoever keeps these new intents from being created (see `hold_absent`)."""
-    await connection.execute(_ANNOUNCE, sorted(ids))
+    await connection.execute(_ANNOUNCE, sorted(ids, key=by_id))
 
 
 async def insert_intents(connection: Connection, intents: Sequence[NewIntent], seconds: float) -> list[Intent]:
@@ -177,7 +177,7 @@ async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None
 
 async def _move_intents(connection: Connection, steps: Sequence[Step], told: Sequence[Outgoing]) -> None:
     """Move intents from the states they were judged in, and store the events that tell of it."""
-    moved = sorted(steps, key=lambda step: step.after.id)
+    moved = sorted(steps, key=lambda step: step.after.id.int)
     befores = [step.before for step in moved]
     columns = columns_of([step.after for step in moved], _MOVED_COLUMNS)
     written = await connection.fetch(
