@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 
 from careforall.kit.metrics import BREAKER_OPEN
 
+_READS = 2
+"""Reads under way at once; what is asked for meanwhile travels together."""
 _ERRORS = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -63,6 +65,7 @@ class Cache:
         )
         self._wanted: dict[str, asyncio.Future[bytes | None]] = {}
         self._scheduled = False
+        self._reads = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -121,13 +124,15 @@ class Cache:
             self.breaker.succeeded()
 
     def _schedule(self) -> None:
-        if not self._scheduled:
+        """Read once the current burst has been queued, or, where enough reads are under way, as soon as one has returned."""
+        if not self._scheduled and self._reads < _READS:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._launch)
 
     def _launch(self) -> None:
         self._scheduled = False
         wanted, self._wanted = self._wanted, {}
+        self._reads += 1
         task = asyncio.ensure_future(self._read(wanted))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -142,6 +147,9 @@ class Cache:
         else:
             self.breaker.succeeded()
         finally:
+            self._reads -= 1
+            if self._wanted:
+                self._schedule()
             for future, value in zip(wanted.values(), values, strict=True):
                 if not future.done():
                     future.set_result(value if isinstance(value, bytes) else None)

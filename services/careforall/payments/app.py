@@ -11,8 +11,9 @@ from careforall.contracts import streams
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.payments import api, api_reconciliation, pages
+from careforall.payments import api, api_ledger, api_reconciliation, pages
 from careforall.payments.asking import Asking
+from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways import generic, simulator
@@ -46,6 +47,9 @@ def companies(settings: PaymentsSettings) -> dict[str, Company]:
     return found
 
 
+_ROLL_UP_SECONDS = 300.0
+
+
 def build(resources: Resources) -> Parts:
     """Wire the service together."""
     settings = cast("PaymentsSettings", resources.settings)
@@ -61,7 +65,7 @@ def build(resources: Resources) -> Parts:
     )
     return Parts(
         service=service,
-        routes=(*api.ROUTES, *api_reconciliation.ROUTES),
+        routes=(*api.ROUTES, *api_ledger.ROUTES, *api_reconciliation.ROUTES),
         pages=(pay_pages,),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
@@ -73,6 +77,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-misfits", every=2, work=service.misfits.look),
             Job(name="payments-reconciliation", every=3, work=service.reconciling.work),
             Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
+            Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
         snapshot=service.snapshot,
         stop=(service.webhooks.drain, gateways.close),
@@ -109,6 +114,7 @@ def _service(
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
         reconciling=reconciling,
         misfits=Misfits(database, reconciling, asking, per_second=settings.reconcile_calls_per_second),
+        bookkeeping=Bookkeeping(database),
     )
 
 

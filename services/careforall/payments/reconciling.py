@@ -195,6 +195,7 @@ class Reconciling:
             matched = await sweep.slice(at, end)
             await self._reach(run, end, pace.calls, matched)
             at = end
+        await sweep.undecided()
 
     async def _reach(self, run: Run, end: datetime, calls: int, matched: Mapping[str, Any]) -> None:
         await self._database.run(lambda connection: rows.reach(connection, run.id, end, calls, matched))

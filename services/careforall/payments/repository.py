@@ -4,14 +4,15 @@ Lock order everywhere: advisory locks of new ids, intents by id, events by key, 
 """
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from careforall.kit import outbox
 from careforall.kit.db import Connection
-from careforall.kit.ids import new_id
+from careforall.kit.ids import by_id, new_id
+from careforall.kit.outbox import Outgoing
+from careforall.payments import repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
-from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition
+from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition, columns_of
 
 _LEGAL_FROM = [pair[0] for pair in REACHABLE]
 _LEGAL_TO = [pair[1] for pair in REACHABLE]
@@ -20,7 +21,7 @@ _OPEN = sorted(OPEN_ATTEMPTS)
 
 async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
-    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
+    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids, key=by_id))}
 
 
 async def lock_intent(connection: Connection, identifier: UUID) -> Intent | None:
@@ -52,7 +53,7 @@ async def hold_absent(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 
 async def announce(connection: Connection, ids: Sequence[UUID]) -> None:
     """Wait for whoever keeps these new intents from being created (see `hold_absent`)."""
-    await connection.execute(_ANNOUNCE, sorted(ids))
+    await connection.execute(_ANNOUNCE, sorted(ids, key=by_id))
 
 
 async def insert_intents(connection: Connection, intents: Sequence[NewIntent], seconds: float) -> list[Intent]:
@@ -90,7 +91,8 @@ async def due_attempts(connection: Connection, limit: int) -> list[Attempt]:
 
 async def expired_intents(connection: Connection, limit: int) -> list[Intent]:
     """Lock unpaid intents past their time that have no open attempt."""
-    return [Intent(**row) for row in await connection.fetch(_EXPIRED, _OPEN, limit)]
+    ids = [row["id"] for row in await connection.fetch(_EXPIRED, _OPEN, limit)]
+    return [found for found in (await lock_intents(connection, ids)).values() if found.status == "INITIATED"]
 
 
 async def transitions(connection: Connection, identifier: UUID) -> list[Transition]:
@@ -138,21 +140,33 @@ async def is_expired(connection: Connection, identifier: UUID) -> bool:
 
 
 async def write(connection: Connection, changes: Changes) -> None:
-    """Write everything a transaction collected, one statement a table.
+    """Write everything a transaction collected, in as few round trips as there are reasons for an order.
 
     What refers to intents comes before their update: a locked row satisfies a foreign key for free, an updated one not.
     """
-    if changes.transitions:
-        await connection.execute(_INSERT_TRANSITIONS, *columns_of(changes.transitions, _TRANSITION_COLUMNS))
-    if changes.attempts:
-        await connection.execute(_PUT_ATTEMPTS, *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS))
-    if changes.intents:
-        await _write_intents(connection, list(changes.intents.values()))
+    if changes.transitions or changes.attempts or changes.entries:
+        await _write_facts(connection, changes)
+    moved = [step for step in changes.intents.values() if step.after.version != step.before.version]
+    if moved:
+        await _move_intents(connection, moved, changes.outbox)
+    else:
+        await outbox.insert(connection, changes.outbox)
     if changes.refunds:
-        await connection.execute(_PUT_REFUNDS, *columns_of(list(changes.refunds.values()), _REFUND_COLUMNS))
+        await repository_refunds.put_refunds(connection, list(changes.refunds.values()))
+    if changes.disputes:
+        await repository_disputes.put_disputes(connection, list(changes.disputes.values()))
     if changes.alarms:
         await insert_alarms(connection, changes.alarms)
-    await outbox.insert(connection, changes.outbox)
+
+
+async def _write_facts(connection: Connection, changes: Changes) -> None:
+    """Store what happened to intents: steps, attempts, and what the ledger books of them."""
+    await connection.execute(
+        _INSERT_FACTS,
+        *columns_of(changes.transitions, _TRANSITION_COLUMNS),
+        *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS),
+        *repository_ledger.columns(changes.entries),
+    )
 
 
 async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None:
@@ -161,14 +175,19 @@ async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None
     await connection.execute(_INSERT_ALARMS, [new_id() for _ in alarms], *columns)
 
 
-async def _write_intents(connection: Connection, steps: Sequence[Step]) -> None:
-    moved = sorted((step for step in steps if step.after.version != step.before.version), key=lambda step: step.after.id)
-    if not moved:
-        return
+async def _move_intents(connection: Connection, steps: Sequence[Step], told: Sequence[Outgoing]) -> None:
+    """Move intents from the states they were judged in, and store the events that tell of it."""
+    moved = sorted(steps, key=lambda step: step.after.id.int)
     befores = [step.before for step in moved]
     columns = columns_of([step.after for step in moved], _MOVED_COLUMNS)
     written = await connection.fetch(
-        _MOVE_INTENTS, [one.status for one in befores], [one.version for one in befores], *columns, _LEGAL_FROM, _LEGAL_TO
+        _MOVE_INTENTS,
+        [one.status for one in befores],
+        [one.version for one in befores],
+        *columns,
+        _LEGAL_FROM,
+        _LEGAL_TO,
+        *outbox.columns(told),
     )
     if len(written) != len(moved):
         raise LostStep(f"{len(moved) - len(written)} intents were not in the state they were read in")
@@ -178,73 +197,47 @@ class LostStep(Exception):
     """A guarded update found a row in another state than the locked one we judged."""
 
 
-def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
-    """Return rows as parallel lists for `unnest`."""
-    return [[getattr(row, name) for row in rows] for name in names]
+_INTENT_COLUMNS = """
+id, subject_type, subject_id, campaign_id, amount, currency, gateway, status, status_at, version, captured_amount,
+refunded_amount, disputed_amount, declines, captured_via, gateway_object, method, title, user_id, livemode, reason,
+correlation_id, traceparent, expires_at, created_at, updated_at
+"""
+_SELECT_INTENT = "SELECT" + _INTENT_COLUMNS + "FROM payment_intents "
 
-
-_LOCK_FREE = """
+_LOCK_FREE = (
+    """
 SELECT p.*
 FROM unnest($1::uuid[]) AS wanted (id)
-CROSS JOIN LATERAL (
-    SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount,
-           refunded_amount, declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id,
-           traceparent, expires_at, created_at, updated_at FROM payment_intents i WHERE i.id = wanted.id FOR NO KEY UPDATE
-           SKIP LOCKED
-) AS p
-"""
-_LOCK_ONE = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE id = $1
-FOR NO KEY UPDATE
-"""
-_INTENT = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE id = $1
-"""
-_INTENTS_AFTER = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE $1::uuid IS NULL OR id > $1
-ORDER BY id
-LIMIT $2
-"""
+CROSS JOIN LATERAL ("""
+    + _SELECT_INTENT
+    + "AS i WHERE i.id = wanted.id FOR NO KEY UPDATE SKIP LOCKED) AS p"
+)
+_LOCK_ONE = _SELECT_INTENT + "WHERE id = $1 FOR NO KEY UPDATE"
+_INTENT = _SELECT_INTENT + "WHERE id = $1"
+_INTENTS_AFTER = _SELECT_INTENT + "WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2"
 _EXISTING = "SELECT id FROM payment_intents WHERE id = ANY($1::uuid[])"
 _HOLD_ABSENT = """
 SELECT id, pg_try_advisory_xact_lock(hashtextextended(id::text, 0)) AS held
 FROM unnest($1::uuid[]) AS id
 """
 _ANNOUNCE = "SELECT count(pg_advisory_xact_lock(hashtextextended(id::text, 0))) FROM unnest($1::uuid[]) AS id"
-_OF_SUBJECT = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE subject_type = $1 AND subject_id = $2 AND status NOT IN ('FAILED', 'REFUNDED')
-"""
+_OF_SUBJECT = _SELECT_INTENT + "WHERE subject_type = $1 AND subject_id = $2 AND status NOT IN ('FAILED', 'REFUNDED')"
 
-_INSERT_INTENTS = """
+_INSERT_INTENTS = (
+    """
 INSERT INTO payment_intents (
-    id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent, expires_at
+    id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
+    expires_at
 )
-SELECT n.*, clock_timestamp() + make_interval(secs => $12)
+SELECT n.*, clock_timestamp() + make_interval(secs => $13)
 FROM unnest(
-    $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::text[]
-) AS n (id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
+    $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::numeric[], $8::text[], $9::text[], $10::text[],
+    $11::text[], $12::text[]
+) AS n (id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
 ON CONFLICT DO NOTHING
-RETURNING id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-          declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-          expires_at, created_at, updated_at
-"""
+RETURNING"""
+    + _INTENT_COLUMNS
+)
 _MOVED_COLUMNS = (
     "id",
     "status",
@@ -252,6 +245,7 @@ _MOVED_COLUMNS = (
     "version",
     "captured_amount",
     "refunded_amount",
+    "disputed_amount",
     "declines",
     "captured_via",
     "gateway_object",
@@ -260,27 +254,28 @@ _MOVED_COLUMNS = (
 )
 # The guard: a row moves only from the state and version it was judged in, and only along the transition table.
 _MOVE_INTENTS = """
+WITH told AS (
+    INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
+    SELECT * FROM unnest($17::uuid[], $18::text[], $19::uuid[], $20::bytea[], $21::text[])
+    ON CONFLICT (id) DO NOTHING
+)
 UPDATE payment_intents p
 SET status = n.status, status_at = n.status_at, version = n.version, captured_amount = n.captured_amount,
-    refunded_amount = n.refunded_amount, declines = n.declines, captured_via = n.captured_via,
-    gateway_object = n.gateway_object, method = n.method, reason = n.reason, updated_at = clock_timestamp()
+    refunded_amount = n.refunded_amount, disputed_amount = n.disputed_amount, declines = n.declines,
+    captured_via = n.captured_via, gateway_object = n.gateway_object, method = n.method, reason = n.reason,
+    updated_at = clock_timestamp()
 FROM unnest(
     $1::text[], $2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::integer[], $7::numeric[], $8::numeric[],
-    $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[]
-) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, declines, captured_via,
-        gateway_object, method, reason)
+    $9::numeric[], $10::integer[], $11::text[], $12::text[], $13::text[], $14::text[]
+) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, disputed_amount, declines,
+        captured_via, gateway_object, method, reason)
 WHERE p.id = n.id
   AND p.status = n.from_status
   AND p.version = n.from_version
-  AND (n.from_status = n.status OR (n.from_status, n.status) IN (SELECT * FROM unnest($14::text[], $15::text[])))
+  AND (n.from_status = n.status OR (n.from_status, n.status) IN (SELECT * FROM unnest($15::text[], $16::text[])))
 RETURNING p.id
 """
 _TRANSITION_COLUMNS = ("payment_id", "from_status", "to_status", "version", "cause", "event_id", "event_time")
-_INSERT_TRANSITIONS = """
-INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause, event_id, event_time)
-SELECT *
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::timestamptz[])
-"""
 _TRANSITIONS = """
 SELECT payment_id, from_status, to_status, version, cause, event_id, event_time, received_at
 FROM payment_transitions
@@ -329,12 +324,25 @@ WHERE intent_id = $1 AND status = 'OPEN' AND asked = 0 AND ask_at > clock_timest
 """
 _IS_EXPIRED = "SELECT expires_at <= clock_timestamp() FROM payment_intents WHERE id = $1"
 _ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url", "reason", "code")
-_PUT_ATTEMPTS = """
-INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code)
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-ON CONFLICT (intent_id, number) DO UPDATE
-SET status = excluded.status, gateway_object = excluded.gateway_object, redirect_url = excluded.redirect_url,
-    reason = excluded.reason, code = excluded.code, updated_at = clock_timestamp()
+_INSERT_FACTS = """
+WITH steps AS (
+    INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause, event_id, event_time)
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::timestamptz[])
+), tried AS (
+    INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code)
+    SELECT *
+    FROM unnest($8::uuid[], $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[])
+    ON CONFLICT (intent_id, number) DO UPDATE
+    SET status = excluded.status, gateway_object = excluded.gateway_object, redirect_url = excluded.redirect_url,
+        reason = excluded.reason, code = excluded.code, updated_at = clock_timestamp()
+), booked AS (
+    INSERT INTO ledger_entries (id, payment_id, kind, cause_key, campaign_id, livemode, occurred_at)
+    SELECT *
+    FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::boolean[], $22::timestamptz[])
+)
+INSERT INTO ledger_lines (entry_id, account, amount, currency)
+SELECT * FROM unnest($23::uuid[], $24::text[], $25::numeric[], $26::text[])
 """
 _DUE_ATTEMPTS = """
 UPDATE payment_attempts a
@@ -350,36 +358,16 @@ WHERE a.intent_id = due.intent_id AND a.number = due.number
 RETURNING a.intent_id, a.number, a.gateway, a.status, a.gateway_object, a.redirect_url, a.reason, a.code, a.asked, a.ask_at,
        a.created_at, a.updated_at
 """
-# Oldest first by the index of what can expire; only then locked, by id as everywhere.
 _EXPIRED = """
-WITH due AS MATERIALIZED (
-    SELECT id
-    FROM payment_intents i
-    WHERE i.status = 'INITIATED'
-      AND i.expires_at <= (SELECT clock_timestamp())
-      AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
-    ORDER BY i.expires_at
-    LIMIT $2
-)
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
+SELECT i.id
 FROM payment_intents i
-WHERE i.id IN (SELECT id FROM due) AND i.status = 'INITIATED'
-ORDER BY i.id
-FOR NO KEY UPDATE SKIP LOCKED
+WHERE i.status = 'INITIATED'
+  AND i.expires_at <= (SELECT clock_timestamp())
+  AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+ORDER BY i.expires_at
+LIMIT $2
 """
 
-_REFUND_COLUMNS = ("id", "intent_id", "gateway", "gateway_refund_id", "amount", "status", "parked", "reason")
-_PUT_REFUNDS = """
-INSERT INTO refunds (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, settled_at)
-SELECT n.*, CASE WHEN n.status <> 'PENDING' THEN clock_timestamp() END
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::boolean[], $8::text[])
-    AS n (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason)
-ON CONFLICT (id) DO UPDATE
-SET gateway_refund_id = coalesce(excluded.gateway_refund_id, refunds.gateway_refund_id), status = excluded.status,
-    parked = excluded.parked, settled_at = coalesce(refunds.settled_at, excluded.settled_at)
-"""
 _INSERT_ALARMS = """
 INSERT INTO payment_alarms (id, kind, gateway, subject_key, body_hash, payment_id, detail)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])

@@ -11,7 +11,7 @@ import msgspec
 from careforall.kit.db import Connection
 from careforall.payments.comparing import Finding, Run
 from careforall.payments.domain import Intent
-from careforall.payments.repository import columns_of
+from careforall.payments.records import columns_of
 
 _RUNNER = 0x52454343
 
@@ -137,6 +137,16 @@ async def returned(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, De
 async def refund_states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return the states of refunds by the gateway's ids."""
     return {row["gateway_refund_id"]: row["status"] for row in await connection.fetch(_REFUND_STATES, list(ids))}
+
+
+async def dispute_states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Return the states of disputes by the gateway's ids."""
+    return {row["gateway_dispute_id"]: row["status"] for row in await connection.fetch(_DISPUTE_STATES, list(ids))}
+
+
+async def disputed(connection: Connection, gateway: str, after: UUID | None, limit: int) -> list[Intent]:
+    """Return intents with an undecided dispute, in id order."""
+    return [_intent(row) for row in await connection.fetch(_DISPUTED, gateway, after, limit)]
 
 
 async def paid_between(
@@ -313,6 +323,18 @@ WHERE intent_id = ANY($1::uuid[]) AND status <> 'FAILED'
 GROUP BY intent_id
 """
 _REFUND_STATES = "SELECT gateway_refund_id, status FROM refunds WHERE gateway_refund_id = ANY($1::text[])"
+_DISPUTE_STATES = "SELECT gateway_dispute_id, status FROM disputes WHERE gateway_dispute_id = ANY($1::text[])"
+_DISPUTED = """
+SELECT i.*
+FROM payment_intents i
+WHERE i.id IN (
+    SELECT d.intent_id FROM disputes d
+    WHERE d.status = 'OPEN' AND d.gateway = $1 AND ($2::uuid IS NULL OR d.intent_id > $2)
+    ORDER BY d.intent_id
+    LIMIT $3
+)
+ORDER BY i.id
+"""
 _PAID = """
 SELECT a.created_at AS attempted_at, i.*
 FROM payment_attempts a

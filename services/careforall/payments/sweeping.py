@@ -20,7 +20,7 @@ from careforall.payments import comparing, repository
 from careforall.payments import repository_reconciliation as rows
 from careforall.payments.asking import Asking, Lesson, Note
 from careforall.payments.comparing import Action, Bucket, Finding, Run
-from careforall.payments.domain import Intent, RefundFact
+from careforall.payments.domain import DisputeFact, Intent, RefundFact
 from careforall.payments.gateways.base import Gateway, GatewayNotAsked, GatewayObject, GatewayPage, GatewayRefused
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.metrics import FINDINGS
@@ -113,6 +113,18 @@ class Sweep:
                 await self._sort_ours(paid)
         return matched
 
+    async def undecided(self) -> None:
+        """Ask about disputes that are open here: they are decided long after they were made. A dry run leaves them out."""
+        after: UUID | None = None
+        while not self._run.dry_run:
+            async with self._database.connection() as connection:
+                page = await rows.disputed(connection, self._run.gateway, after, _PAGE)
+            for ours in page:
+                await self._ask(Pair(theirs=GatewayObject(id=ours.gateway_object), ours=ours), "theirs_only")
+            if len(page) < _PAGE:
+                return
+            after = page[-1].id
+
     async def _pages(self, ask: Callable[[Gateway, str], Awaitable[GatewayPage]]) -> AsyncIterator[GatewayPage]:
         page = GatewayPage(objects=())
         while True:
@@ -146,15 +158,17 @@ class Sweep:
 
     async def _sort_changed(self, objects: Sequence[GatewayObject]) -> None:
         """Refunds and disputes made at the gateway: what we know as it stands agrees, the rest is asked about."""
-        facts = [fact for one in objects for fact in one.facts if isinstance(fact, RefundFact)]
+        facts = [fact for one in objects for fact in one.facts]
+        refunds = [fact.gateway_refund_id for fact in facts if isinstance(fact, RefundFact)]
+        disputes = [fact.gateway_dispute_id for fact in facts if isinstance(fact, DisputeFact)]
         async with self._database.connection() as connection:
-            known = await rows.refund_states(connection, [fact.gateway_refund_id for fact in facts])
+            known = {**await rows.refund_states(connection, refunds), **await rows.dispute_states(connection, disputes)}
         news = [one for one in objects if not _is_known(one, known)]
         for pair in await self._paired(news):
             if pair.ours is None:
                 await self._alarm(pair, "theirs_only", "money of a payment that is unknown here went back")
             elif self._run.dry_run:
-                await self._note(pair, "theirs_only", "none") if isinstance(pair.theirs.facts[0], RefundFact) else None
+                await self._note(pair, "theirs_only", "none")
             else:
                 await self._ask(pair, "theirs_only")
 
@@ -274,7 +288,9 @@ def _flipped(ask: Callable[[Gateway, str], Awaitable[GatewayPage]], after: str, 
 
 def _is_known(found: GatewayObject, known: Mapping[str, str]) -> bool:
     fact = found.facts[0] if found.facts else None
-    return isinstance(fact, RefundFact) and known.get(fact.gateway_refund_id) == fact.status
+    if isinstance(fact, RefundFact):
+        return known.get(fact.gateway_refund_id) == fact.status
+    return isinstance(fact, DisputeFact) and known.get(fact.gateway_dispute_id) == fact.status
 
 
 def _name(pair: Pair, made: Sequence[str]) -> str:

@@ -165,6 +165,39 @@ async def test_refunds_made_in_the_gateways_own_dashboard_are_found(desk: Desk) 
     assert not {part, whole} & none.keys()
 
 
+async def test_disputes_are_found_when_they_are_made_and_when_they_are_decided(desk: Desk) -> None:
+    lost, won = await desk.opened("success"), await desk.opened("success")
+    await desk.compared()
+    for intent in (lost, won):
+        await desk.does(intent, "dispute")
+    _, dry = await desk.compared(dry_run=True)
+    assert {dry[one]["action"] for one in (lost, won)} == {"none"}
+    _, found = await desk.compared()
+    assert {(found[one]["bucket"], found[one]["action"]) for one in (lost, won)} == {("theirs_only", "applied")}
+    assert [[one["status"] for one in (await desk.shown(intent))["disputes"]] for intent in (lost, won)] == [["OPEN"], ["OPEN"]]
+    await desk.does(lost, "dispute", outcome="lost")
+    await desk.does(won, "dispute", outcome="won")
+    await desk.compared(since="2026-01-01T00:00:00Z", until="2026-01-02T00:00:00Z")
+    assert [[one["status"] for one in (await desk.shown(intent))["disputes"]] for intent in (lost, won)] == [["LOST"], ["WON"]]
+
+
+async def test_money_that_came_too_late_goes_back_and_is_settled(desk: Desk) -> None:
+    late = await desk.opened()
+    async with desk.running.database("payments") as payments:
+        await payments.execute("UPDATE payment_intents SET status = 'FAILED' WHERE id = $1", late)
+        await payments.execute("UPDATE payment_attempts SET status = 'FAILED' WHERE intent_id = $1", late)
+    await desk.does(late, "success")
+    _, found = await desk.compared()
+    assert (found[late]["bucket"], found[late]["action"]) == ("theirs_only", "applied")
+
+    async def returned() -> bool:
+        return [one["status"] for one in (await desk.shown(late))["refunds"]] == ["SUCCEEDED"]
+
+    await eventually(returned, within_s=20, what="the money goes back")
+    _, none = await desk.compared()
+    assert late not in none
+
+
 async def test_a_dry_run_changes_nothing(desk: Desk) -> None:
     paid, foreign = await desk.opened("success"), await desk.foreign()
     run, found = await desk.compared(dry_run=True)

@@ -11,8 +11,8 @@ class Sizes(Struct, frozen=True, kw_only=True):
     """Sizes of one run; times in seconds."""
 
     per_second: float = 15
-    outage_s: float = 6
-    broker_outage_s: float = 10
+    outage_s: float = 20
+    broker_outage_s: float = 20
     prepared: int = 60
     rounds: int = 1
     restarts: int = 1
@@ -20,6 +20,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     fuzz_examples: int = 4
     poison: int = 2
     good: int = 15
+    storm_events: int = 150
 
 
 FULL = Sizes(
@@ -33,6 +34,7 @@ FULL = Sizes(
     fuzz_examples=100,
     poison=10,
     good=2000,
+    storm_events=10_000,
 )
 
 
