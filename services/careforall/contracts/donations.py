@@ -5,6 +5,8 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 from uuid import UUID
 
+import msgspec
+
 from careforall.kit.envelope import Event
 
 DonationStatus = Literal["PENDING", "COMPLETED", "FAILED", "REFUNDED"]
@@ -114,3 +116,19 @@ class DonationSnapshot(_Donation, frozen=True, kw_only=True):
     SUBJECT: ClassVar[str] = "donations.snapshot"
 
     settled_at: datetime | None = None
+
+
+GIFT_STATES = "query.donations.states"
+"""Request subject: in which state the gifts of some payment intents are."""
+
+
+class GiftStatesAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose gifts are asked about."""
+
+    intent_ids: list[UUID]
+
+
+class GiftStates(msgspec.Struct, frozen=True, kw_only=True):
+    """The states by intent; an intent that no gift names is left out."""
+
+    states: dict[UUID, DonationStatus]

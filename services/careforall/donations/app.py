@@ -6,6 +6,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from careforall.contracts import streams
+from careforall.contracts.donations import GIFT_STATES
 from careforall.donations import api
 from careforall.donations.consumers import consumers
 from careforall.donations.giving import Giving
@@ -34,6 +35,7 @@ def build(resources: Resources) -> Parts:
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
         consumers=consumers(service),
+        queries={GIFT_STATES: service.answer_states},
         snapshot=service.snapshot,
         stop=(giving.drain,),
     )

@@ -150,6 +150,11 @@ async def donations_of_intents(connection: Connection, intent_ids: Sequence[UUID
     return {row["intent_id"]: _donation(row) for row in rows}
 
 
+async def states_of_intents(connection: Connection, intent_ids: Sequence[UUID]) -> dict[UUID, DonationStatus]:
+    """Return the states of gifts by intent."""
+    return {row["intent_id"]: row["status"] for row in await connection.fetch(_STATES_OF_INTENTS, list(intent_ids))}
+
+
 async def donation_for_update(connection: Connection, donation_id: UUID) -> Donation | None:
     """Lock and return a donation."""
     row = await connection.fetchrow(_DONATION + " WHERE d.id = $1 FOR UPDATE OF d", donation_id)
@@ -408,6 +413,7 @@ FROM donations AS d
 JOIN campaigns AS c ON c.id = d.campaign_id
 """
 _LOCK_BY_INTENT = _DONATION + " WHERE d.intent_id = ANY($1::uuid[]) ORDER BY d.id FOR UPDATE OF d"
+_STATES_OF_INTENTS = "SELECT intent_id, status FROM donations WHERE intent_id = ANY($1::uuid[])"
 _BY_DONOR = _DONATION + " WHERE d.donor_key = $1 AND ($2::uuid IS NULL OR d.id < $2) ORDER BY d.id DESC LIMIT $3"
 _HISTORY = """
 SELECT version, from_status, to_status, cause_event, cause, refunded_amount, disputed_amount, at

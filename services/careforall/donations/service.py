@@ -8,7 +8,15 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from careforall.contracts.donations import CampaignCreated, CampaignEnded, CampaignStatus, CampaignUpdated, DonationStatus
+from careforall.contracts.donations import (
+    CampaignCreated,
+    CampaignEnded,
+    CampaignStatus,
+    CampaignUpdated,
+    DonationStatus,
+    GiftStates,
+    GiftStatesAsked,
+)
 from careforall.donations import domain, events, repository
 from careforall.donations.domain import Campaign, Donation, PaymentFact, Step
 from careforall.donations.errors import CampaignNotFound, DonationNotFound, IllegalTransition
@@ -167,6 +175,13 @@ class DonationsService:
     async def erase(self, connection: Connection, donor_key: str) -> None:
         """Forget a donor; the financial facts stay."""
         await repository.erase_donor(connection, donor_key)
+
+    async def answer_states(self, payload: bytes) -> bytes:
+        """Answer in which state the gifts of some intents are."""
+        asked = msgspec.json.decode(payload, type=GiftStatesAsked)
+        async with self.database.connection() as connection:
+            states = await repository.states_of_intents(connection, asked.intent_ids)
+        return msgspec.json.encode(GiftStates(states=states))
 
     async def snapshot(self, connection: Connection, after: UUID | None, limit: int) -> list[Outgoing]:
         """Return the present state of donations as events, for projections that start anew."""

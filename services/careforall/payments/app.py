@@ -14,6 +14,7 @@ from careforall.kit.service import Definition, Parts, Resources
 from careforall.payments import api, api_ledger, api_reconciliation, pages
 from careforall.payments.asking import Asking
 from careforall.payments.bookkeeping import Bookkeeping
+from careforall.payments.completing import Completing
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways import generic, simulator
@@ -76,6 +77,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-refunds", every=2, work=service.refunding.settle_refunds),
             Job(name="payments-misfits", every=2, work=service.misfits.look),
             Job(name="payments-reconciliation", every=3, work=service.reconciling.work),
+            Job(name="payments-completion", every=15, work=service.completing.complete),
             Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
             Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
@@ -113,6 +115,13 @@ def _service(
         ),
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
         reconciling=reconciling,
+        completing=Completing(
+            database,
+            reconciling,
+            resources.ask,
+            soon=settings.completion_seconds,
+            late=settings.intent_hours * 3600,
+        ),
         misfits=Misfits(database, reconciling, asking, per_second=settings.reconcile_calls_per_second),
         bookkeeping=Bookkeeping(database),
     )

@@ -11,3 +11,4 @@ DIVERGENCE = Gauge(
     "payment_gateway_divergence", "Differences with a gateway that wait for a person; 0 is the only good value", ["gateway"]
 )
 RECONCILED_AGE = Gauge("payment_reconciliation_age_seconds", "Age of the last complete comparison with a gateway", ["gateway"])
+UNFINISHED = Counter("payments_announced_again_total", "Captured payments announced again because their gift was not completed")

@@ -149,6 +149,22 @@ async def disputed(connection: Connection, gateway: str, after: UUID | None, lim
     return [_intent(row) for row in await connection.fetch(_DISPUTED, gateway, after, limit)]
 
 
+async def completion_mark(connection: Connection, look: str) -> UUID | None:
+    """Return up to which intent gifts were looked at, for the first or the second time."""
+    found: UUID | None = await connection.fetchval(_COMPLETION_MARK, look)
+    return found
+
+
+async def note_completion(connection: Connection, look: str, reached: UUID) -> None:
+    """Note up to which intent gifts were looked at."""
+    await connection.execute(_NOTE_COMPLETION, look, reached)
+
+
+async def captured_gifts(connection: Connection, after: UUID | None, until: UUID, limit: int) -> list[Intent]:
+    """Return captured payments of gifts whose ids lie between, in id order, which is that of their making."""
+    return [_intent(row) for row in await connection.fetch(_CAPTURED_GIFTS, after, until, limit)]
+
+
 async def paid_between(
     connection: Connection, gateway: str, since: datetime, until: datetime, after: tuple[datetime, UUID] | None, limit: int
 ) -> list[Paid]:
@@ -334,6 +350,18 @@ WHERE i.id IN (
     LIMIT $3
 )
 ORDER BY i.id
+"""
+_COMPLETION_MARK = "SELECT reached FROM completion_marks WHERE look = $1"
+_NOTE_COMPLETION = """
+INSERT INTO completion_marks AS m (look, reached) VALUES ($1, $2)
+ON CONFLICT (look) DO UPDATE SET reached = greatest(m.reached, excluded.reached)
+"""
+_CAPTURED_GIFTS = """
+SELECT i.*
+FROM payment_intents i
+WHERE ($1::uuid IS NULL OR i.id > $1) AND i.id <= $2 AND i.subject_type = 'DONATION' AND i.status = 'CAPTURED'
+ORDER BY i.id
+LIMIT $3
 """
 _PAID = """
 SELECT a.created_at AS attempted_at, i.*

@@ -18,6 +18,7 @@ from careforall.kit.outbox import Outgoing
 from careforall.kit.text import refuse_texts, text_error
 from careforall.payments import events, repository, repository_disputes, repository_refunds
 from careforall.payments.bookkeeping import Bookkeeping
+from careforall.payments.completing import Completing
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.errors import PaymentNotFound, SubjectMismatch
 from careforall.payments.intake import Intake
@@ -48,6 +49,7 @@ class PaymentsService:
         refunding: Refunding,
         reconciling: Reconciling,
         misfits: Misfits,
+        completing: Completing,
         bookkeeping: Bookkeeping,
     ) -> None:
         self.database = database
@@ -56,6 +58,7 @@ class PaymentsService:
         self.refunding = refunding
         self.reconciling = reconciling
         self.misfits = misfits
+        self.completing = completing
         self.bookkeeping = bookkeeping
         self._intake = intake
         self._settings = settings

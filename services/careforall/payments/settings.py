@@ -50,6 +50,8 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Calls a second to a gateway while comparing."""
     reconcile_calls: int = 20000
     """Calls in one comparison at most; the next goes on."""
+    completion_seconds: float = 300.0
+    """Seconds after which the gift of a captured payment should be complete; else the payment is announced again."""
     webhook_batch: int = 128
     """Webhook events per shared transaction at most; small ones in flight keep the database and this process busy."""
     webhook_flights: int = 2

@@ -75,6 +75,12 @@ CREATE TABLE reconciliation_state (
 );
 INSERT INTO reconciliation_state DEFAULT VALUES;
 
+-- Up to which intent it was looked whether gifts are completed: soon after, once nobody can be late, a last time.
+CREATE TABLE completion_marks (
+    look text PRIMARY KEY CHECK (look IN ('soon', 'late', 'last')),
+    reached uuid NOT NULL
+);
+
 CREATE INDEX webhook_events_misfits ON webhook_events (id)
     WHERE gateway <> 'generic' AND outcome IN ('IGNORED', 'REJECTED', 'EARLY');
 CREATE INDEX payment_attempts_paid ON payment_attempts (gateway, created_at, intent_id)
