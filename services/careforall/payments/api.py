@@ -118,23 +118,15 @@ INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
 
 def hot_routes(service: PaymentsService) -> tuple[HotRoute, ...]:
     """Return the thin twins of the webhook routes."""
+    places = {GENERIC: WEBHOOK, "simulator": f"{WEBHOOK}/simulator"}
+    return tuple(_hot_webhook(service, gateway, path) for gateway, path in places.items())
 
-    async def generic(request: HotRequest) -> HotResponse:
-        return _hot(await service.webhooks.receive(GENERIC, request.headers, request.body))
 
-    async def simulator(request: HotRequest) -> HotResponse:
-        return _hot(await service.webhooks.receive("simulator", request.headers, request.body))
+def _hot_webhook(service: PaymentsService, gateway: str, path: str) -> HotRoute:
+    async def receive(request: HotRequest) -> HotResponse:
+        return _hot(await service.webhooks.receive(gateway, request.headers, request.body))
 
-    return (
-        HotRoute(method="POST", path=WEBHOOK, template=WEBHOOK, service="payments", handler=generic),
-        HotRoute(
-            method="POST",
-            path=f"{WEBHOOK}/simulator",
-            template=f"{WEBHOOK}/simulator",
-            service="payments",
-            handler=simulator,
-        ),
-    )
+    return HotRoute(method="POST", path=path, template=path, service="payments", handler=receive)
 
 
 def _headers(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:

@@ -12,6 +12,7 @@ from careforall.kit.service import Definition, Parts, Resources
 from careforall.payments import api, pages
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
+from careforall.payments.gateways.base import Gateway
 from careforall.payments.gateways.generic import Generic
 from careforall.payments.gateways.registry import Gateways, Limits
 from careforall.payments.gateways.simulator import Simulator
@@ -20,7 +21,8 @@ from careforall.payments.paying import Paying
 from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
 from careforall.payments.settings import PaymentsSettings, split
-from careforall.payments.webhooks import Webhooks
+from careforall.payments.signatures import GenericScheme, TimedScheme
+from careforall.payments.webhooks import Scheme, Webhooks
 
 
 def build(resources: Resources) -> Parts:
@@ -62,8 +64,7 @@ def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateway
             database,
             resources.cache,
             intake,
-            generic=split(settings.webhook_secrets),
-            simulator=split(settings.simulator_secrets) or (secrets.derive(settings.secret_key, "simulator webhooks").hex(),),
+            schemes=_schemes(settings),
             max_batch=settings.webhook_batch,
             flights=settings.webhook_flights,
         ),
@@ -72,10 +73,23 @@ def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateway
     )
 
 
+def _schemes(settings: PaymentsSettings) -> dict[str, Scheme]:
+    """Return how each gateway that is set up here signs."""
+    simulator = split(settings.simulator_secrets) or (secrets.derive(settings.secret_key, "simulator webhooks").hex(),)
+    schemes: dict[str, Scheme] = {
+        GENERIC: GenericScheme(split(settings.webhook_secrets)),
+        "simulator": TimedScheme(b"simulator-signature", simulator),
+    }
+    return schemes
+
+
 def _gateways(resources: Resources, settings: PaymentsSettings) -> Gateways:
-    simulator = Simulator(settings.simulator_base, settings.simulator_key, seconds=settings.gateway_seconds)
     limits = Limits(tries=settings.gateway_tries, seconds=settings.gateway_seconds, at_once=settings.gateway_calls)
-    return Gateways({GENERIC: Generic(), simulator.name: simulator}, resources.tracing, limits)
+    gateways: dict[str, Gateway] = {
+        GENERIC: Generic(),
+        "simulator": Simulator(settings.simulator_base, settings.simulator_key, seconds=settings.gateway_seconds),
+    }
+    return Gateways(gateways, resources.tracing, limits)
 
 
 SERVICE = Definition(name="payments", package=__package__ or "", settings=PaymentsSettings, build=build, stream=streams.PAYMENTS)

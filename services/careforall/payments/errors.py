@@ -2,6 +2,7 @@
 
 Problem
 +-- PaymentNotFound       404 payment_not_found
++-- GatewayNotConfigured  404 gateway_not_configured
 +-- InvalidSignature      401 invalid_signature
 +-- EventKeyReused        422 idempotency_key_reused
 +-- NotRefundable         409 not_refundable
@@ -20,6 +21,13 @@ class PaymentNotFound(NotFound):
 
     code = "payment_not_found"
     title = "There is no such payment"
+
+
+class GatewayNotConfigured(NotFound):
+    """The gateway is not set up here, so that nothing it sends can be verified."""
+
+    code = "gateway_not_configured"
+    title = "This gateway is not set up here"
 
 
 class InvalidSignature(Unauthorized):

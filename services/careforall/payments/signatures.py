@@ -28,7 +28,7 @@ class GenericScheme:
         self._plain = [secret.encode() for secret in secrets]
         self._decoded = [_decoded(secret) for secret in secrets]
 
-    def holds(self, headers: Headers, body: bytes, now: float) -> bool:
+    async def holds(self, headers: Headers, body: bytes, now: float) -> bool:
         """Whether the body was signed with a secret of ours."""
         given = headers.get(b"x-signature")
         if given is not None:
@@ -64,7 +64,7 @@ class TimedScheme:
         self._header = header
         self._secrets = [secret.encode() for secret in secrets]
 
-    def holds(self, headers: Headers, body: bytes, now: float) -> bool:
+    async def holds(self, headers: Headers, body: bytes, now: float) -> bool:
         """Whether the body was signed with a secret of ours, at most 300 s ago or ahead."""
         given = headers.get(self._header, b"")
         if len(given) > _MAX_HEADER:

@@ -21,13 +21,12 @@ from careforall.kit.db import Database
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
 from careforall.kit.http import problem
 from careforall.kit.ids import new_id
-from careforall.payments.domain import GENERIC
-from careforall.payments.errors import InvalidSignature
+from careforall.payments.errors import GatewayNotConfigured, InvalidSignature
 from careforall.payments.gateways.base import Told
 from careforall.payments.gateways.translators import READERS
 from careforall.payments.intake import Answer, Incoming, Intake
 from careforall.payments.metrics import WEBHOOKS
-from careforall.payments.signatures import GenericScheme, Headers, TimedScheme
+from careforall.payments.signatures import Headers
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +39,7 @@ _LONGEST_KEY = 200
 class Scheme(Protocol):
     """How a gateway proves that an event is its own."""
 
-    def holds(self, headers: Headers, body: bytes, now: float) -> bool:
+    async def holds(self, headers: Headers, body: bytes, now: float) -> bool:
         """Whether the signature in the headers is right for the body."""
 
 
@@ -48,9 +47,8 @@ class Webhooks:
     """Receives events of all gateways in one process.
 
     Args:
-        generic: Live secrets of the generic endpoint.
-        simulator: Live secrets of the simulator's endpoint.
         intake: Writes the batches.
+        schemes: How each gateway that is set up here signs, by name.
     """
 
     def __init__(
@@ -59,16 +57,12 @@ class Webhooks:
         cache: Cache,
         intake: Intake,
         *,
-        generic: tuple[str, ...],
-        simulator: tuple[str, ...],
+        schemes: Mapping[str, Scheme],
         max_batch: int,
         flights: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._schemes: dict[str, Scheme] = {
-            GENERIC: GenericScheme(generic),
-            "simulator": TimedScheme(b"simulator-signature", simulator),
-        }
+        self._schemes = schemes
         self._batch: GroupCommit[Incoming, Answer] = GroupCommit(
             "webhooks", database, intake.write, max_batch=max_batch, flights=flights
         )
@@ -80,9 +74,13 @@ class Webhooks:
         """Take one delivery and return what the gateway is told.
 
         Raises:
+            GatewayNotConfigured: This gateway is not set up here.
             InvalidSignature: It is not signed with a secret of ours, or too long ago; nothing is stored.
         """
-        if not self._schemes[gateway].holds(headers, body, self._clock()):
+        scheme = self._schemes.get(gateway)
+        if scheme is None:
+            raise GatewayNotConfigured
+        if not await scheme.holds(headers, body, self._clock()):
             self._count("invalid_signature", hit=False)
             raise InvalidSignature
         item = _incoming(gateway, headers, body)

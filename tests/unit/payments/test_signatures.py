@@ -35,10 +35,10 @@ def at(secret: str, seconds: str, body: bytes = BODY) -> str:
 
 
 @pytest.mark.parametrize("secret", [OLD, NEW])
-def test_both_live_secrets_hold_while_one_is_rotated(secret: str) -> None:
-    assert generic.holds(plain(f"sha256={mac(secret, BODY)}"), BODY, NOW)
-    assert generic.holds(plain(f"sha256={mac(secret, BODY).upper()}"), BODY, NOW)
-    assert timed.holds(stamped(f"t={NOW:.0f},v1={at(secret, f'{NOW:.0f}')}"), BODY, NOW)
+async def test_both_live_secrets_hold_while_one_is_rotated(secret: str) -> None:
+    assert await generic.holds(plain(f"sha256={mac(secret, BODY)}"), BODY, NOW)
+    assert await generic.holds(plain(f"sha256={mac(secret, BODY).upper()}"), BODY, NOW)
+    assert await timed.holds(stamped(f"t={NOW:.0f},v1={at(secret, f'{NOW:.0f}')}"), BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -58,47 +58,47 @@ def test_both_live_secrets_hold_while_one_is_rotated(secret: str) -> None:
         "sha256=ä" + "0" * 63,
     ],
 )
-def test_a_wrong_plain_signature_does_not_hold(value: str) -> None:
-    assert not generic.holds(plain(value), BODY, NOW)
+async def test_a_wrong_plain_signature_does_not_hold(value: str) -> None:
+    assert not await generic.holds(plain(value), BODY, NOW)
 
 
-def test_every_flipped_byte_of_the_body_breaks_the_signature() -> None:
+async def test_every_flipped_byte_of_the_body_breaks_the_signature() -> None:
     headers = plain(f"sha256={mac(OLD, BODY)}")
     for index in range(len(BODY)):
         changed = bytearray(BODY)
         changed[index] ^= 1
-        assert not generic.holds(headers, bytes(changed), NOW)
+        assert not await generic.holds(headers, bytes(changed), NOW)
 
 
-def test_nothing_holds_without_a_signature_or_without_secrets() -> None:
-    assert not generic.holds({}, BODY, NOW)
-    assert not timed.holds({}, BODY, NOW)
-    assert not GenericScheme(()).holds(plain(f"sha256={mac('', BODY)}"), BODY, NOW)
-    assert not TimedScheme(b"simulator-signature", ()).holds(stamped(f"t={NOW:.0f},v1={at('', f'{NOW:.0f}')}"), BODY, NOW)
+async def test_nothing_holds_without_a_signature_or_without_secrets() -> None:
+    assert not await generic.holds({}, BODY, NOW)
+    assert not await timed.holds({}, BODY, NOW)
+    assert not await GenericScheme(()).holds(plain(f"sha256={mac('', BODY)}"), BODY, NOW)
+    assert not await TimedScheme(b"simulator-signature", ()).holds(stamped(f"t={NOW:.0f},v1={at('', f'{NOW:.0f}')}"), BODY, NOW)
 
 
 @pytest.mark.parametrize("skew", [0, 300, -300, 301, -301, 86_400])
-def test_a_signed_time_may_be_five_minutes_off(skew: int) -> None:
+async def test_a_signed_time_may_be_five_minutes_off(skew: int) -> None:
     seconds, near = f"{NOW + skew:.0f}", abs(skew) <= 300
-    assert timed.holds(stamped(f"t={seconds},v1={at(OLD, seconds)}"), BODY, NOW) is near
-    assert generic.holds(standard(at_seconds=seconds), BODY, NOW) is near
+    assert await timed.holds(stamped(f"t={seconds},v1={at(OLD, seconds)}"), BODY, NOW) is near
+    assert await generic.holds(standard(at_seconds=seconds), BODY, NOW) is near
 
 
 @pytest.mark.parametrize("seconds", ["", "-1790000000", "1790000000000", "1.79e9", "soon", "\uff11\uff17", "1" * 40])
-def test_a_strange_time_does_not_hold(seconds: str) -> None:
+async def test_a_strange_time_does_not_hold(seconds: str) -> None:
     raw = seconds.encode()
     signed = mac(OLD, raw + b"." + BODY)
-    assert not timed.holds({b"simulator-signature": b"t=%b,v1=%b" % (raw, signed.encode())}, BODY, NOW)
+    assert not await timed.holds({b"simulator-signature": b"t=%b,v1=%b" % (raw, signed.encode())}, BODY, NOW)
 
 
-def test_one_right_signature_among_several_is_enough() -> None:
+async def test_one_right_signature_among_several_is_enough() -> None:
     seconds = f"{NOW:.0f}"
     right, wrong = at(NEW, seconds), at(FOREIGN, seconds)
-    assert timed.holds(stamped(f"t={seconds},v1={wrong},v1={right},v0={wrong}"), BODY, NOW)
-    assert not timed.holds(stamped(f"t={seconds},v0={right}"), BODY, NOW)
-    assert not timed.holds(stamped(f"t={seconds},t={seconds},v1={right}"), BODY, NOW)
-    assert not timed.holds(stamped("v1=" + right), BODY, NOW)
-    assert not timed.holds(stamped(f"t={seconds},v1={right}," + "v1=0," * 1000), BODY, NOW)
+    assert await timed.holds(stamped(f"t={seconds},v1={wrong},v1={right},v0={wrong}"), BODY, NOW)
+    assert not await timed.holds(stamped(f"t={seconds},v0={right}"), BODY, NOW)
+    assert not await timed.holds(stamped(f"t={seconds},t={seconds},v1={right}"), BODY, NOW)
+    assert not await timed.holds(stamped("v1=" + right), BODY, NOW)
+    assert not await timed.holds(stamped(f"t={seconds},v1={right}," + "v1=0," * 1000), BODY, NOW)
 
 
 def standard(*, identifier: str = "msg_1", at_seconds: str = f"{NOW:.0f}", key: bytes | None = None) -> dict[bytes, bytes]:
@@ -112,10 +112,10 @@ def standard(*, identifier: str = "msg_1", at_seconds: str = f"{NOW:.0f}", key: 
     }
 
 
-def test_standard_webhooks_hold_with_the_decoded_secret() -> None:
-    assert generic.holds(standard(), BODY, NOW)
+async def test_standard_webhooks_hold_with_the_decoded_secret() -> None:
+    assert await generic.holds(standard(), BODY, NOW)
     several = standard() | {b"webhook-signature": b"v1,AAAA v1a,xyz " + standard()[b"webhook-signature"]}
-    assert generic.holds(several, BODY, NOW)
+    assert await generic.holds(several, BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_standard_webhooks_hold_with_the_decoded_secret() -> None:
         standard(key=b"foreign-secret-of-24-byte"),
     ],
 )
-def test_broken_standard_webhooks_do_not_hold(changed: dict[bytes, bytes]) -> None:
-    assert not generic.holds(standard() | changed, BODY, NOW)
+async def test_broken_standard_webhooks_do_not_hold(changed: dict[bytes, bytes]) -> None:
+    assert not await generic.holds(standard() | changed, BODY, NOW)
 
 
-def test_a_wrong_plain_signature_is_not_saved_by_a_right_standard_one() -> None:
-    assert not generic.holds(standard() | plain("sha256=00"), BODY, NOW)
+async def test_a_wrong_plain_signature_is_not_saved_by_a_right_standard_one() -> None:
+    assert not await generic.holds(standard() | plain("sha256=00"), BODY, NOW)
