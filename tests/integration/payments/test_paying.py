@@ -102,11 +102,10 @@ async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture(autouse=True)
-async def _honest(desk: Desk) -> AsyncIterator[None]:
+async def _honest(desk: Desk) -> None:
     """Begin with an honest gateway, and a breaker that has noticed."""
     await desk.turn()
     await eventually(desk.is_asked_again, within_s=30, what="the gateway is asked")
-    yield
 
 
 async def test_a_payer_goes_to_the_gateway_and_comes_back_paid(desk: Desk) -> None:
