@@ -112,13 +112,22 @@ async def simulator_webhook(service: PaymentsService, request: Request[Any, Any,
     return _response(await service.webhooks.receive("simulator", headers_of(request.scope), await request.body()))
 
 
-ROUTES = (get_payment, refund_payment, generic_webhook, simulator_webhook)
+@post("/payments/webhook/paypal", status_code=200, summary="Take PayPal's event", tags=["webhooks"], responses=_TOLD)
+async def paypal_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take an event signed by PayPal's own headers (`PAYPAL-TRANSMISSION-SIG` ...); known outcomes are always 200.
+
+    Errors: 404 `gateway_not_configured`, 401 wrong signature.
+    """
+    return _response(await service.webhooks.receive("paypal", headers_of(request.scope), await request.body()))
+
+
+ROUTES = (get_payment, refund_payment, generic_webhook, simulator_webhook, paypal_webhook)
 INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
 
 
 def hot_routes(service: PaymentsService) -> tuple[HotRoute, ...]:
     """Return the thin twins of the webhook routes."""
-    places = {GENERIC: WEBHOOK, "simulator": f"{WEBHOOK}/simulator"}
+    places = {GENERIC: WEBHOOK, "simulator": f"{WEBHOOK}/simulator", "paypal": f"{WEBHOOK}/paypal"}
     return tuple(_hot_webhook(service, gateway, path) for gateway, path in places.items())
 
 

@@ -14,6 +14,9 @@ from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways.base import Gateway
 from careforall.payments.gateways.generic import Generic
+from careforall.payments.gateways.paypal import PayPal
+from careforall.payments.gateways.paypal_certificates import Certificates, roots
+from careforall.payments.gateways.paypal_signatures import PayPalScheme
 from careforall.payments.gateways.registry import Gateways, Limits
 from careforall.payments.gateways.simulator import Simulator
 from careforall.payments.intake import Intake
@@ -80,6 +83,14 @@ def _schemes(settings: PaymentsSettings) -> dict[str, Scheme]:
         GENERIC: GenericScheme(split(settings.webhook_secrets)),
         "simulator": TimedScheme(b"simulator-signature", simulator),
     }
+    if settings.paypal_client_id:
+        certificates = Certificates(
+            roots(settings.paypal_trust_anchor),
+            live=settings.paypal_live,
+            loopback=settings.paypal_certificate_host,
+            seconds=settings.gateway_seconds,
+        )
+        schemes["paypal"] = PayPalScheme(split(settings.paypal_webhook_ids), certificates)
     return schemes
 
 
@@ -89,6 +100,14 @@ def _gateways(resources: Resources, settings: PaymentsSettings) -> Gateways:
         GENERIC: Generic(),
         "simulator": Simulator(settings.simulator_base, settings.simulator_key, seconds=settings.gateway_seconds),
     }
+    if settings.paypal_client_id:
+        gateways["paypal"] = PayPal(
+            settings.paypal_url,
+            settings.paypal_client_id,
+            settings.paypal_client_secret,
+            live=settings.paypal_live,
+            seconds=settings.gateway_seconds,
+        )
     return Gateways(gateways, resources.tracing, limits)
 
 

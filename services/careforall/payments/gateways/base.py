@@ -13,6 +13,11 @@ import msgspec
 from careforall.kit.text import looks_like_card_number
 from careforall.payments.domain import Fact, Intent, RefundStatus
 
+ASKED_ABOUT = frozenset({"approved", "declined", "voided"})
+"""Reasons of events without a fact that have the open attempt of their object asked about at once."""
+OBJECT_ENDED = "object_ended"
+"""Code of a decline after which the gateway's object cannot be paid any more: the next attempt makes a new one."""
+
 
 class GatewayRefused(Exception):
     """The gateway answered that it did not do it: nothing moved."""

@@ -3,7 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from careforall.payments.domain import GENERIC
-from careforall.payments.gateways import generic, simulator
+from careforall.payments.gateways import generic, paypal_events, simulator
 from careforall.payments.gateways.base import Told
 
-READERS: Mapping[str, Callable[[bytes], Told]] = {GENERIC: generic.read_event, "simulator": simulator.read_event}
+READERS: Mapping[str, Callable[[bytes], Told]] = {
+    GENERIC: generic.read_event,
+    "simulator": simulator.read_event,
+    "paypal": paypal_events.read_event,
+}
