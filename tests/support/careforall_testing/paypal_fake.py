@@ -254,6 +254,7 @@ class PayPalFake(Door):
             raise unprocessable("REFUND_AMOUNT_EXCEEDED")
         refund = self._payment(order_id, body["amount"], self.next_of("refund_status"))
         refund["custom_id"] = body.get("custom_id", capture["custom_id"])
+        refund["note_to_payer"] = body.get("note_to_payer", "")
         done["refunds"].append(refund)
         capture["status"] = "REFUNDED" if left == Decimal(body["amount"]["value"]) else "PARTIALLY_REFUNDED"
         self._tell("PAYMENT.CAPTURE.REFUNDED", "refund", _full(refund, order_id))

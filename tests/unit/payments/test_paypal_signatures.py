@@ -210,6 +210,14 @@ async def test_a_certificate_of_others_or_of_yesterday_does_not_hold(host: Certi
     assert host.asked == [PATH]
 
 
+async def test_an_authority_below_a_root_may_be_the_anchor() -> None:
+    between, name = AUTHORITY.intermediate(), "messageverificationcerts.paypal.com"
+    async with CertificateHost(AUTHORITY.issue(between, name).pem).serving(AUTHORITY) as host:
+        anchors = [AUTHORITY.root.certificate, between.certificate]
+        assert await Certificates(anchors, live=True, loopback=host.address).key(f"{host.url}{PATH}", NOW) is not None
+        assert await Certificates(anchors[:1], live=True, loopback=host.address).key(f"{host.url}{PATH}", NOW) is None
+
+
 async def test_a_bad_address_is_not_called_again_and_again(host: CertificateHost) -> None:
     host.answer = Answered(status=500)
     found = scheme(host)
