@@ -137,7 +137,10 @@ class _Telling(Conversation):
 
 
 class _Living(Conversation):
-    """A gateway speaks a moment after the gift, and again where the payment was not known yet (that answer is a 404)."""
+    """A gateway speaks a moment after the gift, and again where the payment was not known yet (that answer is a 404).
+
+    As gateways do, it waits twice as long before each further try.
+    """
 
     def __init__(self, script: Lives, *, authority: str) -> None:
         gifts = script.donations
@@ -149,6 +152,7 @@ class _Living(Conversation):
         self._teller = _Teller(script.webhook_path, script.secret, gifts.currency, gifts.token, now, authority=authority)
         self._amounts = gifts.amounts
         self._told: dict[int, bytes] = {}
+        self._waits: dict[int, float] = {}
 
     @override
     def opening(self, number: int) -> bytes:
@@ -161,13 +165,16 @@ class _Living(Conversation):
             return self._accepted(number, body) if status == CREATED else None
         if status == NOT_FOUND:
             self.tallies["told_too_early"] += 1
+            self.pause = self._waits[number] = 2 * self._waits.get(number, GATEWAY_SECONDS)
             return told
         del self._told[number]
+        self._waits.pop(number, None)
         self.tallies["told"] += 1
         return None
 
     def _accepted(self, number: int, body: bytes) -> bytes:
         self.tallies["accepted"] += 1
+        self.pause = GATEWAY_SECONDS
         intent = _accepted.decode(body).payment_intent.id
         self._told[number] = self._teller.success(intent, self._amounts[number % len(self._amounts)])
         return self._told[number]

@@ -11,7 +11,7 @@ from msgspec import Struct
 from careforall_bench import repository
 from careforall_bench.instance import Platform, PlatformError
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 DONATIONS, NOTIFICATIONS, AUDIT = "careforall_donations", "careforall_notifications", "careforall_audit"
 
 

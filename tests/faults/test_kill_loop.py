@@ -11,9 +11,11 @@ import pytest
 
 from careforall.kit.crash import POINTS
 from careforall_testing import outcomes
+from careforall_testing.integrator import Integrator, integrator
 from careforall_testing.journey import Journey, running_platform
 from careforall_testing.load import AMOUNT, Load, Persistent
 from careforall_testing.platform import Served
+from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
 
 API = ("refund", "webhook", "batch")
@@ -26,8 +28,15 @@ pytestmark = pytest.mark.timeout(170 * SIZES.rounds)
 
 
 @pytest.fixture
-async def journey() -> AsyncIterator[Journey]:
-    async with running_platform() as journey:
+async def hearing() -> AsyncIterator[Integrator]:
+    async with integrator() as hearing:
+        yield hearing
+
+
+@pytest.fixture
+async def journey(hearing: Integrator) -> AsyncIterator[Journey]:
+    wanted = {"CAREFORALL_WEBHOOK_URL": hearing.url, "CAREFORALL_WEBHOOK_ALLOW_PRIVATE": "true"}
+    async with running_platform(**wanted) as journey:
         yield journey
 
 
@@ -42,7 +51,9 @@ def _area(point: str) -> str:
 
 
 @pytest.mark.parametrize("process", ["api", "worker"])
-async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(journey: Journey, process: str) -> None:
+async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(
+    journey: Journey, hearing: Integrator, process: str
+) -> None:
     campaign = await journey.campaign()
     load = Load(journey, campaign)
     givers = Persistent(load, people=SIZES.people)
@@ -52,6 +63,8 @@ async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(journey
     async with journey.platform.database("notifications") as notifications:
         await notifications.execute(_END_LEASES)  # instead of waiting for the dead sender's leases to end
     await _nothing_lost_or_doubled(load, givers)
+    await eventually(lambda: load.gifts.keys() <= hearing.of("donation_completed"), within_s=60, what="the integrator heard all")
+    assert all(copies == copies[:1] * len(copies) for copies in hearing.told.values())
 
 
 async def _die_everywhere(victim: Served, points: Sequence[str]) -> None:

@@ -88,7 +88,7 @@ def status(
 
 def logs(
     service: Annotated[
-        str | None, typer.Argument(help="A process (api, worker, postgres, nats, valkey) or one service's lines.")
+        str | None, typer.Argument(help="A process (api, relay, consumers, postgres, nats, valkey) or one service's lines.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
     instance: Instance = "default",

@@ -20,6 +20,7 @@ def build(resources: Resources) -> Parts:
     giving = Giving(
         resources.database,
         secret_key=settings.secret_key,
+        default_gateway=settings.default_gateway,
         batch_size=settings.batch_size,
         flights=settings.batch_flights,
     )

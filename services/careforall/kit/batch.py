@@ -35,8 +35,21 @@ class Busy:
 
 BUSY = Busy()
 
+
+class Left:
+    """Outcome of an item that the swift statement left to the transaction."""
+
+
+LEFT = Left()
+
 Write = Callable[[Connection, Sequence[I]], Awaitable[Sequence[R | Exception | Busy]]]
 """Writes sorted items in the given transaction and returns one outcome each, in order."""
+Swift = Callable[[Connection, Sequence[I]], Awaitable[Sequence[R | Left]]]
+"""Writes sorted items by one statement, which is a transaction of its own; whatever is not the usual case is `LEFT`.
+
+What an item was written under must keep a repeat from being written again, so that a repeat is `LEFT` too: that is how an unknown
+outcome is settled.
+"""
 
 
 class _Entry(Generic[I, R]):
@@ -72,6 +85,7 @@ class GroupCommit(Generic[I, R]):
         name: Names the batch in metrics.
         database: Where the transactions run.
         write: The statements; see `Write`.
+        swift: The usual case in a single round trip, tried first; see `Swift`.
         max_batch: Items per transaction.
         flights: Transactions in flight at once.
         max_waiting: Items waiting beyond which callers get 503.
@@ -84,6 +98,7 @@ class GroupCommit(Generic[I, R]):
         database: Database,
         write: Write[I, R],
         *,
+        swift: Swift[I, R] | None = None,
         max_batch: int = 512,
         flights: int = 2,
         max_waiting: int = 20_000,
@@ -91,6 +106,7 @@ class GroupCommit(Generic[I, R]):
     ) -> None:
         self._database = database
         self._write = write
+        self._swift = swift
         self._max_batch = max_batch
         self._free = flights
         self._max_waiting = max_waiting
@@ -192,11 +208,12 @@ class GroupCommit(Generic[I, R]):
     async def _commit(self, batch: list[_Entry[I, R]]) -> Sequence[R | Exception | Busy]:
         """Commit; after an unknown outcome write again under the same keys, whose own COMMIT settles it (rule 2)."""
         items = [entry.item for entry in batch]
+        work = self._in_transaction if self._swift is None else self._at_once
         unknown: UnknownOutcome | None = None
         give_up = time.monotonic()
         while True:
             try:
-                outcomes = await self._database.run(lambda connection: self._written(connection, items))
+                outcomes = await work(items)
             except (UnknownOutcome, DatabaseUnavailable) as error:
                 if unknown is None:
                     if not isinstance(error, UnknownOutcome):
@@ -208,6 +225,18 @@ class GroupCommit(Generic[I, R]):
             else:
                 crash.point("batch.after_commit")
                 return outcomes
+
+    async def _at_once(self, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
+        """Write the usual case by its one statement, and what that left in a transaction."""
+        assert self._swift is not None
+        swift = self._swift
+        found = await self._database.single(lambda connection: swift(connection, items))
+        left = [item for item, outcome in zip(items, found, strict=True) if isinstance(outcome, Left)]
+        rest = iter(await self._in_transaction(left) if left else ())
+        return [next(rest) if isinstance(outcome, Left) else outcome for outcome in found]
+
+    async def _in_transaction(self, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
+        return await self._database.run(lambda connection: self._written(connection, items))
 
     async def _written(self, connection: Connection, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
         outcomes = await self._write(connection, items)

@@ -24,6 +24,8 @@ _RETRY_CLASS = "40"
 _GONE = ("08", "57", "25006", "53300")
 _WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
 """What the driver raises when the connection is of no use any more; a server that ends at the wrong moment confuses its state."""
+_BROKEN = (*_WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+"""What leaves a COMMIT without an answer that can be believed."""
 _ATTEMPTS = 6
 
 
@@ -132,14 +134,26 @@ class Database:
             DatabaseUnavailable: Nothing was committed.
             UnknownOutcome: COMMIT was sent and not answered, or its replication wait was cancelled (rule 2).
         """
+        return await self._repeated(lambda: self._once(work), attempts)
+
+    async def _repeated(self, once: Callable[[], Awaitable[T]], attempts: int) -> T:
         for attempt in range(attempts):
             try:
-                return await self._once(work)
+                return await once()
             except asyncpg.PostgresError as error:
                 if not _is_retryable(error) or attempt + 1 == attempts:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def single(self, work: Callable[[Connection], Awaitable[T]], *, attempts: int = _ATTEMPTS) -> T:
+        """Run `work`, which is exactly one statement that writes and so a transaction of its own, in one round trip.
+
+        Raises:
+            DatabaseUnavailable: Nothing was committed.
+            UnknownOutcome: The statement was sent and not answered, or its replication wait was cancelled (rule 2).
+        """
+        return await self._repeated(lambda: self._once_single(work), attempts)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -227,13 +241,37 @@ class Database:
             self.on_commit()
         return result
 
+    async def _once_single(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        raw = await self._acquire()
+        try:
+            inner = _inner(raw)
+            try:
+                async with asyncio.timeout(self.settings.command_timeout):
+                    result = await work(cast("Connection", raw))
+            except _BROKEN as error:
+                self._evict()
+                raise UnknownOutcome from error
+            self._refuse_unreplicated(inner)
+        except BaseException as error:
+            await self._judge(error)
+            raise
+        finally:
+            await self._release(raw)
+        self._succeeded()
+        if self.on_commit is not None:
+            self.on_commit()
+        return result
+
     async def _commit(self, connection: CareConnection, transaction: Any) -> None:
         try:
             async with asyncio.timeout(self.settings.command_timeout):
                 await transaction.commit()
-        except (*_WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError) as error:
+        except _BROKEN as error:
             self._evict()
             raise UnknownOutcome from error
+        self._refuse_unreplicated(connection)
+
+    def _refuse_unreplicated(self, connection: CareConnection) -> None:
         if connection.sync_wait_cancelled:
             self._evict()
             raise UnknownOutcome
@@ -302,8 +340,16 @@ class Database:
             "idle_in_transaction_session_timeout": str(self.settings.idle_in_transaction_ms),
             "jit": "off",
             "timezone": "UTC",
+            **_BY_KEYS,
         }
 
+
+_BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""What goes through the pool looks rows up by keys.
+
+A plan kept from when a table was empty would read it from end to end for every batch, until somebody analyses it. Long statements
+over whole tables have sessions of their own (`Database.dedicated`).
+"""
 
 _SERVER_STATE = """
 SELECT pg_is_in_recovery() AS standby,

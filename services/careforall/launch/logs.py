@@ -13,7 +13,7 @@ from careforall.launch.errors import UsageError
 
 PAUSE_S = 0.1
 SHOWN = 200
-STREAM_PARTS = ("api", "worker")
+STREAM_PARTS = ("api", "relay", "consumers")
 
 Line = tuple[str, str]
 

@@ -15,6 +15,8 @@ from msgspec import Struct
 PAGES = {"docs": "/docs", "console": "/admin", "mailbox": "/mailbox", "simulator": "/simulator"}
 ADMIN_EMAIL = "admin@example.org"
 DONOR_EMAIL = "donor1@example.org"
+RELAY_NICENESS, CONSUMERS_NICENESS = 5, 10
+"""On one machine people come first: in a rush what follows a request waits for the cores that requests leave over."""
 
 
 class Once(Enum):
@@ -39,6 +41,8 @@ class Process(Struct, frozen=True, kw_only=True):
 
     name: str
     command: tuple[str, ...]
+    niceness: int = 0
+    """How far it stands back behind the others, as `nice` counts."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -50,7 +54,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def platform_plan() -> Plan:
-    """The platform: one process answers requests, one does everything that happens in the background."""
+    """The platform: one process answers requests, one passes events on, one does the rest of what happens in the background."""
     python = (sys.executable, "-m", "careforall")
     return Plan(
         steps=(
@@ -65,6 +69,7 @@ def platform_plan() -> Plan:
         ),
         processes=(
             Process(name="api", command=(*python, "serve", "all", "--role", "api")),
-            Process(name="worker", command=(*python, "serve", "all", "--role", "worker")),
+            Process(name="relay", command=(*python, "serve", "all", "--role", "relay"), niceness=RELAY_NICENESS),
+            Process(name="consumers", command=(*python, "serve", "all", "--role", "consumers"), niceness=CONSUMERS_NICENESS),
         ),
     )

@@ -81,6 +81,17 @@ def _feed(process: subprocess.Popen[bytes], text: str) -> None:
         pipe.write(text.encode() + b"\n")
 
 
+def stand_back(pid: int, niceness: int) -> None:
+    """Lower a new process's claim to the cores.
+
+    Linux may share the cores among sessions first, and each of our processes is a session: then the session's claim counts.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, min(19, os.getpriority(os.PRIO_PROCESS, pid) + niceness))
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+
+
 def started_at(pid: int) -> str | None:
     """When the process with this id was started, as an opaque text; None when there is none (or only its remains)."""
     if sys.platform == "linux":

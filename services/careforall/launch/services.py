@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from careforall.launch.plan import Process
-from careforall.launch.processes import end_group, spawn, stop_process
+from careforall.launch.processes import end_group, spawn, stand_back, stop_process
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, CALM_S = 0.5, 30.0, 60.0
 STOP_TIMEOUT_S = 15.0
@@ -52,6 +52,8 @@ class ServiceProcess:
         self._started = self._clock()
         self._next_start = 0.0
         self.popen = spawn(self.plan.command, log=self.log, env=self._env, cwd=self._cwd)
+        if self.plan.niceness:
+            stand_back(self.popen.pid, self.plan.niceness)
 
     def revive(self) -> str | None:
         """Start it again when it is dead and its pause is over; returns what there is to say about it, if anything."""

@@ -37,10 +37,17 @@ def build(resources: Resources) -> Parts:
     setting = Setting(
         public_url=settings.public_url, webhook_url=settings.webhook_url, default_language=settings.default_language
     )
-    service = NotificationsService(resources.database, renderer, setting, allow_private=settings.webhook_allow_private)
+    email = _email(resources, settings)
+    service = NotificationsService(
+        resources.database,
+        renderer,
+        setting,
+        allow_private=settings.webhook_allow_private,
+        direct=email if isinstance(email, Mailbox) else None,
+    )
     live = Streams()
     hint_subject = f"hint.{settings.instance}.notifications.in_app"
-    carriers = _carriers(resources, settings, _hinting(resources.bus, hint_subject))
+    carriers = (email, *_other_carriers(resources, settings, _hinting(resources.bus, hint_subject)))
     return Parts(
         service=service,
         routes=(_router(live),),
@@ -58,15 +65,17 @@ def _router(live: Streams) -> Router:
     return Router("/", route_handlers=list(api.ROUTES), dependencies={"streams": Provide(lambda: live, sync_to_thread=False)})
 
 
-def _carriers(resources: Resources, settings: NotificationsSettings, hint: Callable[[set[str]], None]) -> tuple[Carrier, ...]:
+def _email(resources: Resources, settings: NotificationsSettings) -> Smtp | Mailbox:
+    if settings.email_provider == "smtp":
+        return Smtp(settings)
+    return Mailbox(resources.database, sender=settings.email_from, batch=settings.send_batch)
+
+
+def _other_carriers(
+    resources: Resources, settings: NotificationsSettings, hint: Callable[[set[str]], None]
+) -> tuple[Carrier, ...]:
     secret: str | bytes = settings.webhook_secret or secrets.derive(settings.secret_key, "notification webhooks")
-    email: Carrier = (
-        Smtp(settings)
-        if settings.email_provider == "smtp"
-        else Mailbox(resources.database, sender=settings.email_from, batch=settings.send_batch)
-    )
     return (
-        email,
         InApp(resources.database, batch=settings.send_batch, hint=hint),
         WebhookCarrier(secret=secret, allow_private=settings.webhook_allow_private),
     )

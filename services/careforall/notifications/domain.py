@@ -129,6 +129,14 @@ class Outbound(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A draft under the id it is stored with; `sent` where it is delivered in the transaction that stores it."""
+
+    id: UUID
+    draft: Draft
+    sent: bool = False
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one try. `lasting` failures are not repeated; `uncounted` ones never reached the provider."""
 

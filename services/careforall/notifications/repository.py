@@ -9,8 +9,7 @@ import asyncpg
 import msgspec
 
 from careforall.kit.db import Connection, Database
-from careforall.kit.ids import new_id
-from careforall.notifications.domain import Draft, Notification, Outbound, Person, Wish
+from careforall.notifications.domain import Draft, Entry, Notification, Outbound, Person, Wish
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,14 +24,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
-async def insert(connection: Connection, drafts: Sequence[Draft]) -> list[UUID]:
+async def insert(connection: Connection, entries: Sequence[Entry]) -> set[UUID]:
     """Store messages that were not stored before; return the ids of the new ones."""
-    if not drafts:
-        return []
-    ordered = sorted(drafts, key=lambda draft: (str(draft.cause_event_id), draft.template, draft.channel, draft.recipient))
+    if not entries:
+        return set()
+    entries = sorted(entries, key=lambda entry: _unique_key(entry.draft))
+    ordered = [entry.draft for entry in entries]
     rows = await connection.fetch(
         _INSERT,
-        [new_id() for _ in ordered],
+        [entry.id for entry in entries],
         [draft.cause_event_id for draft in ordered],
         [draft.fact for draft in ordered],
         [draft.subject_id for draft in ordered],
@@ -43,8 +43,9 @@ async def insert(connection: Connection, drafts: Sequence[Draft]) -> list[UUID]:
         [draft.user_id for draft in ordered],
         [draft.donor_key for draft in ordered],
         [_encode(draft.payload).decode() for draft in ordered],
+        ["SENT" if entry.sent else "PENDING" for entry in entries],
     )
-    return [row["id"] for row in rows]
+    return {row["id"] for row in rows}
 
 
 async def find_cause(connection: Connection, draft: Draft) -> Notification | None:
@@ -151,6 +152,10 @@ async def revive(connection: Connection, identifier: UUID) -> bool:
     return bool(await connection.fetchval(_REVIVE, identifier))
 
 
+def _unique_key(draft: Draft) -> tuple[str, str, str, str]:
+    return str(draft.cause_event_id), draft.template, draft.channel, draft.recipient
+
+
 def _person(row: asyncpg.Record) -> Person:
     return Person(
         user_id=row["user_id"], email=row["email"], verified=row["verified"], language=row["language"], in_app=row["in_app"]
@@ -168,11 +173,12 @@ def _out(row: asyncpg.Record) -> Notification:
 
 _INSERT = """
 INSERT INTO notifications
-    (id, cause_event_id, fact, subject_id, template, channel, recipient, language, user_id, donor_key, payload)
-SELECT * FROM unnest(
+    (id, cause_event_id, fact, subject_id, template, channel, recipient, language, user_id, donor_key, payload, status, sent_at)
+SELECT draft.*, CASE WHEN draft.status = 'SENT' THEN clock_timestamp() END
+FROM unnest(
     $1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
-    $11::jsonb[]
-)
+    $11::jsonb[], $12::text[]
+) AS draft (id, cause_event_id, fact, subject_id, template, channel, recipient, language, user_id, donor_key, payload, status)
 ON CONFLICT DO NOTHING
 RETURNING id
 """

@@ -35,8 +35,17 @@ class InAppMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 async def put_mails(connection: Connection, mails: Sequence[Mail]) -> None:
     """Store a batch of mails; one that is there stays, one whose recipient was erased meanwhile is left out."""
+    await _put_mails(connection, _PUT_MAILS, mails)
+
+
+async def put_new_mails(connection: Connection, mails: Sequence[Mail]) -> None:
+    """Store the mails of messages that this very transaction stores."""
+    await _put_mails(connection, _PUT_NEW_MAILS, mails)
+
+
+async def _put_mails(connection: Connection, statement: str, mails: Sequence[Mail]) -> None:
     await connection.execute(
-        _PUT_MAILS,
+        statement,
         [m.id for m in mails],
         [m.subject_id for m in mails],
         [m.sender for m in mails],
@@ -110,6 +119,10 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text
 JOIN notifications ON notifications.id = mail.id AND notifications.recipient = mail.recipient
 FOR SHARE OF notifications
 ON CONFLICT (id) DO NOTHING
+"""
+_PUT_NEW_MAILS = """
+INSERT INTO mailbox_messages (id, subject_id, sender, recipient, subject, text_body, html_body)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
 """
 _PUT_IN_APP = """
 INSERT INTO in_app_messages (id, user_id, subject_id, template, title, body)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from prometheus_client import Counter
 
 from careforall.kit import crash
 from careforall.kit.cache import Breaker
@@ -19,12 +18,12 @@ from careforall.kit.errors import Unavailable
 from careforall.notifications import repository
 from careforall.notifications.channels.base import Carrier, Letter
 from careforall.notifications.domain import Outbound, Outcome, retry_delay
+from careforall.notifications.metrics import SENDS
 from careforall.notifications.rendering import NO_WORDS, Rendered, Renderer, RenderingError
 
 log = structlog.get_logger(__name__)
 
 LEASE = 120.0
-SENDS = Counter("notifications_sent_total", "Messages by what became of a try", ["channel", "outcome"])
 
 
 class Sender:

@@ -1,5 +1,6 @@
 """Use cases of notifications: fold events into messages, accept messages of other services, show them to whom they concern."""
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -14,16 +15,19 @@ from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message
 from careforall.kit.errors import DuplicateEntry, InvalidInput
 from careforall.kit.http.identity import Principal
-from careforall.kit.ids import parse_id
+from careforall.kit.ids import new_id, parse_id
 from careforall.notifications import repository, repository_inbox
+from careforall.notifications.channels.base import DirectCarrier, Letter
 from careforall.notifications.channels.webhook import ForbiddenTarget, checked_url
 from careforall.notifications.domain import (
     TEMPLATES,
     AccountEvent,
     DonationEvent,
     Draft,
+    Entry,
     InboxItem,
     Notification,
+    Outbound,
     Person,
     Setting,
     StoredMail,
@@ -35,6 +39,7 @@ from careforall.notifications.domain import (
     wish_of,
 )
 from careforall.notifications.errors import InvalidTicket, NotificationNotFound, UnknownTemplate, UnusablePayload
+from careforall.notifications.metrics import SENDS
 from careforall.notifications.rendering import Renderer, RenderingError
 
 
@@ -48,11 +53,20 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 class NotificationsService:
     """Everything one can ask of notifications."""
 
-    def __init__(self, database: Database, renderer: Renderer, setting: Setting, *, allow_private: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        renderer: Renderer,
+        setting: Setting,
+        *,
+        allow_private: bool,
+        direct: DirectCarrier | None = None,
+    ) -> None:
         self._database = database
         self._renderer = renderer
         self._setting = setting
         self._allow_private = allow_private
+        self._direct = direct
 
     async def fold_donations(self, connection: Connection, messages: Sequence[Message[DonationEvent]]) -> None:
         """Keep the messages that donation events cause; runs in the consumer's transaction."""
@@ -91,7 +105,7 @@ class NotificationsService:
         self._check(draft)
 
         async def work(connection: Connection) -> Notification:
-            await repository.insert(connection, [draft])
+            await self._store(connection, [draft])
             found = await repository.find_cause(connection, draft)
             if found is None:
                 raise DuplicateEntry("This was already said, under another cause.")
@@ -191,7 +205,27 @@ class NotificationsService:
 
     async def _keep(self, connection: Connection, drafts: Sequence[tuple[Draft, datetime]]) -> None:
         erased = await repository.erased(connection, [key for draft, _ in drafts for key in erasure_keys(draft)])
-        await repository.insert(connection, wanted(drafts, erased))
+        await self._store(connection, wanted(drafts, erased))
+
+    async def _store(self, connection: Connection, drafts: Sequence[Draft]) -> None:
+        """Store messages, and deliver along with them what needs no other company."""
+        drafted = [(new_id(), draft) for draft in drafts]
+        letters = self._letters(drafted)
+        entries = [Entry(id=identifier, draft=draft, sent=identifier in letters) for identifier, draft in drafted]
+        new = await repository.insert(connection, entries)
+        if self._direct is not None and (ours := [letters[identifier] for identifier in letters if identifier in new]):
+            await self._direct.write(connection, ours)
+            SENDS.labels(channel=self._direct.channel, outcome="sent").inc(len(ours))
+
+    def _letters(self, drafted: Sequence[tuple[UUID, Draft]]) -> dict[UUID, Letter]:
+        """Put into words what is delivered at once; what has no words is left to the sender, which says why."""
+        found: dict[UUID, Letter] = {}
+        for identifier, draft in drafted:
+            if self._direct is not None and draft.channel == self._direct.channel:
+                with contextlib.suppress(RenderingError):
+                    words = self._renderer.render(draft.template, draft.language, draft.payload)
+                    found[identifier] = Letter(message=_outbound(identifier, draft), words=words)
+        return found
 
     async def _remember(self, connection: Connection, messages: Sequence[Message[AccountEvent]]) -> None:
         """Keep what events say about people who were not erased since."""
@@ -250,6 +284,21 @@ class NotificationsService:
         except (EmailNotValidError, ForbiddenTarget) as error:
             return str(error)
         return None
+
+
+def _outbound(identifier: UUID, draft: Draft) -> Outbound:
+    return Outbound(
+        id=identifier,
+        subject_id=draft.subject_id,
+        template=draft.template,
+        channel=draft.channel,
+        recipient=draft.recipient,
+        language=draft.language,
+        user_id=draft.user_id,
+        payload=draft.payload,
+        retry_count=0,
+        created_at=datetime.now(UTC),
+    )
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -14,6 +14,7 @@ from careforall.kit.http.lists import path_id
 from careforall.kit.http.problem import MEDIA_TYPE
 from careforall.kit.idempotency import Call, checked_key, fingerprint
 from careforall.payments.domain import GENERIC
+from careforall.payments.errors import GatewayNotSetUp
 from careforall.payments.intake import Answer
 from careforall.payments.schemas import (
     IntentMade,
@@ -106,36 +107,37 @@ async def generic_webhook(service: PaymentsService, request: Request[Any, Any, A
     return _response(await service.webhooks.receive(GENERIC, headers_of(request.scope), await request.body()))
 
 
-@post("/payments/webhook/simulator", status_code=200, summary="Take the simulator's event", tags=["webhooks"], responses=_TOLD)
-async def simulator_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Take an event signed by `Simulator-Signature: t=<seconds>,v1=<hex HMAC of "t.body">`; known outcomes are always 200."""
-    return _response(await service.webhooks.receive("simulator", headers_of(request.scope), await request.body()))
+@post("/payments/webhook/{gateway:str}", status_code=200, summary="Take a gateway's event", tags=["webhooks"], responses=_TOLD)
+async def gateway_webhook(service: PaymentsService, gateway: str, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take an event in the gateway's own form, signed by its own scheme; known outcomes are always 200.
 
-
-@post("/payments/webhook/paypal", status_code=200, summary="Take PayPal's event", tags=["webhooks"], responses=_TOLD)
-async def paypal_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Take an event signed by PayPal's own headers (`PAYPAL-TRANSMISSION-SIG` ...); known outcomes are always 200.
-
-    Errors: 404 `gateway_not_configured`, 401 wrong signature.
+    `simulator` and `stripe` sign by `<Name>-Signature: t=<seconds>,v1=<hex HMAC of "t.body">`, `paypal` by its own headers
+    (`PAYPAL-TRANSMISSION-SIG` and its neighbours). 404 where it is not set up here.
     """
-    return _response(await service.webhooks.receive("paypal", headers_of(request.scope), await request.body()))
+    if gateway == GENERIC:
+        raise GatewayNotSetUp
+    return _response(await service.webhooks.receive(gateway, headers_of(request.scope), await request.body()))
 
 
-ROUTES = (get_payment, refund_payment, generic_webhook, simulator_webhook, paypal_webhook)
+ROUTES = (get_payment, refund_payment, generic_webhook, gateway_webhook)
 INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
 
 
 def hot_routes(service: PaymentsService) -> tuple[HotRoute, ...]:
     """Return the thin twins of the webhook routes."""
-    places = {GENERIC: WEBHOOK, "simulator": f"{WEBHOOK}/simulator", "paypal": f"{WEBHOOK}/paypal"}
-    return tuple(_hot_webhook(service, gateway, path) for gateway, path in places.items())
 
+    def hot(gateway: str, path: str, template: str) -> HotRoute:
+        async def take(request: HotRequest) -> HotResponse:
+            return _hot(await service.webhooks.receive(gateway, request.headers, request.body))
 
-def _hot_webhook(service: PaymentsService, gateway: str, path: str) -> HotRoute:
-    async def receive(request: HotRequest) -> HotResponse:
-        return _hot(await service.webhooks.receive(gateway, request.headers, request.body))
+        return HotRoute(method="POST", path=path, template=template, service="payments", handler=take)
 
-    return HotRoute(method="POST", path=path, template=path, service="payments", handler=receive)
+    own = [
+        hot(gateway, f"{WEBHOOK}/{gateway}", f"{WEBHOOK}/{{gateway}}")
+        for gateway in service.webhooks.gateways
+        if gateway != GENERIC
+    ]
+    return (hot(GENERIC, WEBHOOK, WEBHOOK), *own)
 
 
 def _headers(answer: Answer) -> tuple[tuple[bytes, bytes], ...]:

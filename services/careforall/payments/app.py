@@ -1,7 +1,9 @@
 """Composition root of the payments service."""
 
+from collections.abc import Mapping
 from typing import cast
 
+import msgspec
 from litestar import Router
 from litestar.di import Provide
 
@@ -12,27 +14,47 @@ from careforall.kit.service import Definition, Parts, Resources
 from careforall.payments import api, pages
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
+from careforall.payments.gateways import generic, paypal_events, simulator
 from careforall.payments.gateways.base import Gateway
-from careforall.payments.gateways.generic import Generic
 from careforall.payments.gateways.paypal import PayPal
 from careforall.payments.gateways.paypal_certificates import Certificates, roots
 from careforall.payments.gateways.paypal_signatures import PayPalScheme
 from careforall.payments.gateways.registry import Gateways, Limits
-from careforall.payments.gateways.simulator import Simulator
+from careforall.payments.gateways.stripe_facts import StripeFacts
+from careforall.payments.gateways.stripe_money import places
 from careforall.payments.intake import Intake
 from careforall.payments.paying import Paying
 from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
 from careforall.payments.settings import PaymentsSettings, split
 from careforall.payments.signatures import GenericScheme, TimedScheme
-from careforall.payments.webhooks import Scheme, Webhooks
+from careforall.payments.webhooks import Channel, Webhooks
+
+
+class Company(msgspec.Struct, frozen=True, kw_only=True):
+    """A company that moves money: how it is asked, and how it tells."""
+
+    gateway: Gateway
+    channel: Channel
+
+
+def companies(settings: PaymentsSettings) -> dict[str, Company]:
+    """Return whom this process deals with, by name; what is not set up is left out, and Stripe costs no import."""
+    found = {GENERIC: _generic(settings), "simulator": _simulator(settings)}
+    if settings.stripe_secret_key:
+        found["stripe"] = _stripe(settings)
+    if settings.paypal_client_id:
+        found["paypal"] = _paypal(settings)
+    return found
 
 
 def build(resources: Resources) -> Parts:
     """Wire the service together."""
     settings = cast("PaymentsSettings", resources.settings)
-    gateways = _gateways(resources, settings)
-    service = _service(resources, settings, gateways)
+    known = companies(settings)
+    limits = Limits(tries=settings.gateway_tries, seconds=settings.gateway_seconds, at_once=settings.gateway_calls)
+    gateways = Gateways({name: company.gateway for name, company in known.items()}, resources.tracing, limits)
+    service = _service(resources, settings, gateways, {name: company.channel for name, company in known.items()})
     limit = pages.PayLimit(resources.limiter, settings.pays_per_minute)
     pay_pages = Router(
         "/",
@@ -56,7 +78,9 @@ def build(resources: Resources) -> Parts:
     )
 
 
-def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateways) -> PaymentsService:
+def _service(
+    resources: Resources, settings: PaymentsSettings, gateways: Gateways, channels: Mapping[str, Channel]
+) -> PaymentsService:
     intake = Intake(max_attempts=settings.max_attempts)
     database = resources.database
     return PaymentsService(
@@ -67,7 +91,7 @@ def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateway
             database,
             resources.cache,
             intake,
-            schemes=_schemes(settings),
+            channels=channels,
             max_batch=settings.webhook_batch,
             flights=settings.webhook_flights,
         ),
@@ -76,39 +100,52 @@ def _service(resources: Resources, settings: PaymentsSettings, gateways: Gateway
     )
 
 
-def _schemes(settings: PaymentsSettings) -> dict[str, Scheme]:
-    """Return how each gateway that is set up here signs."""
-    simulator = split(settings.simulator_secrets) or (secrets.derive(settings.secret_key, "simulator webhooks").hex(),)
-    schemes: dict[str, Scheme] = {
-        GENERIC: GenericScheme(split(settings.webhook_secrets)),
-        "simulator": TimedScheme(b"simulator-signature", simulator),
-    }
-    if settings.paypal_client_id:
-        certificates = Certificates(
-            roots(settings.paypal_trust_anchor),
-            live=settings.paypal_live,
-            loopback=settings.paypal_certificate_host,
-            seconds=settings.gateway_seconds,
-        )
-        schemes["paypal"] = PayPalScheme(split(settings.paypal_webhook_ids), certificates)
-    return schemes
+def _generic(settings: PaymentsSettings) -> Company:
+    scheme = GenericScheme(split(settings.webhook_secrets))
+    return Company(gateway=generic.Generic(), channel=Channel(scheme=scheme, read=generic.read_event))
 
 
-def _gateways(resources: Resources, settings: PaymentsSettings) -> Gateways:
-    limits = Limits(tries=settings.gateway_tries, seconds=settings.gateway_seconds, at_once=settings.gateway_calls)
-    gateways: dict[str, Gateway] = {
-        GENERIC: Generic(),
-        "simulator": Simulator(settings.simulator_base, settings.simulator_key, seconds=settings.gateway_seconds),
-    }
-    if settings.paypal_client_id:
-        gateways["paypal"] = PayPal(
+def _simulator(settings: PaymentsSettings) -> Company:
+    live = split(settings.simulator_secrets) or (secrets.derive(settings.secret_key, "simulator webhooks").hex(),)
+    return Company(
+        gateway=simulator.Simulator(settings.simulator_base, settings.simulator_key, seconds=settings.gateway_seconds),
+        channel=Channel(scheme=TimedScheme(b"simulator-signature", live), read=simulator.read_event),
+    )
+
+
+def _stripe(settings: PaymentsSettings) -> Company:
+    from careforall.payments.gateways.stripe import Stripe  # noqa: PLC0415 - half a second of imports, only where it is set up
+    from careforall.payments.gateways.stripe_signature import StripeScheme  # noqa: PLC0415 - as above
+
+    livemode = settings.stripe_livemode
+    return Company(
+        gateway=Stripe(
+            settings.stripe_secret_key, livemode=livemode, base=settings.stripe_base, seconds=settings.gateway_seconds
+        ),
+        channel=Channel(
+            scheme=StripeScheme(split(settings.stripe_webhook_secrets)),
+            read=StripeFacts(livemode=livemode, places=places).read_event,
+        ),
+    )
+
+
+def _paypal(settings: PaymentsSettings) -> Company:
+    certificates = Certificates(
+        roots(settings.paypal_trust_anchor),
+        live=settings.paypal_live,
+        loopback=settings.paypal_certificate_host,
+        seconds=settings.gateway_seconds,
+    )
+    return Company(
+        gateway=PayPal(
             settings.paypal_url,
             settings.paypal_client_id,
             settings.paypal_client_secret,
             live=settings.paypal_live,
             seconds=settings.gateway_seconds,
-        )
-    return Gateways(gateways, resources.tracing, limits)
+        ),
+        channel=Channel(scheme=PayPalScheme(split(settings.paypal_webhook_ids), certificates), read=paypal_events.read_event),
+    )
 
 
 SERVICE = Definition(name="payments", package=__package__ or "", settings=PaymentsSettings, build=build, stream=streams.PAYMENTS)

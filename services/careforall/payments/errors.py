@@ -2,7 +2,7 @@
 
 Problem
 +-- PaymentNotFound       404 payment_not_found
-+-- GatewayNotConfigured  404 gateway_not_configured
++-- GatewayNotSetUp       404 gateway_not_configured
 +-- InvalidSignature      401 invalid_signature
 +-- EventKeyReused        422 idempotency_key_reused
 +-- NotRefundable         409 not_refundable
@@ -23,8 +23,8 @@ class PaymentNotFound(NotFound):
     title = "There is no such payment"
 
 
-class GatewayNotConfigured(NotFound):
-    """The gateway is not set up here, so that nothing it sends can be verified."""
+class GatewayNotSetUp(NotFound):
+    """This gateway is not configured here, so none of its events can be proved to be its own."""
 
     code = "gateway_not_configured"
     title = "This gateway is not set up here"

@@ -94,7 +94,6 @@ class Intake:
 
     async def write(self, connection: Connection, items: Sequence[Incoming]) -> Sequence[Answer | Exception | Busy]:
         """Write a batch and return each event's answer."""
-        await repository.plan_afresh(connection)
         batch = _Batch(await self._resolved(connection, items))
         await self._read(connection, batch)
         for item in batch.items:

@@ -18,14 +18,6 @@ _LEGAL_TO = [pair[1] for pair in REACHABLE]
 _OPEN = sorted(OPEN_ATTEMPTS)
 
 
-async def plan_afresh(connection: Connection) -> None:
-    """Have the statements of this transaction look rows up by their keys.
-
-    A plan made when a table was empty would read it from end to end for every batch, until somebody analyses the table.
-    """
-    await connection.execute(_PLAN_AFRESH)
-
-
 async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
     return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
@@ -196,11 +188,6 @@ def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
     return [[getattr(row, name) for row in rows] for name in names]
 
 
-_PLAN_AFRESH = """
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),
-       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
-"""
-
 _LOCK_FREE = """
 SELECT p.*
 FROM unnest($1::uuid[]) AS wanted (id)
@@ -364,7 +351,7 @@ UPDATE payment_attempts a
 SET asked = a.asked + 1, ask_at = clock_timestamp() + make_interval(secs => least(600, 2 * power(2, least(a.asked, 9))))
 FROM (
     SELECT intent_id, number FROM payment_attempts
-    WHERE status = ANY($1::text[]) AND ask_at <= clock_timestamp()
+    WHERE status = ANY($1::text[]) AND ask_at <= (SELECT clock_timestamp())
     ORDER BY ask_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
@@ -373,16 +360,23 @@ WHERE a.intent_id = due.intent_id AND a.number = due.number
 RETURNING a.intent_id, a.number, a.gateway, a.status, a.gateway_object, a.redirect_url, a.reason, a.code, a.asked, a.ask_at,
        a.created_at, a.updated_at
 """
+# Oldest first by the index of what can expire; only then locked, by id as everywhere.
 _EXPIRED = """
+WITH due AS MATERIALIZED (
+    SELECT id
+    FROM payment_intents i
+    WHERE i.status = 'INITIATED'
+      AND i.expires_at <= (SELECT clock_timestamp())
+      AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+    ORDER BY i.expires_at
+    LIMIT $2
+)
 SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
        declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
        expires_at, created_at, updated_at
 FROM payment_intents i
-WHERE i.status = 'INITIATED'
-  AND i.expires_at <= clock_timestamp()
-  AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+WHERE i.id IN (SELECT id FROM due) AND i.status = 'INITIATED'
 ORDER BY i.id
-LIMIT $2
 FOR NO KEY UPDATE SKIP LOCKED
 """
 

@@ -96,7 +96,7 @@ UPDATE refunds r
 SET lease_until = clock_timestamp() + make_interval(secs => $1 * power(2, least(r.tries, 6))), tries = r.tries + 1
 FROM (
     SELECT id FROM refunds
-    WHERE status = 'PENDING' AND lease_until <= clock_timestamp()
+    WHERE status = 'PENDING' AND lease_until <= (SELECT clock_timestamp())
     ORDER BY lease_until
     LIMIT $2
     FOR UPDATE SKIP LOCKED

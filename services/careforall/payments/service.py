@@ -110,7 +110,6 @@ class PaymentsService:
 
     async def _create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
         """Insert intents, tell of them, and apply what gateways said of them before they were here."""
-        await repository.plan_afresh(connection)
         await repository.announce(connection, [intent.id for intent in wanted])
         new = await repository.insert_intents(connection, wanted, self._settings.intent_hours * 3600)
         if len(new) < len(wanted):

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from careforall.kit import secrets
 from careforall.kit.settings import Settings
 
+_LIVE = ("sk_live_", "rk_live_")
+_TEST = ("sk_test_", "rk_test_")
 _PAYPAL_LIVE = "https://api-m.paypal.com"
 _PAYPAL_SANDBOX = "https://api-m.sandbox.paypal.com"
 _LIVE_WEBHOOKS = 2
@@ -23,6 +25,12 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Where the simulator answers; empty means `public_url` + /simulator."""
     simulator_api_key: str = ""
     """Key for the simulator; empty means one derived from `secret_key`."""
+    stripe_secret_key: str = ""
+    """Secret or restricted key of Stripe (sk_ or rk_, with test_ or live_); empty leaves Stripe out. Live in production only."""
+    stripe_webhook_secrets: str = ""
+    """Signing secrets of Stripe's webhook endpoint (whsec_), comma separated; two are live while one is rolled."""
+    stripe_base: str = ""
+    """Where Stripe's API is answered instead of its own address; for tests, refused in production."""
     paypal_client_id: str = ""
     """Client id of the app at PayPal; empty leaves PayPal out."""
     paypal_client_secret: str = ""
@@ -57,11 +65,26 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Shared transactions of webhook events in flight at once."""
 
     def __post_init__(self) -> None:
-        """Refuse settings of PayPal that cannot be meant."""
+        """Refuse secrets nobody may rely on, and keys that move money where they must not or none where they should."""
         super().__post_init__()
-        wrong = next((message for found, message in _nonsense(self) if found), "")
+        if bool(self.stripe_secret_key) != bool(split(self.stripe_webhook_secrets)):
+            raise ValueError(
+                "CAREFORALL_STRIPE_SECRET_KEY and CAREFORALL_STRIPE_WEBHOOK_SECRETS belong together: set both or none"
+            )
+        if self.stripe_secret_key:
+            _refuse_wrong_mode(self.stripe_secret_key, self.environment)
+        if self.default_gateway == "stripe" and not self.stripe_secret_key:
+            raise ValueError("CAREFORALL_DEFAULT_GATEWAY is stripe, which is not set up: CAREFORALL_STRIPE_SECRET_KEY is missing")
+        if self.stripe_base and self.environment == "production":
+            raise ValueError("CAREFORALL_STRIPE_BASE sends the key elsewhere: not in production")
+        wrong = next((message for found, message in _wrong_with_paypal(self) if found), "")
         if wrong:
             raise ValueError(wrong)
+
+    @property
+    def stripe_livemode(self) -> bool:
+        """Whether Stripe's key moves real money."""
+        return self.stripe_secret_key.startswith(_LIVE)
 
     @property
     def paypal_url(self) -> str:
@@ -79,12 +102,21 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
         return self.simulator_api_key or secrets.derive(self.secret_key, "simulator api key").hex()
 
 
+def _refuse_wrong_mode(key: str, environment: str) -> None:
+    if not key.startswith(_LIVE + _TEST):
+        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is no secret key of Stripe: those begin with sk_ or rk_ and their mode")
+    if key.startswith(_LIVE) and environment == "development":
+        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is a live key: development moves no real money, use a test key")
+    if key.startswith(_TEST) and environment == "production":
+        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is a test key: production would take gifts nobody pays, use a live key")
+
+
 def split(secrets_list: str) -> tuple[str, ...]:
     """Return the secrets of a comma-separated setting."""
     return tuple(part.strip() for part in secrets_list.split(",") if part.strip())
 
 
-def _nonsense(settings: PaymentsSettings) -> Iterator[tuple[bool, str]]:
+def _wrong_with_paypal(settings: PaymentsSettings) -> Iterator[tuple[bool, str]]:
     """Yield what may not be, and the sentence that names the variable at fault."""
     named, base = bool(settings.paypal_client_id), settings.paypal_url
     ids = split(settings.paypal_webhook_ids)

@@ -44,7 +44,7 @@ class GenericScheme:
     def _holds_standard(self, headers: Headers, body: bytes, now: float) -> bool:
         identifier, at = headers.get(b"webhook-id"), headers.get(b"webhook-timestamp", b"")
         given = headers.get(b"webhook-signature", b"")
-        if not identifier or not _fresh(at, now) or len(given) > _MAX_HEADER:
+        if not identifier or not is_fresh(at, now) or len(given) > _MAX_HEADER:
             return False
         signed = b"%b.%b.%b" % (identifier, at, body)
         claimed = [part[3:] for part in given.split(b" ") if part.startswith(b"v1,")]
@@ -72,7 +72,7 @@ class TimedScheme:
         parts = [part.strip().partition(b"=") for part in given.split(b",")]
         times = [value for name, _, value in parts if name == b"t"]
         claimed = [value.lower() for name, _, value in parts if name == b"v1"]
-        if len(times) != 1 or not claimed or not _fresh(times[0], now):
+        if len(times) != 1 or not claimed or not is_fresh(times[0], now):
             return False
         signed = b"%b.%b" % (times[0], body)
         return _any([_hex(secret, signed) for secret in self._secrets], claimed)
@@ -88,7 +88,8 @@ def _any(ours: list[bytes], claimed: list[bytes]) -> bool:
     return any(matches)
 
 
-def _fresh(at: bytes, now: float) -> bool:
+def is_fresh(at: bytes, now: float) -> bool:
+    """Whether a signed time is near enough, in either direction."""
     return at.isdigit() and len(at) <= 12 and abs(now - int(at)) <= _TOLERANCE  # noqa: PLR2004 - seconds have ten digits
 
 

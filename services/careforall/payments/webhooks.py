@@ -23,9 +23,8 @@ from careforall.kit.http import problem
 from careforall.kit.ids import new_id
 from careforall.payments import repository
 from careforall.payments.domain import NoFact
-from careforall.payments.errors import GatewayNotConfigured, InvalidSignature
+from careforall.payments.errors import GatewayNotSetUp, InvalidSignature
 from careforall.payments.gateways.base import ASKED_ABOUT, Told
-from careforall.payments.gateways.translators import READERS
 from careforall.payments.intake import Answer, Incoming, Intake
 from careforall.payments.metrics import WEBHOOKS
 from careforall.payments.signatures import Headers
@@ -45,12 +44,19 @@ class Scheme(Protocol):
         """Whether the signature in the headers is right for the body."""
 
 
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """How the events of one gateway come in: their proof and their translation, which never raises."""
+
+    scheme: Scheme
+    read: Callable[[bytes], Told]
+
+
 class Webhooks:
     """Receives events of all gateways in one process.
 
     Args:
         intake: Writes the batches.
-        schemes: How each gateway that is set up here signs, by name.
+        channels: Whose events are taken, by gateway.
     """
 
     def __init__(
@@ -59,13 +65,13 @@ class Webhooks:
         cache: Cache,
         intake: Intake,
         *,
-        schemes: Mapping[str, Scheme],
+        channels: Mapping[str, Channel],
         max_batch: int,
         flights: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
-        self._schemes = schemes
+        self._channels = channels
         self._batch: GroupCommit[Incoming, Answer] = GroupCommit(
             "webhooks", database, intake.write, max_batch=max_batch, flights=flights
         )
@@ -73,20 +79,25 @@ class Webhooks:
         self._clock = clock
         self._counters: dict[tuple[str, bool], Callable[[], None]] = {}
 
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """Whose events are taken."""
+        return tuple(self._channels)
+
     async def receive(self, gateway: str, headers: Headers, body: bytes) -> Answer:
         """Take one delivery and return what the gateway is told.
 
         Raises:
-            GatewayNotConfigured: This gateway is not set up here.
+            GatewayNotSetUp: We know no secret of such a gateway; nothing is stored.
             InvalidSignature: It is not signed with a secret of ours, or too long ago; nothing is stored.
         """
-        scheme = self._schemes.get(gateway)
-        if scheme is None:
-            raise GatewayNotConfigured
-        if not await scheme.holds(headers, body, self._clock()):
+        channel = self._channels.get(gateway)
+        if channel is None:
+            raise GatewayNotSetUp
+        if not await channel.scheme.holds(headers, body, self._clock()):
             self._count("invalid_signature", hit=False)
             raise InvalidSignature
-        item = _incoming(gateway, headers, body)
+        item = _incoming(gateway, headers, body, channel.read(body))
         answer = await self._answers.of(item)
         if answer is None:
             answer = await self._batch.submit(item, key=f"{gateway}\0{item.key}\0{item.body_hash.hex()}")
@@ -158,8 +169,7 @@ def _place(item: Incoming) -> str:
     return f"webhook:{item.gateway}:{item.key}"
 
 
-def _incoming(gateway: str, headers: Mapping[bytes, bytes], body: bytes) -> Incoming:
-    told = READERS[gateway](body)
+def _incoming(gateway: str, headers: Mapping[bytes, bytes], body: bytes, told: Told) -> Incoming:
     body_hash = hashlib.sha256(body).digest()
     event_id = told.event_id or headers.get(b"webhook-id", b"").decode("latin-1")
     event_key = _key("e", event_id) if event_id else ""

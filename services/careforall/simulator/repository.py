@@ -310,7 +310,7 @@ SET attempts = attempts + 1, due_at = clock_timestamp() + $2::float8 * interval 
 WHERE number = ANY (ARRAY(
     SELECT number
     FROM events
-    WHERE state = 'PENDING' AND due_at <= clock_timestamp()
+    WHERE state = 'PENDING' AND due_at <= (SELECT clock_timestamp())
     ORDER BY due_at, number
     LIMIT $1
     FOR UPDATE SKIP LOCKED

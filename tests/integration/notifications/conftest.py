@@ -15,6 +15,8 @@ from careforall.kit import migrate
 from careforall.kit.db import Database, PoolSettings
 from careforall.kit.envelope import Event, Message
 from careforall.kit.ids import new_id
+from careforall.notifications.channels.base import DirectCarrier
+from careforall.notifications.channels.mailbox import Mailbox
 from careforall.notifications.domain import Setting
 from careforall.notifications.rendering import Renderer
 from careforall.notifications.service import NotificationsService
@@ -45,9 +47,9 @@ def renderer() -> Renderer:
 class Story:
     """Tells the service events as its consumers would."""
 
-    def __init__(self, database: Database, renderer: Renderer) -> None:
+    def __init__(self, database: Database, renderer: Renderer, *, direct: DirectCarrier | None = None) -> None:
         self.database = database
-        self.service = NotificationsService(database, renderer, SETTING, allow_private=True)
+        self.service = NotificationsService(database, renderer, SETTING, allow_private=True, direct=direct)
 
     async def tell(self, *events: Event, version: int = 1, at: datetime | None = None) -> None:
         """Fold events under fresh ids, as different messages."""
@@ -88,6 +90,12 @@ class Story:
 @pytest.fixture
 def story(database: Database, renderer: Renderer) -> Story:
     return Story(database, renderer)
+
+
+@pytest.fixture
+def direct_story(database: Database, renderer: Renderer) -> Story:
+    """One whose mails are in the local mailbox at once."""
+    return Story(database, renderer, direct=Mailbox(database, sender="no-reply@example.org", batch=100))
 
 
 def _message(event: Event, version: int, at: datetime | None) -> Message[Any]:

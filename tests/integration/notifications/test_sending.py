@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from standardwebhooks import Webhook
+from typing_extensions import override
 
 from careforall.kit.db import Database
 from careforall.kit.ids import new_id
@@ -18,8 +19,8 @@ from careforall.notifications.channels.base import Carrier, Letter
 from careforall.notifications.channels.mailbox import Mailbox
 from careforall.notifications.channels.smtp import Smtp
 from careforall.notifications.channels.webhook import WebhookCarrier
-from careforall.notifications.domain import Channel, Draft, Outcome
-from careforall.notifications.rendering import Renderer
+from careforall.notifications.domain import Channel, Draft, Language, Outcome
+from careforall.notifications.rendering import Rendered, Renderer, RenderingError
 from careforall.notifications.sender import Sender
 from careforall.notifications.settings import NotificationsSettings
 
@@ -53,6 +54,42 @@ async def test_a_gift_is_mailed_as_received_and_as_receipt(
     assert all(mail["recipient"] == "donor1@example.org" for mail in found)
     assert f"http://127.0.0.1:8000/pay/{gift.intent_id}" in found[0]["text_body"]
     assert await story.statuses() == {"SENT": 2}
+
+
+async def test_the_local_mailbox_has_a_mail_as_soon_as_the_event_was_folded(
+    direct_story: Any, database: Database, mailbox: Mailbox, renderer: Renderer
+) -> None:
+    gift = direct_story.completed()
+    await direct_story.tell(gift, gift, direct_story.completed())
+    await direct_story.tell(gift)
+
+    assert [mail["subject"] for mail in await mails(database)] == ["Receipt: €25.00"] * 2
+    assert await direct_story.statuses() == {"SENT": 2}
+    assert all(row["sent_at"] is not None for row in await direct_story.rows())
+    assert await send(database, mailbox, renderer) == 0
+
+
+class Wordless(Renderer):
+    """Finds no words for one campaign."""
+
+    @override
+    def render(self, template: str, language: Language, payload: dict[str, str]) -> Rendered:
+        if payload["campaign"] == "Unspeakable":
+            raise RenderingError("no words")
+        return super().render(template, language, payload)
+
+
+async def test_what_has_no_words_is_left_to_the_sender_which_says_why(
+    story: Any, database: Database, mailbox: Mailbox, renderer: Renderer
+) -> None:
+    wordless = Wordless(public_url="http://127.0.0.1:8000")
+    direct = type(story)(database, wordless, direct=mailbox)
+    await direct.tell(direct.completed(campaign_title="Unspeakable"), direct.completed())
+    assert await direct.statuses() == {"SENT": 1, "PENDING": 1}
+
+    assert await send(database, mailbox, wordless) == 0
+    assert await direct.statuses() == {"SENT": 1, "DEAD": 1}
+    assert await send(database, mailbox, renderer) == 0
 
 
 async def test_a_fact_is_mailed_once_though_other_events_repeat_it(

@@ -153,7 +153,7 @@ class Journey:
 
 @asynccontextmanager
 async def running_platform(**variables: str) -> AsyncIterator[Journey]:
-    """Run every service against servers of its own, as `up` does: one process for requests, one for the rest."""
+    """Run every service against servers of its own, one process for requests, one for the rest."""
     with own_servers() as servers:
         async with platform(servers.urls, databases_of=NAMES, **variables) as running:
             await running.serve(["all"], role="api")

@@ -13,6 +13,7 @@ import time
 JSON = {"Content-Type": "application/json"}
 GENERIC = "/api/v1/payments/webhook"
 SIMULATOR = "/api/v1/payments/webhook/simulator"
+STRIPE = "/api/v1/payments/webhook/stripe"
 
 
 def sign_generic(secret: str, body: bytes) -> dict[str, str]:
@@ -32,6 +33,12 @@ def sign_simulator(secret: str, body: bytes, *, at: float | str | None = None) -
     """The header of the simulated gateway; `at` is the signed time, now if not given."""
     stamp = _stamp(at)
     return {**JSON, "Simulator-Signature": f"t={stamp},v1={_hex(secret.encode(), f'{stamp}.'.encode() + body)}"}
+
+
+def sign_stripe(secret: str, body: bytes, *, at: float | str | None = None) -> dict[str, str]:
+    """The header of Stripe; `at` is the signed time, now if not given."""
+    stamp = _stamp(at)
+    return {**JSON, "Stripe-Signature": f"t={stamp},v1={_hex(secret.encode(), f'{stamp}.'.encode() + body)},v0=6ffbb59b"}
 
 
 def _hex(key: bytes, signed: bytes) -> str:

@@ -14,16 +14,16 @@ from careforall.launch.logs import choose, follow, last_lines
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    made = {name: tmp_path / f"{name}.log" for name in ("api", "nats", "worker")}
+    made = {name: tmp_path / f"{name}.log" for name in ("api", "nats", "consumers")}
     made["api"].write_text(json.dumps({"service": "donations", "event": "one"}) + "\nplain\n")
-    made["worker"].write_text(json.dumps({"service": "payments", "event": "two"}) + "\n")
+    made["consumers"].write_text(json.dumps({"service": "payments", "event": "two"}) + "\n")
     made["nats"].write_text("ready\n")
     return made
 
 
 def test_all_lines_carry_the_name_of_their_process(files: dict[str, Path]) -> None:
     chosen, keep = choose(files, None)
-    assert [name for name, _ in last_lines(chosen, keep)] == ["api", "api", "nats", "worker"]
+    assert [name for name, _ in last_lines(chosen, keep)] == ["api", "api", "nats", "consumers"]
 
 
 def test_a_process_is_chosen_by_its_file(files: dict[str, Path]) -> None:
@@ -32,7 +32,7 @@ def test_a_process_is_chosen_by_its_file(files: dict[str, Path]) -> None:
 
 def test_a_service_is_chosen_by_its_lines(files: dict[str, Path]) -> None:
     lines = list(last_lines(*choose(files, "payments")))
-    assert [(name, json.loads(line)["event"]) for name, line in lines] == [("worker", "two")]
+    assert [(name, json.loads(line)["event"]) for name, line in lines] == [("consumers", "two")]
 
 
 def test_only_the_last_lines_are_shown(files: dict[str, Path]) -> None:

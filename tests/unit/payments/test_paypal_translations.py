@@ -247,7 +247,9 @@ def test_a_dispute_that_cannot_be_placed_changes_nothing(changed: dict[str, Any]
         b'{"id": 7, "event_type": "X", "resource": {}}',
         b'{"id": "WH-1", "resource": {}}',
         b'{"id": "WH-1", "event_type": "X"}',
-        b"[" * 10_000,
+        b"[" * 100_000,
+        b'{"id": "WH-1", "event_type": "X", "resource": ' + b"[" * 100_000,
+        b'{"id": "\xff", "event_type": "X", "resource": {}}',
     ],
 )
 def test_what_cannot_be_understood_is_a_flaw_not_a_crash(raw: bytes) -> None:
@@ -276,6 +278,30 @@ def test_texts_are_plain_before_they_are_kept() -> None:
     fact = fact_of(event("CUSTOMER.DISPUTE.CREATED", bad, "dispute"))
     assert isinstance(fact, DisputeFact)
     assert fact.reason == "[redacted]"
+
+
+@pytest.mark.parametrize("name", ["4242424242424242", "PP-4242-4242-4242-4242"])
+def test_a_name_is_never_taken_for_a_card_number(name: str) -> None:
+    paid = payment(id=f"C{name}", supplementary_data={"related_ids": {"order_id": name}})
+    captured = read_event(event("PAYMENT.CAPTURE.COMPLETED", paid))
+    assert isinstance(captured.fact, StateFact)
+    assert (captured.gateway_object, captured.fact.gateway_object) == (name, name)
+    refunded = fact_of(event("PAYMENT.CAPTURE.REFUNDED", paid, "refund"))
+    assert isinstance(refunded, RefundFact)
+    assert (refunded.gateway_refund_id, refunded.gateway_object) == (f"C{name}", name)
+    disputed = fact_of(event("CUSTOMER.DISPUTE.CREATED", dispute(dispute_id=name), "dispute"))
+    assert isinstance(disputed, DisputeFact)
+    assert disputed.gateway_dispute_id == name
+    approved = read_event(event("CHECKOUT.ORDER.APPROVED", order("APPROVED") | {"id": name}, "checkout-order"))
+    assert approved.gateway_object == name
+
+
+@pytest.mark.parametrize("name", ["", "5O\x00", "5O 1", "5O1\n", "5O\u00e4", "5" * 201])
+def test_a_name_that_is_none_makes_the_object_unreadable(name: str) -> None:
+    unreadable = NoFact(reason="unreadable_object", at=AT)
+    assert fact_of(event("PAYMENT.CAPTURE.REFUNDED", payment(id=name), "refund")) == unreadable
+    assert fact_of(event("CUSTOMER.DISPUTE.CREATED", dispute(dispute_id=name), "dispute")) == unreadable
+    assert fact_of(event("CHECKOUT.ORDER.APPROVED", order("APPROVED") | {"id": name}, "checkout-order")) == unreadable
 
 
 @pytest.mark.parametrize(

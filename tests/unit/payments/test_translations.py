@@ -77,6 +77,8 @@ def test_either_name_of_the_payment_and_unknown_fields_are_accepted() -> None:
         body(amount="much"),
         body(amount=[]),
         b"[" * 10_000,
+        b'{"payment_intent_id": "\xff", "status": "SUCCESS"}',
+        b'{"extra": ' + b"[" * 100_000,
     ],
 )
 def test_what_cannot_be_understood_is_a_flaw_not_a_crash(raw: bytes) -> None:
@@ -145,7 +147,7 @@ def test_refunds_are_known_by_our_id_where_it_comes_back() -> None:
     ("raw", "reason"),
     [
         (event("charge.refunded"), "told_by_refund_event"),
-        (event("charge.dispute.created"), "unhandled_type"),
+        (event("charge.dispute.created"), "unknown_dispute_status"),
         (event("customer.created"), "unhandled_type"),
         (event("refund.created", status="odd"), "unknown_refund_status"),
         (event("payment_intent.succeeded", metadata={"intent_id": 7}), "unreadable_object"),
@@ -158,6 +160,8 @@ def test_what_says_nothing_about_a_payment_has_no_effect(raw: bytes, reason: str
     assert fact.reason == reason
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"id": 7}', b'{"id":"e","type":"t"}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"[]", b'{"id": 7}', b'{"id":"e","type":"t"}', b'{"id":"\xff"}', b'{"data":' * 100_000]
+)
 def test_an_event_without_a_shape_is_a_flaw(raw: bytes) -> None:
     assert simulator.read_event(raw).flaw

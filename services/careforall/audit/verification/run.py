@@ -93,7 +93,7 @@ class _Look:
         checks: list[Callable[[], Awaitable[Outcome]]] = [
             partial(broken, self.books, invariant, self._since)
             for invariant in repository.INVARIANTS
-            if self.books.has(invariant.service)
+            if self.books.has(invariant.service) and not (invariant.whole and self._mark.at > _BEGINNING)
         ]
         checks += [partial(compare, self.books, span) for needed, compare in balances.COMPARISONS if self.books.has(*needed)]
         return [*checks, partial(self._chain, span)] if self.books.has("audit") else checks

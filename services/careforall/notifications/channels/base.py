@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from careforall.kit.db import Connection
 from careforall.notifications.domain import Channel, Outbound, Outcome
 from careforall.notifications.rendering import Rendered
 
@@ -41,6 +42,19 @@ class Carrier(Protocol):
 
     async def carry(self, letters: Sequence[Letter]) -> Sequence[Outcome]:
         """Carry letters."""
+        ...
+
+
+class DirectCarrier(Protocol):
+    """Delivers into our own database, in the transaction that stores the messages: no lease, no second look."""
+
+    @property
+    def channel(self) -> Channel:
+        """Which messages it carries."""
+        ...
+
+    async def write(self, connection: Connection, letters: Sequence[Letter]) -> None:
+        """Deliver letters whose messages this transaction stores."""
         ...
 
 

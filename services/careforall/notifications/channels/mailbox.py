@@ -1,4 +1,7 @@
-"""The local mail provider: a batch of mails is one statement into a table that the mailbox page shows."""
+"""The local mail provider: a batch of mails is one statement into a table that the mailbox page shows.
+
+It usually delivers as messages are stored (`write`); `carry` serves the sender, for what was left or given a new life.
+"""
 
 from collections.abc import Sequence
 
@@ -23,6 +26,10 @@ class Mailbox:
     async def carry(self, letters: Sequence[Letter]) -> Sequence[Outcome]:
         """Store the mails; a repeat finds them stored."""
         return await store(self._database, letters, self._write)
+
+    async def write(self, connection: Connection, letters: Sequence[Letter]) -> None:
+        """Store the mails of messages that this transaction stores."""
+        await repository_inbox.put_new_mails(connection, [_mail(letter, self._sender) for letter in letters])
 
     async def _write(self, connection: Connection, letters: Sequence[Letter]) -> None:
         await repository_inbox.put_mails(connection, [_mail(letter, self._sender) for letter in letters])

@@ -83,7 +83,7 @@ def read_event(body: bytes) -> Told:
         told = _decode(body)
     except msgspec.ValidationError as error:
         return Told(flaw=str(error), pointer="validation")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Told(flaw=str(error))
     named = told.payment_intent_id or told.payment_id
     event_id = "" if told.event_id is None else str(told.event_id)

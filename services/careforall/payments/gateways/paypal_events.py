@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from careforall.payments.domain import Fact, NoFact
-from careforall.payments.gateways.base import Told, plain
+from careforall.payments.gateways.base import Told
 from careforall.payments.gateways.generic import read_time
 from careforall.payments.gateways.paypal_objects import (
     Dispute,
@@ -45,12 +45,12 @@ _ORDERS = "CHECKOUT.ORDER."
 
 
 def read_event(body: bytes) -> Told:
-    """Translate an event."""
+    """Translate an event; never raises."""
     try:
         event = _decode_event(body)
     except msgspec.ValidationError as error:
         return Told(flaw=str(error), pointer="validation")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Told(flaw=str(error))
     at = read_time(event.create_time or None)
     read = _reader(event.event_type)
@@ -58,7 +58,7 @@ def read_event(body: bytes) -> Told:
         return _told(event, Told(fact=NoFact(at=at)))
     try:
         return _told(event, read(event, at))
-    except msgspec.MsgspecError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _told(event, Told(fact=NoFact(reason="unreadable_object", at=at)))
 
 
@@ -79,7 +79,7 @@ def _reader(event_type: str) -> Callable[[_Event, datetime | None], Told] | None
 def _read_order(event: _Event, at: datetime | None) -> Told:
     order = _decode_order(event.resource)
     intent_id, _ = names(order.unit.custom_id, order.unit.invoice_id)
-    return Told(payment_id=intent_id, gateway_object=plain(order.id), fact=_order_fact(event.event_type, order, at))
+    return Told(payment_id=intent_id, gateway_object=order.id, fact=_order_fact(event.event_type, order, at))
 
 
 def _order_fact(event_type: str, order: Order, at: datetime | None) -> Fact:
@@ -124,7 +124,7 @@ def _read_dispute(event: _Event, at: datetime | None) -> Told:
 
 def _about(payment: Payment, fact: Fact) -> Told:
     intent_id, _ = names(payment.custom_id, payment.invoice_id)
-    return Told(payment_id=intent_id, gateway_object=plain(payment.supplementary_data.related_ids.order_id), fact=fact)
+    return Told(payment_id=intent_id, gateway_object=payment.supplementary_data.related_ids.order_id, fact=fact)
 
 
 def _captured(payment: Payment, at: datetime | None) -> Fact:

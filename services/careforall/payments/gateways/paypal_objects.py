@@ -13,7 +13,7 @@ from careforall.contracts.payments import PaymentStatus
 from careforall.kit import money
 from careforall.kit.ids import new_id, parse_id
 from careforall.payments.domain import DeclineFact, DisputeFact, DisputeStatus, Fact, RefundFact, RefundStatus, StateFact
-from careforall.payments.gateways.base import OBJECT_ENDED, plain
+from careforall.payments.gateways.base import OBJECT_ENDED, AnyName, Name, plain
 from careforall.payments.gateways.generic import read_time
 
 CANCELED = "canceled"
@@ -63,7 +63,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 class Related(msgspec.Struct, frozen=True, kw_only=True):
     """The order a payment belongs to."""
 
-    order_id: str = ""
+    order_id: AnyName = ""
 
 
 class Supplement(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Supplement(msgspec.Struct, frozen=True, kw_only=True):
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """A capture, an authorisation or a refund."""
 
-    id: str = ""
+    id: Name
     status: str = ""
     status_details: Details = Details()
     amount: Money = Money()
@@ -105,7 +105,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What a payer is asked to pay."""
 
-    id: str
+    id: Name
     status: str = ""
     intent: str = ""
     create_time: str = ""
@@ -162,7 +162,7 @@ class Disputed(msgspec.Struct, frozen=True, kw_only=True):
 class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     """A payer's complaint."""
 
-    dispute_id: str
+    dispute_id: Name
     status: str = ""
     reason: str = ""
     dispute_amount: Money = Money()
@@ -222,17 +222,17 @@ def state_of(order: Order) -> StateFact | DeclineFact | None:
 def told(target: PaymentStatus, order_id: str, given: Money) -> StateFact:
     """Return a state with the amount PayPal says it is about."""
     amount, currency = amount_of(given)
-    return StateFact(target=target, amount=amount, currency=currency, gateway_object=plain(order_id), method="PAYPAL")
+    return StateFact(target=target, amount=amount, currency=currency, gateway_object=order_id, method="PAYPAL")
 
 
 def canceled(order_id: str) -> StateFact:
     """Return the state of an order nobody will pay."""
-    return StateFact(target="FAILED", reason=CANCELED, gateway_object=plain(order_id))
+    return StateFact(target="FAILED", reason=CANCELED, gateway_object=order_id)
 
 
 def ended(order_id: str, reason: str) -> DeclineFact:
     """Return a decline after which the order cannot be paid any more."""
-    return DeclineFact(reason=plain(reason), code=OBJECT_ENDED, gateway_object=plain(order_id))
+    return DeclineFact(reason=plain(reason), code=OBJECT_ENDED, gateway_object=order_id)
 
 
 def refund_fact(refund: Payment, order_id: str) -> RefundFact | None:
@@ -242,13 +242,13 @@ def refund_fact(refund: Payment, order_id: str) -> RefundFact | None:
         return None
     amount, currency = amount_of(refund.amount)
     return RefundFact(
-        gateway_refund_id=plain(refund.id),
+        gateway_refund_id=refund.id,
         refund_id=names(refund.custom_id)[1] or new_id(),
         amount=amount,
         currency=currency,
         status=status,
         at=read_time(refund.create_time or None),
-        gateway_object=plain(order_id),
+        gateway_object=order_id,
     )
 
 
@@ -264,13 +264,13 @@ def dispute_fact(dispute: Dispute, order_id: str) -> DisputeFact | None:
         return None
     amount, currency = amount_of(dispute.dispute_amount)
     return DisputeFact(
-        gateway_dispute_id=plain(dispute.dispute_id),
+        gateway_dispute_id=dispute.dispute_id,
         amount=amount,
         currency=currency,
         status=status,
         at=read_time(dispute.update_time or dispute.create_time or None),
         reason=plain(dispute.reason),
-        gateway_object=plain(order_id),
+        gateway_object=order_id,
     )
 
 

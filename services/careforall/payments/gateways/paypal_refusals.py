@@ -1,7 +1,7 @@
 """What PayPal's refusals mean: it was done before, the payer's means were declined, or no more than that it was refused."""
 
 from careforall.payments.domain import DeclineFact, Fact
-from careforall.payments.gateways.base import GatewayRefused, plain
+from careforall.payments.gateways.base import GatewayRefused
 from careforall.payments.gateways.paypal_objects import Order, ended
 
 NOT_FOUND = frozenset({"RESOURCE_NOT_FOUND", "INVALID_RESOURCE_ID"})
@@ -35,7 +35,7 @@ def untaken(order: Order, refusal: GatewayRefused) -> tuple[Fact, ...]:
     if refusal.code in _NOT_APPROVED:
         return ()
     if refusal.code in _DECLINED:
-        return (DeclineFact(reason=str(refusal), code=refusal.code, gateway_object=plain(order.id)),)
+        return (DeclineFact(reason=str(refusal), code=refusal.code, gateway_object=order.id),)
     if refusal.code in _SPENT:
         return (ended(order.id, str(refusal)),)
     raise refusal

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from careforall.payments.gateways.base import GatewayObject, GatewayPage
+from careforall.payments.gateways.base import AnyName, GatewayObject, GatewayPage, Name
 from careforall.payments.gateways.generic import read_time
 from careforall.payments.gateways.paypal_objects import Money, names, told
 
@@ -14,12 +14,12 @@ _PAYMENTS = "T00"
 
 
 class _Transaction(msgspec.Struct, frozen=True):
-    transaction_id: str
+    transaction_id: Name
     transaction_event_code: str = ""
     transaction_status: str = ""
     transaction_initiation_date: str = ""
     transaction_amount: Money = Money()
-    paypal_reference_id: str = ""
+    paypal_reference_id: AnyName = ""
     paypal_reference_id_type: str = ""
     invoice_id: str = ""
     custom_field: str = ""
