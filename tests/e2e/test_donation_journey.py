@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -94,6 +97,53 @@ async def test_a_refund_lowers_the_net_and_ends_the_gift(journey: Journey) -> No
     assert more.status_code in {409, 422}, more.text
 
 
+@pytest.mark.parametrize(("outcome", "status", "net"), [("won", "WON", "25.00"), ("lost", "LOST", "0.00")])
+async def test_a_dispute_lowers_the_net_until_it_is_won(journey: Journey, outcome: str, status: str, net: str) -> None:
+    campaign = await journey.campaign()
+    gift = await journey.completed_gift(campaign, amount="25.00")
+    intent = gift["payment_intent"]["id"]
+    await journey.simulate("dispute", intent)
+    totals = await journey.totals_when(campaign, net_amount="0.00")
+    assert (totals["total_amount"], totals["refunded_amount"], totals["total_donations"]) == ("25.00", "0.00", 1)
+    shown = await journey.donation_in(gift, "COMPLETED")
+    assert (shown["disputed_amount"], shown["refunded_amount"]) == ("25.00", "0.00")
+
+    decided = await journey.client.post(f"/simulator/control/{intent}/dispute", json={"outcome": outcome})
+    assert decided.is_success, decided.text
+    payment = await _decided(journey, intent, status)
+    assert (payment["status"], payment["disputed_amount"]) == ("CAPTURED", "0.00" if outcome == "won" else "25.00")
+    await journey.settled()
+    assert (await journey.totals_when(campaign, net_amount=net))["total_amount"] == "25.00"
+    steps = (await journey.get(f"/api/v1/donations/{gift['id']}/audit", receipt=gift["receipt_token"]))["value"]
+    assert [step["cause"] for step in steps][2:] == ["payments.disputed"] * 2
+
+
+async def test_totals_export_and_ledger_say_the_same_of_a_campaign(journey: Journey) -> None:
+    campaign = await journey.campaign()
+    gifts = [await journey.completed_gift(campaign, amount=amount) for amount in ("40.00", "25.00", "10.00")]
+    refund = f"/api/v1/payments/{gifts[0]['payment_intent']['id']}/refund"
+    body = {"amount": "15.00", "reason": "asked for"}
+    await journey.client.post(refund, json=body, headers=journey.admin | {"Idempotency-Key": f"refund-{campaign}"})
+    await journey.simulate("dispute", gifts[1]["payment_intent"]["id"])
+    totals = await journey.totals_when(campaign, net_amount="35.00")
+    assert (totals["total_amount"], totals["refunded_amount"]) == ("75.00", "15.00")
+
+    exported = await journey.client.get(f"/api/v1/donations/export?campaign_id={campaign}", headers=journey.admin)
+    rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert sum(Decimal(row["net"]) for row in rows) == Decimal(totals["net_amount"])
+    assert sum(Decimal(row["amount"]) for row in rows) == Decimal(totals["total_amount"])
+    ledger = await journey.as_admin(f"/api/v1/payments/ledger/balances?campaign_id={campaign}")
+    balances = {one["account"]: one["balance"] for one in ledger["items"]}
+    expected = {f"campaign:{campaign}": "-75.00", "refunds": "15.00", "disputes": "25.00", "gateway:simulator": "35.00"}
+    assert balances == expected
+    entries = await journey.as_admin(f"/api/v1/payments/ledger?account=campaign:{campaign}&limit=2")
+    assert [entry["kind"] for entry in entries["items"]] == ["CAPTURE"] * 2
+    assert len((await journey.as_admin(f"/api/v1/payments/ledger?cursor={entries['next_cursor']}&limit=100"))["items"]) >= 1
+    stranger = await journey.sign_up("donor9@example.org")
+    for path in ("ledger", "ledger/balances"):
+        assert (await journey.client.get(f"/api/v1/payments/{path}", headers=stranger)).status_code == 403
+
+
 async def test_a_failed_payment_fails_the_gift(journey: Journey) -> None:
     gift = await journey.give(await journey.campaign())
     await journey.simulate("failed", gift["payment_intent"]["id"])
@@ -161,6 +211,17 @@ async def test_others_see_nothing(journey: Journey) -> None:
         assert (await journey.client.get(path, headers=stranger)).status_code == 404
     assert (await journey.client.get(f"/api/v1/donations/{gift['id']}")).status_code == 404
     assert (await journey.client.get("/api/v1/donations/export", headers=stranger)).status_code == 403
+
+
+async def _decided(journey: Journey, intent: str, status: str) -> dict[str, Any]:
+    """Wait until the payment's dispute is decided, and return the payment."""
+
+    async def look() -> dict[str, Any] | None:
+        payment: dict[str, Any] = await journey.as_admin(f"/api/v1/payments/{intent}")
+        return payment if [dispute["status"] for dispute in payment["disputes"]] == [status] else None
+
+    found: dict[str, Any] = await eventually(look, within_s=20, what=f"dispute {status}")
+    return found
 
 
 async def test_verify_finds_the_books_in_order(journey: Journey) -> None:

@@ -51,6 +51,7 @@ class _Donation(Event, frozen=True, kw_only=True):
     donor_key: str
     anonymous: bool = False
     refunded_amount: Decimal = Decimal(0)
+    disputed_amount: Decimal = Decimal(0)
 
 
 class DonationCreated(_Donation, frozen=True, kw_only=True):
@@ -97,6 +98,14 @@ class DonationRefunded(_Donation, frozen=True, kw_only=True):
     donor_name: str = ""
     campaign_title: str = ""
     refunded_at: datetime
+
+
+class DonationDisputed(_Donation, frozen=True, kw_only=True):
+    """The payer's bank disputes the gift, or decided: `disputed_amount` is what it holds back or took. The status stays."""
+
+    SUBJECT: ClassVar[str] = "donations.disputed"
+
+    disputed_at: datetime
 
 
 class DonationSnapshot(_Donation, frozen=True, kw_only=True):

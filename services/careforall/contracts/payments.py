@@ -85,12 +85,13 @@ class PaymentVoided(_Payment, frozen=True, kw_only=True):
 
 
 class PaymentDisputed(_Payment, frozen=True, kw_only=True):
-    """The payer's bank disputes a capture; `lost` once it is decided against us."""
+    """The payer's bank disputes a capture, or decided. `status` is this dispute's; `disputed_amount` adds up all OPEN or LOST."""
 
     SUBJECT: ClassVar[str] = "payments.disputed"
 
     disputed_amount: Decimal
     status: Literal["OPEN", "WON", "LOST"] = "OPEN"
+    disputed_at: datetime | None = None
 
 
 class PaymentSnapshot(_Payment, frozen=True, kw_only=True):
@@ -102,4 +103,5 @@ class PaymentSnapshot(_Payment, frozen=True, kw_only=True):
     status_at: datetime
     captured_amount: Decimal
     refunded_amount: Decimal
+    disputed_amount: Decimal = Decimal(0)
     reason: str = ""

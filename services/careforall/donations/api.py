@@ -41,6 +41,10 @@ from careforall.kit.idempotency import Call, checked_key, fingerprint
 from careforall.kit.service import Ask
 
 _DONATE = "/api/v1/donations"
+_COLUMNS = [
+    *("id", "created_at", "campaign_id", "campaign", "status", "amount", "refunded", "disputed", "net", "currency"),
+    *("email", "name"),
+]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 ReceiptToken = Annotated[str | None, HeaderParameter(name="X-Receipt-Token", description="Shows a guest their own gift.")]
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
@@ -231,6 +235,7 @@ def donation_out(donation: Donation) -> DonationOut:
         status=donation.status,
         amount=money.show(donation.amount, donation.currency),
         refunded_amount=money.show(donation.refunded_amount, donation.currency),
+        disputed_amount=money.show(donation.disputed_amount, donation.currency),
         currency=donation.currency,
         donor_email=donation.donor_email,
         donor_name=donation.donor_name,
@@ -262,6 +267,7 @@ def _entry(donation: Donation, row: HistoryRow) -> HistoryEntry:
         cause=row.cause,
         event_id=row.cause_event,
         refunded_amount=money.show(row.refunded_amount, donation.currency),
+        disputed_amount=money.show(row.disputed_amount, donation.currency),
         version=row.version,
         time=row.at,
     )
@@ -287,29 +293,34 @@ class _Total(msgspec.Struct):
 
 async def _csv(pages: AsyncIterator[list[Donation]]) -> AsyncIterator[str]:
     """Write pages as CSV; anonymous gifts carry no person, and no cell can start a formula."""
-    columns = ["id", "created_at", "campaign_id", "campaign", "status", "amount", "refunded", "net", "currency", "email", "name"]
-    yield _line(columns)
+    yield _line(_COLUMNS)
     async for donations in pages:
         yield "".join(_line(_cells(donation)) for donation in donations)
 
 
 def _cells(donation: Donation) -> list[str]:
-    person = ["", ""] if donation.anonymous else [donation.donor_email, donation.donor_name]
+    person = ["", ""] if donation.anonymous else [_guarded(donation.donor_email), _guarded(donation.donor_name)]
     return [
         str(donation.id),
         donation.created_at.isoformat(),
         str(donation.campaign_id),
-        donation.campaign_title,
+        _guarded(donation.campaign_title),
         donation.status,
         money.show(donation.amount, donation.currency),
         money.show(donation.refunded_amount, donation.currency),
-        money.show(donation.amount - donation.refunded_amount, donation.currency),
+        money.show(donation.disputed_amount, donation.currency),
+        money.show(donation.net_amount, donation.currency),
         donation.currency,
         *person,
     ]
 
 
+def _guarded(text: str) -> str:
+    """Return what people wrote so that it starts no formula; amounts may start with a minus and stay numbers."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def _line(cells: list[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    csv.writer(buffer).writerow(cells)
     return buffer.getvalue()

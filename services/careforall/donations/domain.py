@@ -20,6 +20,8 @@ LEGAL_STEPS: Mapping[DonationStatus, frozenset[DonationStatus]] = {
 }
 """The state machine of a donation; the database enforces the same steps."""
 
+_PAID: frozenset[DonationStatus] = frozenset({"COMPLETED", "REFUNDED"})
+
 CAMPAIGN_STEPS: Mapping[CampaignStatus, frozenset[CampaignStatus]] = {
     "DRAFT": frozenset({"LIVE", "ENDED"}),
     "LIVE": frozenset({"PAUSED", "ENDED"}),
@@ -76,6 +78,17 @@ class Donation(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     settled_at: datetime | None
     campaign_title: str = ""
+    disputed_amount: Decimal = Decimal(0)
+    dispute_version: int = 0
+    """Version of the payment that last told of a dispute."""
+
+    @property
+    def net_amount(self) -> Decimal:
+        """What stays with the cause."""
+        return self.amount - self.refunded_amount - self.disputed_amount
+
+
+Kind = Literal["captured", "ended", "refunded", "disputed"]
 
 
 class PaymentFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +98,12 @@ class PaymentFact(msgspec.Struct, frozen=True, kw_only=True):
     event_id: UUID
     event_type: str
     version: int
-    kind: Literal["captured", "ended", "refunded"]
+    kind: Kind
     at: datetime
     total_refunded: Decimal = Decimal(0)
+    total_disputed: Decimal = Decimal(0)
+    retold: bool = False
+    """Said by a snapshot, which says nothing new where the amount is the one we have."""
     reason: str = ""
     correlation_id: str = ""
     traceparent: str | None = None
@@ -134,7 +150,8 @@ def step(donation: Donation, fact: PaymentFact) -> Step | None:
     """Return what a payment fact makes of a donation, or None where it changes nothing.
 
     Facts carry absolute amounts and may come in any order: money that went back before we heard of the capture completes the
-    donation first (see `walk`); an ended intent never undoes a completed donation.
+    donation first (see `walk`); an ended intent never undoes a completed donation. What is disputed may fall again, so there the
+    version decides which fact is newer; the status never changes by it.
     """
     match fact.kind:
         case "captured" if donation.status == "PENDING":
@@ -145,6 +162,9 @@ def step(donation: Donation, fact: PaymentFact) -> Step | None:
             refunded = min(fact.total_refunded, donation.amount)
             status: DonationStatus = "REFUNDED" if refunded == donation.amount else "COMPLETED"
             after = msgspec.structs.replace(donation, status=status, refunded_amount=refunded)
+        case "disputed" if donation.status in _PAID and _tells_of_dispute(donation, fact):
+            disputed = min(fact.total_disputed, donation.amount)
+            after = msgspec.structs.replace(donation, disputed_amount=disputed, dispute_version=fact.version)
         case _:
             return None
     return Step(donation=_next_version(after, fact), from_status=donation.status, fact=fact)
@@ -153,11 +173,16 @@ def step(donation: Donation, fact: PaymentFact) -> Step | None:
 def walk(donation: Donation, fact: PaymentFact) -> list[Step]:
     """Return all legal steps from a donation to what a fact says, walking those between (rule 5)."""
     steps: list[Step] = []
-    if fact.kind == "refunded" and donation.status == "PENDING":
+    if fact.kind in {"refunded", "disputed"} and donation.status == "PENDING":
         captured = step(donation, msgspec.structs.replace(fact, kind="captured"))
         steps += [captured] if captured else []
     last = step(steps[-1].donation if steps else donation, fact)
     return [*steps, last] if last else steps
+
+
+def _tells_of_dispute(donation: Donation, fact: PaymentFact) -> bool:
+    known = fact.retold and fact.total_disputed == donation.disputed_amount
+    return fact.version > donation.dispute_version and not known
 
 
 def _next_version(donation: Donation, fact: PaymentFact) -> Donation:

@@ -9,6 +9,7 @@ from careforall.contracts.donations import (
     CampaignUpdated,
     DonationCompleted,
     DonationCreated,
+    DonationDisputed,
     DonationFailed,
     DonationRefunded,
     DonationSnapshot,
@@ -67,6 +68,8 @@ def _step_event(donation: Donation, step: Step) -> Event:
         return DonationFailed(**facts, reason=step.fact.reason)
     if step.from_status == "PENDING":
         return DonationCompleted(**facts, completed_at=donation.settled_at or datetime.now(UTC))
+    if step.fact.kind == "disputed":
+        return DonationDisputed(**_state(donation), disputed_at=step.fact.at)
     return DonationRefunded(**facts, refunded_at=step.fact.at)
 
 
@@ -85,6 +88,7 @@ def _state(donation: Donation) -> dict[str, Any]:
         "donor_key": donation.donor_key,
         "anonymous": donation.anonymous,
         "refunded_amount": donation.refunded_amount,
+        "disputed_amount": donation.disputed_amount,
     }
 
 

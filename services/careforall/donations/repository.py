@@ -26,6 +26,7 @@ class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
     cause_event: UUID | None
     cause: str
     refunded_amount: Decimal
+    disputed_amount: Decimal
     at: datetime
 
 
@@ -188,6 +189,8 @@ async def take_steps(connection: Connection, steps: Sequence[Step]) -> None:
         [d.payment_version for d in after],
         [d.refunded_amount for d in after],
         [d.settled_at for d in after],
+        [d.disputed_amount for d in after],
+        [d.dispute_version for d in after],
     )
     await connection.execute(
         _INSERT_HISTORY,
@@ -198,6 +201,7 @@ async def take_steps(connection: Connection, steps: Sequence[Step]) -> None:
         [step.fact.event_id for step in steps],
         [step.fact.event_type for step in steps],
         [step.donation.refunded_amount for step in steps],
+        [step.donation.disputed_amount for step in steps],
     )
 
 
@@ -398,14 +402,14 @@ _TOUCH_DONATIONS = "UPDATE donations SET updated_at = updated_at WHERE id = ANY(
 _DONATION = """
 SELECT d.id, d.campaign_id, d.intent_id, d.donor_email, d.donor_key, d.donor_name, d.user_id, d.anonymous, d.message, d.amount,
        d.refunded_amount, d.currency, d.gateway, d.status, d.version, d.payment_version, d.extra_data, d.created_at,
-       d.updated_at, d.settled_at, c.title AS campaign_title
+       d.updated_at, d.settled_at, d.disputed_amount, d.dispute_version, c.title AS campaign_title
 FROM donations AS d
 JOIN campaigns AS c ON c.id = d.campaign_id
 """
 _LOCK_BY_INTENT = _DONATION + " WHERE d.intent_id = ANY($1::uuid[]) ORDER BY d.id FOR UPDATE OF d"
 _BY_DONOR = _DONATION + " WHERE d.donor_key = $1 AND ($2::uuid IS NULL OR d.id < $2) ORDER BY d.id DESC LIMIT $3"
 _HISTORY = """
-SELECT version, from_status, to_status, cause_event, cause, refunded_amount, at
+SELECT version, from_status, to_status, cause_event, cause, refunded_amount, disputed_amount, at
 FROM donation_history
 WHERE donation_id = $1
 ORDER BY version
@@ -425,14 +429,18 @@ LIMIT $6
 _UPDATE_DONATIONS = """
 UPDATE donations AS d
 SET status = after.status, version = after.version, payment_version = after.payment_version,
-    refunded_amount = after.refunded_amount, settled_at = after.settled_at, updated_at = clock_timestamp()
-FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::integer[], $5::numeric[], $6::timestamptz[])
-    AS after (id, status, version, payment_version, refunded_amount, settled_at)
+    refunded_amount = after.refunded_amount, settled_at = after.settled_at, disputed_amount = after.disputed_amount,
+    dispute_version = after.dispute_version, updated_at = clock_timestamp()
+FROM unnest(
+    $1::uuid[], $2::text[], $3::integer[], $4::integer[], $5::numeric[], $6::timestamptz[], $7::numeric[], $8::integer[]
+) AS after (id, status, version, payment_version, refunded_amount, settled_at, disputed_amount, dispute_version)
 WHERE d.id = after.id
 """
 _INSERT_HISTORY = """
-INSERT INTO donation_history (donation_id, version, from_status, to_status, cause_event, cause, refunded_amount)
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::numeric[])
+INSERT INTO donation_history (donation_id, version, from_status, to_status, cause_event, cause, refunded_amount,
+                              disputed_amount)
+SELECT *
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::numeric[], $8::numeric[])
 """
 _NOTE_VERIFIED = """
 INSERT INTO verified_donors (donor_key, user_id) VALUES ($1, $2)

@@ -116,6 +116,7 @@ class DonationOut(msgspec.Struct, frozen=True, kw_only=True):
     status: DonationStatus
     amount: AmountOut
     refunded_amount: AmountOut
+    disputed_amount: AmountOut
     currency: str
     donor_email: str
     donor_name: str
@@ -136,6 +137,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     event_id: UUID | None
     refunded_amount: AmountOut
+    disputed_amount: AmountOut
     version: int
     time: datetime
 

@@ -32,4 +32,5 @@ POOL_WAITING = Gauge("database_pool_waiting", "Callers waiting for a connection"
 RATE_LIMITED = Counter("rate_limited_total", "Requests refused by a rate limit", ["limit"])
 BREAKER_OPEN = Gauge("circuit_breaker_open", "1 while a breaker is open", ["name"])
 INVARIANT_VIOLATIONS = Gauge("careforall_invariant_violations", "Broken invariants found by verify", ["name"])
+LEDGER_IMBALANCE = Gauge("ledger_imbalance", "Entries, payments and gifts of which the ledger says something else")
 JOB_RUNS = Counter("scheduled_job_runs_total", "Runs of timed jobs", ["job", "outcome"])

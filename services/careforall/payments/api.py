@@ -49,7 +49,7 @@ async def create_intent(service: PaymentsService, data: IntentOrder) -> IntentMa
 async def get_payment(
     service: PaymentsService, visitor: Principal | None, id: str, receipt_token: ReceiptToken = None
 ) -> Response[PaymentOut]:
-    """Return a payment with attempts, refunds and transitions to its payer or staff; to others it does not exist."""
+    """Return a payment with attempts, refunds, disputes and transitions to its payer or staff; to others it does not exist."""
     found = await service.payment(path_id(id), visitor, receipt_token)
     return Response(payment_out(found), headers=etag(found.intent.version))
 

@@ -11,7 +11,8 @@ from careforall.contracts import streams
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.payments import api, pages
+from careforall.payments import api, api_ledger, pages
+from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
 from careforall.payments.gateways import generic, paypal_events, simulator
@@ -48,6 +49,9 @@ def companies(settings: PaymentsSettings) -> dict[str, Company]:
     return found
 
 
+_ROLL_UP_SECONDS = 300.0
+
+
 def build(resources: Resources) -> Parts:
     """Wire the service together."""
     settings = cast("PaymentsSettings", resources.settings)
@@ -63,7 +67,7 @@ def build(resources: Resources) -> Parts:
     )
     return Parts(
         service=service,
-        routes=api.ROUTES,
+        routes=(*api.ROUTES, *api_ledger.ROUTES),
         pages=(pay_pages,),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
@@ -72,6 +76,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-expire", every=10, work=service.expire_intents),
             Job(name="payments-attempts", every=2, work=service.paying.settle_attempts),
             Job(name="payments-refunds", every=2, work=service.refunding.settle_refunds),
+            Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
         snapshot=service.snapshot,
         stop=(service.webhooks.drain, gateways.close),
@@ -97,6 +102,7 @@ def _service(
         ),
         paying=Paying(database, gateways, public_url=settings.public_url, max_attempts=settings.max_attempts),
         refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
+        bookkeeping=Bookkeeping(database),
     )
 
 

@@ -58,6 +58,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     subject_type: SubjectType
     subject_id: UUID
+    campaign_id: UUID | None
+    """Whom a gift is for; None for orders, and where nobody said."""
     amount: Decimal
     currency: str
     gateway: str
@@ -66,6 +68,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     captured_amount: Decimal
     refunded_amount: Decimal
+    disputed_amount: Decimal
+    """What payers' banks hold back or took back: disputes OPEN or LOST."""
     declines: int
     captured_via: str
     gateway_object: str
@@ -114,6 +118,8 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     status: RefundStatus
     known: RefundStatus | None = None
+    unapplied: bool = False
+    """We know it as a refund of money that came after its intent had failed."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -123,10 +129,15 @@ class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway says how one dispute stands; `known` is what we knew of it."""
 
     gateway_dispute_id: str
+    dispute_id: UUID | None = None
+    """Our own id of the row, given where the fact is applied."""
     amount: Decimal
     currency: str
     status: DisputeStatus
     known: DisputeStatus | None = None
+    known_amount: Decimal | None = None
+    parked: bool = False
+    """What we knew was more than there was to dispute, and does not count."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -153,6 +164,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Money that went back by this fact."""
     refund_settles: RefundStatus | None = None
     """What the refund row becomes; None leaves it alone."""
+    disputed: Decimal = Decimal(0)
+    """Money that a dispute holds back by this fact; below zero where it comes back."""
+    dispute_becomes: DisputeStatus | None = None
+    """What the dispute row becomes; None leaves it alone."""
+    unapplied: Decimal = Decimal(0)
+    """Money that came after the intent had failed and belongs to no payment; below zero where it went back (rule 10)."""
     declined: bool = False
     alarm: str = ""
 
@@ -167,7 +184,7 @@ def judge(intent: Intent, fact: Fact) -> Verdict:
         case DeclineFact():
             return _judge_decline(intent, fact)
         case DisputeFact():
-            return Verdict(outcome="ignored", reason="dispute_noted", message="Kept.")
+            return _judge_dispute(intent, fact)
         case NoFact():
             return Verdict(outcome="ignored", reason=fact.reason, message="This event changes no payment.")
 
@@ -182,9 +199,13 @@ def _judge_state(intent: Intent, fact: StateFact) -> Verdict:
         return Verdict(outcome="processed", steps=PATHS[state][target], refunded=_given_back(intent, target))
     if state in PATHS[target] and (fact.at is None or fact.at < intent.status_at):
         return Verdict(outcome="ignored", reason="out_of_order", message=f"The payment went on to {state} already.")
-    alarm = "captured_after_failed" if state == "FAILED" and target == "CAPTURED" else ""
+    too_late = (state, target) == ("FAILED", "CAPTURED")
     return Verdict(
-        outcome="rejected", reason="invalid_transition", message=f"A payment cannot go from {state} to {target}.", alarm=alarm
+        outcome="rejected",
+        reason="invalid_transition",
+        message=f"A payment cannot go from {state} to {target}.",
+        alarm="captured_after_failed" if too_late else "",
+        unapplied=intent.amount if too_late else Decimal(0),
     )
 
 
@@ -204,7 +225,14 @@ def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
     if fact.known in {"SUCCEEDED", "FAILED"}:
         return _after_settling(fact)
     if fact.status != "SUCCEEDED":
-        return Verdict(outcome="processed", refund_settles=fact.status)
+        alarm = "unapplied_not_refunded" if fact.unapplied and fact.status == "FAILED" else ""
+        return Verdict(outcome="processed", refund_settles=fact.status, alarm=alarm)
+    return _judge_settled_refund(intent, fact)
+
+
+def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:
+    if fact.unapplied:
+        return Verdict(outcome="processed", refund_settles="SUCCEEDED", unapplied=-fact.amount)
     walk = _walk_to_captured(intent)
     captured = intent.amount if walk else intent.captured_amount
     if intent.refunded_amount + fact.amount > captured:
@@ -227,6 +255,54 @@ def _after_settling(fact: RefundFact) -> Verdict:
         reason="refund_reversed",
         message=f"This refund was {fact.known} and is now said to be {fact.status}: kept for a person to look at.",
         alarm="refund_reversed",
+    )
+
+
+def _judge_dispute(intent: Intent, fact: DisputeFact) -> Verdict:
+    """Disputes are facts with ids of their own: any of them proves the capture, OPEN and LOST ones lower the net (rule 13).
+
+    One above what is there is parked, and judged again whenever it is told again: a refund or dispute that made it too large may
+    turn out to be gone.
+    """
+    if fact.currency != intent.currency or not fact.amount.is_finite() or fact.amount <= 0:
+        return _MISMATCH
+    if fact.known_amount is not None and fact.amount != fact.known_amount:
+        return _MISMATCH
+    if fact.known == fact.status and not fact.parked:
+        return _same_dispute(fact)
+    if fact.known in {"WON", "LOST"} and fact.known != fact.status:
+        return _after_deciding(fact)
+    walk = _walk_to_captured(intent)
+    counted = fact.amount if fact.known == "OPEN" and not fact.parked else Decimal(0)
+    counts = Decimal(0) if fact.status == "WON" else fact.amount
+    room = (intent.amount if walk else intent.captured_amount) - intent.refunded_amount - intent.disputed_amount
+    if counts - counted > max(room, Decimal(0)):
+        return _same_dispute(fact) if fact.known == fact.status else _over_disputed(fact)
+    return Verdict(outcome="processed", steps=walk, disputed=counts - counted, dispute_becomes=fact.status)
+
+
+def _same_dispute(fact: DisputeFact) -> Verdict:
+    return Verdict(outcome="ignored", reason="duplicate_transition", message=f"This dispute is {fact.status} already.")
+
+
+def _over_disputed(fact: DisputeFact) -> Verdict:
+    return Verdict(
+        outcome="ignored",
+        reason="dispute_exceeds_captured",
+        message="More is disputed than was captured and not refunded: kept for a person to look at.",
+        alarm="dispute_exceeds_captured",
+        dispute_becomes=fact.status,
+    )
+
+
+def _after_deciding(fact: DisputeFact) -> Verdict:
+    if fact.status == "OPEN":
+        return Verdict(outcome="ignored", reason="out_of_order", message=f"This dispute is {fact.known} already.")
+    return Verdict(
+        outcome="ignored",
+        reason="dispute_reversed",
+        message=f"This dispute was {fact.known} and is now said to be {fact.status}: kept for a person to look at.",
+        alarm="dispute_reversed",
     )
 
 
@@ -256,7 +332,7 @@ def _another_object(intent: Intent, fact: StateFact) -> bool:
 
 
 def after(intent: Intent, fact: Fact, verdict: Verdict, *, via: str, now: datetime) -> Intent:
-    """Return the intent after a processed fact; each step is a version, and so is a partial refund or a decline."""
+    """Return the intent after a processed fact; each step is a version, and so is a partial refund, a dispute or a decline."""
     steps = verdict.steps
     only_amount = 1 if _adds_version(verdict) else 0
     if not steps and not only_amount:
@@ -268,6 +344,7 @@ def after(intent: Intent, fact: Fact, verdict: Verdict, *, via: str, now: dateti
         declines=intent.declines + (1 if verdict.declined else 0),
         captured_amount=intent.amount if captures else intent.captured_amount,
         refunded_amount=intent.refunded_amount + verdict.refunded,
+        disputed_amount=intent.disputed_amount + verdict.disputed,
     )
     if not steps:
         return changed
@@ -284,8 +361,9 @@ def after(intent: Intent, fact: Fact, verdict: Verdict, *, via: str, now: dateti
 
 
 def _adds_version(verdict: Verdict) -> bool:
-    """Whether something besides the steps is told: a decline, or a refund that leaves money with us."""
-    return verdict.declined or (verdict.refunded > 0 and "REFUNDED" not in verdict.steps)
+    """Whether something besides the steps is told: a decline, a dispute, or a refund that leaves money with us."""
+    disputed = verdict.dispute_becomes is not None
+    return verdict.declined or disputed or (verdict.refunded > 0 and "REFUNDED" not in verdict.steps)
 
 
 _MISMATCH = Verdict(

@@ -1,4 +1,4 @@
-"""Turns facts into rows: the one place where a verdict becomes transitions, attempts, refunds, alarms and events.
+"""Turns facts into rows: the one place where a verdict becomes transitions, refunds, disputes, bookings, alarms and events.
 
 Called by the webhook intake, by whoever asked a gateway, and by the expiry job; each inside a transaction that holds the intent.
 """
@@ -10,10 +10,20 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit.ids import new_id
-from careforall.payments import domain, events
-from careforall.payments.domain import GENERIC, OPEN_ATTEMPTS, DeclineFact, Fact, Intent, RefundFact, StateFact, Verdict
+from careforall.payments import domain, events, ledger
+from careforall.payments.domain import (
+    GENERIC,
+    OPEN_ATTEMPTS,
+    DeclineFact,
+    DisputeFact,
+    Fact,
+    Intent,
+    RefundFact,
+    StateFact,
+    Verdict,
+)
 from careforall.payments.metrics import ALARMS
-from careforall.payments.records import Alarm, Attempt, Changes, Refund, Transition
+from careforall.payments.records import Alarm, Attempt, Changes, Dispute, Refund, Transition
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,14 +41,18 @@ class Effects:
     Args:
         attempts: The newest attempt of each intent, where there is one.
         refunds: All refunds of intents that refund facts are about.
+        disputes: All disputes of intents that dispute facts are about.
         max_attempts: Declines after which an intent fails.
     """
 
-    def __init__(self, *, attempts: dict[UUID, Attempt], refunds: Iterable[Refund], max_attempts: int) -> None:
+    def __init__(
+        self, *, attempts: dict[UUID, Attempt], refunds: Iterable[Refund], disputes: Iterable[Dispute], max_attempts: int
+    ) -> None:
         self.changes = Changes()
         self._attempts = attempts
         self._refunds = {refund.id: refund for refund in refunds}
         self._by_gateway_id = {(one.intent_id, one.gateway_refund_id): one for one in self._refunds.values()}
+        self._disputes = {(one.intent_id, one.gateway_dispute_id): one for one in disputes}
         self._max_attempts = max_attempts
 
     def now(self, intent: Intent) -> Intent:
@@ -55,20 +69,26 @@ class Effects:
             self._alarm(before, fact, verdict, source)
         if verdict.refund_settles is not None and isinstance(fact, RefundFact):
             self._settle_refund(before, fact, verdict, source)
+        if verdict.dispute_becomes is not None and isinstance(fact, DisputeFact):
+            self._put_dispute(before, fact, verdict, source)
+        if verdict.unapplied > 0 and isinstance(fact, StateFact):
+            self._hold_unapplied(before, fact, verdict, source)
         if verdict.outcome == "processed":
             self._step(before, fact, verdict, source)
         return verdict
 
     def _completed(self, intent: Intent, fact: Fact) -> Fact:
-        """Add what only our rows know: whether a decline is the last allowed one, and how we knew a refund."""
+        """Add what only our rows know: whether a decline is the last allowed one, and how we knew a refund or dispute."""
         if isinstance(fact, DeclineFact):
             return msgspec.structs.replace(fact, last=intent.declines + 1 >= self._max_attempts)
         if isinstance(fact, RefundFact):
             known = self._by_gateway_id.get((intent.id, fact.gateway_refund_id)) or self._refunds.get(fact.refund_id)
             if known is not None and known.intent_id == intent.id:
-                return msgspec.structs.replace(fact, refund_id=known.id, known=known.status)
+                return msgspec.structs.replace(fact, refund_id=known.id, known=known.status, unapplied=known.unapplied)
             if known is not None:
                 return msgspec.structs.replace(fact, refund_id=new_id())
+        if isinstance(fact, DisputeFact):
+            return _known_dispute(fact, self._disputes.get((intent.id, fact.gateway_dispute_id)))
         return fact
 
     def _step(self, before: Intent, fact: Fact, verdict: Verdict, source: Source) -> None:
@@ -77,6 +97,8 @@ class Effects:
         self.changes.put(before, after)
         self.changes.transitions += _transitions(before, fact, verdict, source)
         self.changes.outbox += events.told(before, after, fact, verdict, refund_id=refund_id, now=source.received_at)
+        at = fact.at or source.received_at
+        self.changes.entries += ledger.bookings(before, after, fact, verdict, via=source.via, refund_id=refund_id, at=at)
         self._note_attempt(before, fact, verdict, source)
 
     def _refund_of(self, intent: Intent, fact: Fact, verdict: Verdict, source: Source) -> UUID | None:
@@ -117,6 +139,46 @@ class Effects:
         self._by_gateway_id[(refund.intent_id, refund.gateway_refund_id)] = refund
         self.changes.refunds[refund.id] = refund
 
+    def _hold_unapplied(self, intent: Intent, fact: StateFact, verdict: Verdict, source: Source) -> None:
+        """Book money that came too late, and order its refund; once for each object that captured, however often it is told."""
+        key = f"unapplied|{intent.id}|{source.via}|{fact.gateway_object}"
+        if any(refund.request_key == key for refund in self._refunds.values()):
+            return
+        at = fact.at or source.received_at
+        self.changes.entries += ledger.bookings(intent, intent, fact, verdict, via=source.via, refund_id=None, at=at)
+        self._put_refund(
+            Refund(
+                id=new_id(),
+                intent_id=intent.id,
+                gateway=source.via,
+                gateway_refund_id=None,
+                amount=verdict.unapplied,
+                status="PENDING",
+                reason="captured after the payment had failed",
+                requested_by="payments",
+                request_key=key,
+                unapplied=True,
+                gateway_object=fact.gateway_object,
+            )
+        )
+
+    def _put_dispute(self, intent: Intent, fact: DisputeFact, verdict: Verdict, source: Source) -> None:
+        key = (intent.id, fact.gateway_dispute_id)
+        at = fact.at or source.received_at
+        row = self._disputes.get(key) or Dispute(
+            id=fact.dispute_id or new_id(),
+            intent_id=intent.id,
+            gateway=source.via,
+            gateway_dispute_id=fact.gateway_dispute_id,
+            amount=fact.amount,
+            status=fact.status,
+            reason=fact.reason[:200],
+            opened_at=at,
+        )
+        parked, settled_at = verdict.outcome != "processed", None if fact.status == "OPEN" else at
+        self._disputes[key] = msgspec.structs.replace(row, status=fact.status, parked=parked, settled_at=settled_at)
+        self.changes.disputes[row.id] = self._disputes[key]
+
     def _alarm(self, intent: Intent, fact: Fact, verdict: Verdict, source: Source) -> None:
         ALARMS.labels(kind=verdict.alarm).inc()
         detail = f"{source.cause}: {getattr(fact, 'amount', None)} {getattr(fact, 'currency', None)} {verdict.message}"
@@ -141,6 +203,12 @@ class Effects:
         if attempt.number:
             self._attempts[attempt.intent_id] = attempt
         self.changes.attempts[attempt.intent_id, attempt.number] = attempt
+
+
+def _known_dispute(fact: DisputeFact, known: Dispute | None) -> DisputeFact:
+    if known is None:
+        return msgspec.structs.replace(fact, dispute_id=new_id())
+    return msgspec.structs.replace(fact, dispute_id=known.id, known=known.status, known_amount=known.amount, parked=known.parked)
 
 
 def _declined(intent: Intent, last: Attempt | None, fact: DeclineFact, source: Source) -> Attempt:

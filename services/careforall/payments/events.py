@@ -8,6 +8,7 @@ from careforall.contracts.payments import (
     PaymentAttemptFailed,
     PaymentAuthorized,
     PaymentCaptured,
+    PaymentDisputed,
     PaymentFailed,
     PaymentIntentCreated,
     PaymentRefunded,
@@ -19,7 +20,7 @@ from careforall.kit import outbox
 from careforall.kit.context import Cause
 from careforall.kit.envelope import Event
 from careforall.kit.outbox import Outgoing
-from careforall.payments.domain import DeclineFact, Fact, Intent, Verdict
+from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Intent, Verdict
 
 SOURCE = "payments"
 
@@ -37,6 +38,7 @@ def snapshot(intent: Intent) -> Outgoing:
         status_at=intent.status_at,
         captured_amount=intent.captured_amount,
         refunded_amount=intent.refunded_amount,
+        disputed_amount=intent.disputed_amount,
         reason=intent.reason,
     )
     return _sealed(event, intent, intent.version)
@@ -58,6 +60,8 @@ def told(before: Intent, after: Intent, fact: Fact, verdict: Verdict, *, refund_
         status = step
     if after.version > version and refund_id is not None:
         found.append(_sealed(_refunded(state, after, verdict, refund_id, at), after, after.version))
+    if verdict.dispute_becomes is not None and isinstance(fact, DisputeFact):
+        found.append(_sealed(_disputed(state, after, fact, at), after, after.version))
     return found
 
 
@@ -92,6 +96,10 @@ def _refunded(state: dict[str, Any], after: Intent, verdict: Verdict, refund_id:
         fully=after.refunded_amount == after.captured_amount,
         refunded_at=at,
     )
+
+
+def _disputed(state: dict[str, Any], after: Intent, fact: DisputeFact, at: datetime) -> PaymentDisputed:
+    return PaymentDisputed(**state, disputed_amount=after.disputed_amount, status=fact.status, disputed_at=at)
 
 
 def _sealed(event: Event, intent: Intent, version: int) -> Outgoing:

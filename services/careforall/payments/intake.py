@@ -17,8 +17,8 @@ from careforall.kit import crash, json
 from careforall.kit.batch import BUSY, Busy
 from careforall.kit.db import Connection
 from careforall.kit.http import problem
-from careforall.payments import repository, repository_events, repository_refunds
-from careforall.payments.domain import GENERIC, Fact, Intent, NoFact, RefundFact, Verdict
+from careforall.payments import repository, repository_disputes, repository_events, repository_refunds
+from careforall.payments.domain import GENERIC, DisputeFact, Fact, Intent, NoFact, RefundFact, StateFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import EventKeyReused, PaymentNotFound
 from careforall.payments.gateways.translators import READERS
@@ -139,10 +139,11 @@ class Intake:
     async def _effects(self, connection: Connection, batch: "_Batch") -> Effects:
         """Read what facts of askable gateways need besides the intent."""
         askable = {item.payment_id for item in batch.items if item.gateway != GENERIC and item.payment_id in batch.intents}
-        refunded = {item.payment_id for item in batch.items if isinstance(item.fact, RefundFact)} & batch.intents.keys()
+        refunded, disputed = batch.refunded(), batch.told_of(DisputeFact)
         return Effects(
             attempts=await repository.last_attempts(connection, [one for one in askable if one]) if askable else {},
-            refunds=await repository_refunds.refunds_of(connection, [one for one in refunded if one]) if refunded else (),
+            refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
+            disputes=await repository_disputes.disputes_of(connection, disputed) if disputed else (),
             max_attempts=self._max_attempts,
         )
 
@@ -166,12 +167,27 @@ class _Batch:
         self.known: dict[Key, EventRow] = {}
         self.events: list[EventRow] = []
         self.bodies: list[tuple[UUID, str, bytes]] = []
-        self.effects = Effects(attempts={}, refunds=(), max_attempts=1)
+        self.effects = Effects(attempts={}, refunds=(), disputes=(), max_attempts=1)
 
     def keys(self) -> list[Key]:
         """Return every key that may be known."""
         found = [(item.gateway, item.key) for item in self.items]
         return found + [(item.gateway, item.event_key) for item in self.items if item.event_key]
+
+    def told_of(self, kind: type[Fact]) -> list[UUID]:
+        """Return the intents here that facts of a kind are about."""
+        ids = {item.payment_id for item in self.items if isinstance(item.fact, kind) and item.payment_id is not None}
+        return sorted(ids & self.intents.keys())
+
+    def refunded(self) -> list[UUID]:
+        """Return the intents whose refunds matter: facts tell of refunds, or of captures that come too late."""
+        late = {
+            item.payment_id
+            for item in self.items
+            if isinstance(item.fact, StateFact) and item.fact.target == "CAPTURED" and item.payment_id is not None
+        }
+        failed = {one for one in late & self.intents.keys() if self.intents[one].status == "FAILED"}
+        return sorted(failed | set(self.told_of(RefundFact)))
 
     def decide(self, item: Incoming) -> Answer | Busy:
         """Decide about one event: a repeat, a key reused, or something new."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from careforall.kit.db import Connection
-from careforall.payments import repository, repository_refunds
+from careforall.payments import repository, repository_disputes, repository_refunds
 from careforall.payments.domain import Fact, Intent, Verdict
 from careforall.payments.effects import Effects, Source
 
@@ -15,6 +15,7 @@ async def record(
     effects = Effects(
         attempts=await repository.last_attempts(connection, [locked.id]),
         refunds=await repository_refunds.refunds(connection, locked.id),
+        disputes=await repository_disputes.disputes_of(connection, [locked.id]),
         max_attempts=max_attempts,
     )
     source = Source(via=via, cause=cause, event_id=None, received_at=datetime.now(UTC))

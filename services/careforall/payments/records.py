@@ -1,14 +1,17 @@
 """Rows besides the intent itself: what the service and the repository hand each other."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 from careforall.kit.outbox import Outgoing
-from careforall.payments.domain import AttemptStatus, Intent, RefundStatus
+from careforall.payments.domain import AttemptStatus, DisputeStatus, Intent, RefundStatus
+from careforall.payments.ledger import Entry
 
 
 class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +20,7 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     subject_type: SubjectType
     subject_id: UUID
+    campaign_id: UUID | None
     title: str
     user_id: UUID | None
     amount: Decimal
@@ -72,8 +76,26 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     request_key: str | None = None
     request_hash: bytes | None = None
     answer: bytes | None = None
+    unapplied: bool = False
+    """Of money that came after its intent had failed; `gateway_object` is what captured it."""
+    gateway_object: str = ""
     tries: int = 0
     created_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that a payer's bank wants back; a parked one does not count."""
+
+    id: UUID
+    intent_id: UUID
+    gateway: str
+    gateway_dispute_id: str
+    amount: Decimal
+    status: DisputeStatus
+    parked: bool = False
+    reason: str = ""
+    opened_at: datetime | None = None
     settled_at: datetime | None = None
 
 
@@ -119,6 +141,8 @@ class Changes:
         self.transitions: list[Transition] = []
         self.attempts: dict[tuple[UUID, int], Attempt] = {}
         self.refunds: dict[UUID, Refund] = {}
+        self.disputes: dict[UUID, Dispute] = {}
+        self.entries: list[Entry] = []
         self.alarms: list[Alarm] = []
         self.outbox: list[Outgoing] = []
 
@@ -126,3 +150,8 @@ class Changes:
         """Note an intent's newest state, keeping the one the database has."""
         known = self.intents.get(before.id)
         self.intents[before.id] = Step(before=known.before if known else before, after=after)
+
+
+def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
+    """Return rows as parallel lists for `unnest`."""
+    return [[getattr(row, name) for row in rows] for name in names]

@@ -124,7 +124,7 @@ class Refunding:
             made = await self._gateways.call(
                 refund.gateway,
                 "refund",
-                lambda gateway: gateway.refund(intent, refund.amount, refund_id=refund.id, reason=refund.reason),
+                lambda gateway: gateway.refund(_charged(ordered), refund.amount, refund_id=refund.id, reason=refund.reason),
             )
         except (GatewayUnknown, GatewayNotAsked) as error:
             log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
@@ -158,6 +158,12 @@ class Refunding:
         return await _answered(connection, intent, row)
 
 
+def _charged(ordered: Ordered) -> Intent:
+    """Return the intent with the gateway's object that is to be refunded; money that came too late has one of its own."""
+    intent, refund = ordered.intent, ordered.refund
+    return msgspec.structs.replace(intent, gateway_object=refund.gateway_object) if refund.unapplied else intent
+
+
 async def _answered(connection: Connection, intent: Intent, refund: Refund) -> Answer:
     """Return the answer of a refund; the first one after it settled is kept byte for byte."""
     if refund.answer is not None:
@@ -170,11 +176,11 @@ async def _answered(connection: Connection, intent: Intent, refund: Refund) -> A
 
 
 async def _admitted_amount(connection: Connection, intent: Intent, order: RefundOrder) -> Decimal:
-    """Return the amount that may go back: settled and pending refunds together stay within what was captured."""
+    """Return the amount that may go back: refunds, settled and pending, and disputes together stay within what was captured."""
     if intent.status != "CAPTURED":
         raise NotRefundable(f"This payment is {intent.status}.", status_of_payment=intent.status)
     pending = [refund.amount for refund in await repository_refunds.refunds(connection, intent.id) if refund.status == "PENDING"]
-    left = intent.captured_amount - intent.refunded_amount - sum(pending, Decimal(0))
+    left = max(intent.captured_amount - intent.refunded_amount - intent.disputed_amount - sum(pending, Decimal(0)), Decimal(0))
     amount = left if order.amount is None else _parsed(order.amount, intent.currency)
     if amount <= 0 or amount > left:
         left_shown = money.show(left, intent.currency)

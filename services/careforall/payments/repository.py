@@ -4,14 +4,14 @@ Lock order everywhere: advisory locks of new ids, intents by id, events by key, 
 """
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from careforall.kit import outbox
 from careforall.kit.db import Connection
 from careforall.kit.ids import new_id
+from careforall.payments import repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
-from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition
+from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition, columns_of
 
 _LEGAL_FROM = [pair[0] for pair in REACHABLE]
 _LEGAL_TO = [pair[1] for pair in REACHABLE]
@@ -90,7 +90,8 @@ async def due_attempts(connection: Connection, limit: int) -> list[Attempt]:
 
 async def expired_intents(connection: Connection, limit: int) -> list[Intent]:
     """Lock unpaid intents past their time that have no open attempt."""
-    return [Intent(**row) for row in await connection.fetch(_EXPIRED, _OPEN, limit)]
+    ids = [row["id"] for row in await connection.fetch(_EXPIRED, _OPEN, limit)]
+    return [found for found in (await lock_intents(connection, ids)).values() if found.status == "INITIATED"]
 
 
 async def transitions(connection: Connection, identifier: UUID) -> list[Transition]:
@@ -149,12 +150,16 @@ async def write(connection: Connection, changes: Changes) -> None:
     """
     if changes.transitions:
         await connection.execute(_INSERT_TRANSITIONS, *columns_of(changes.transitions, _TRANSITION_COLUMNS))
+    if changes.entries:
+        await repository_ledger.book(connection, changes.entries)
     if changes.attempts:
         await connection.execute(_PUT_ATTEMPTS, *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS))
     if changes.intents:
         await _write_intents(connection, list(changes.intents.values()))
     if changes.refunds:
-        await connection.execute(_PUT_REFUNDS, *columns_of(list(changes.refunds.values()), _REFUND_COLUMNS))
+        await repository_refunds.put_refunds(connection, list(changes.refunds.values()))
+    if changes.disputes:
+        await repository_disputes.put_disputes(connection, list(changes.disputes.values()))
     if changes.alarms:
         await insert_alarms(connection, changes.alarms)
     await outbox.insert(connection, changes.outbox)
@@ -183,73 +188,47 @@ class LostStep(Exception):
     """A guarded update found a row in another state than the locked one we judged."""
 
 
-def columns_of(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
-    """Return rows as parallel lists for `unnest`."""
-    return [[getattr(row, name) for row in rows] for name in names]
+_INTENT_COLUMNS = """
+id, subject_type, subject_id, campaign_id, amount, currency, gateway, status, status_at, version, captured_amount,
+refunded_amount, disputed_amount, declines, captured_via, gateway_object, method, title, user_id, livemode, reason,
+correlation_id, traceparent, expires_at, created_at, updated_at
+"""
+_SELECT_INTENT = "SELECT" + _INTENT_COLUMNS + "FROM payment_intents "
 
-
-_LOCK_FREE = """
+_LOCK_FREE = (
+    """
 SELECT p.*
 FROM unnest($1::uuid[]) AS wanted (id)
-CROSS JOIN LATERAL (
-    SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount,
-           refunded_amount, declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id,
-           traceparent, expires_at, created_at, updated_at FROM payment_intents i WHERE i.id = wanted.id FOR NO KEY UPDATE
-           SKIP LOCKED
-) AS p
-"""
-_LOCK_ONE = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE id = $1
-FOR NO KEY UPDATE
-"""
-_INTENT = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE id = $1
-"""
-_INTENTS_AFTER = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE $1::uuid IS NULL OR id > $1
-ORDER BY id
-LIMIT $2
-"""
+CROSS JOIN LATERAL ("""
+    + _SELECT_INTENT
+    + "AS i WHERE i.id = wanted.id FOR NO KEY UPDATE SKIP LOCKED) AS p"
+)
+_LOCK_ONE = _SELECT_INTENT + "WHERE id = $1 FOR NO KEY UPDATE"
+_INTENT = _SELECT_INTENT + "WHERE id = $1"
+_INTENTS_AFTER = _SELECT_INTENT + "WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2"
 _EXISTING = "SELECT id FROM payment_intents WHERE id = ANY($1::uuid[])"
 _HOLD_ABSENT = """
 SELECT id, pg_try_advisory_xact_lock(hashtextextended(id::text, 0)) AS held
 FROM unnest($1::uuid[]) AS id
 """
 _ANNOUNCE = "SELECT count(pg_advisory_xact_lock(hashtextextended(id::text, 0))) FROM unnest($1::uuid[]) AS id"
-_OF_SUBJECT = """
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
-FROM payment_intents
-WHERE subject_type = $1 AND subject_id = $2 AND status NOT IN ('FAILED', 'REFUNDED')
-"""
+_OF_SUBJECT = _SELECT_INTENT + "WHERE subject_type = $1 AND subject_id = $2 AND status NOT IN ('FAILED', 'REFUNDED')"
 
-_INSERT_INTENTS = """
+_INSERT_INTENTS = (
+    """
 INSERT INTO payment_intents (
-    id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent, expires_at
+    id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
+    expires_at
 )
-SELECT n.*, clock_timestamp() + make_interval(secs => $12)
+SELECT n.*, clock_timestamp() + make_interval(secs => $13)
 FROM unnest(
-    $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::numeric[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::text[]
-) AS n (id, subject_type, subject_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
+    $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::numeric[], $8::text[], $9::text[], $10::text[],
+    $11::text[], $12::text[]
+) AS n (id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
 ON CONFLICT DO NOTHING
-RETURNING id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-          declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-          expires_at, created_at, updated_at
-"""
+RETURNING"""
+    + _INTENT_COLUMNS
+)
 _MOVED_COLUMNS = (
     "id",
     "status",
@@ -257,6 +236,7 @@ _MOVED_COLUMNS = (
     "version",
     "captured_amount",
     "refunded_amount",
+    "disputed_amount",
     "declines",
     "captured_via",
     "gateway_object",
@@ -267,17 +247,18 @@ _MOVED_COLUMNS = (
 _MOVE_INTENTS = """
 UPDATE payment_intents p
 SET status = n.status, status_at = n.status_at, version = n.version, captured_amount = n.captured_amount,
-    refunded_amount = n.refunded_amount, declines = n.declines, captured_via = n.captured_via,
-    gateway_object = n.gateway_object, method = n.method, reason = n.reason, updated_at = clock_timestamp()
+    refunded_amount = n.refunded_amount, disputed_amount = n.disputed_amount, declines = n.declines,
+    captured_via = n.captured_via, gateway_object = n.gateway_object, method = n.method, reason = n.reason,
+    updated_at = clock_timestamp()
 FROM unnest(
     $1::text[], $2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::integer[], $7::numeric[], $8::numeric[],
-    $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[]
-) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, declines, captured_via,
-        gateway_object, method, reason)
+    $9::numeric[], $10::integer[], $11::text[], $12::text[], $13::text[], $14::text[]
+) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, disputed_amount, declines,
+        captured_via, gateway_object, method, reason)
 WHERE p.id = n.id
   AND p.status = n.from_status
   AND p.version = n.from_version
-  AND (n.from_status = n.status OR (n.from_status, n.status) IN (SELECT * FROM unnest($14::text[], $15::text[])))
+  AND (n.from_status = n.status OR (n.from_status, n.status) IN (SELECT * FROM unnest($15::text[], $16::text[])))
 RETURNING p.id
 """
 _TRANSITION_COLUMNS = ("payment_id", "from_status", "to_status", "version", "cause", "event_id", "event_time")
@@ -360,36 +341,16 @@ WHERE a.intent_id = due.intent_id AND a.number = due.number
 RETURNING a.intent_id, a.number, a.gateway, a.status, a.gateway_object, a.redirect_url, a.reason, a.code, a.asked, a.ask_at,
        a.created_at, a.updated_at
 """
-# Oldest first by the index of what can expire; only then locked, by id as everywhere.
 _EXPIRED = """
-WITH due AS MATERIALIZED (
-    SELECT id
-    FROM payment_intents i
-    WHERE i.status = 'INITIATED'
-      AND i.expires_at <= (SELECT clock_timestamp())
-      AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
-    ORDER BY i.expires_at
-    LIMIT $2
-)
-SELECT id, subject_type, subject_id, amount, currency, gateway, status, status_at, version, captured_amount, refunded_amount,
-       declines, captured_via, gateway_object, method, title, user_id, livemode, reason, correlation_id, traceparent,
-       expires_at, created_at, updated_at
+SELECT i.id
 FROM payment_intents i
-WHERE i.id IN (SELECT id FROM due) AND i.status = 'INITIATED'
-ORDER BY i.id
-FOR NO KEY UPDATE SKIP LOCKED
+WHERE i.status = 'INITIATED'
+  AND i.expires_at <= (SELECT clock_timestamp())
+  AND NOT EXISTS (SELECT FROM payment_attempts a WHERE a.intent_id = i.id AND a.status = ANY($1::text[]))
+ORDER BY i.expires_at
+LIMIT $2
 """
 
-_REFUND_COLUMNS = ("id", "intent_id", "gateway", "gateway_refund_id", "amount", "status", "parked", "reason")
-_PUT_REFUNDS = """
-INSERT INTO refunds (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, settled_at)
-SELECT n.*, CASE WHEN n.status <> 'PENDING' THEN clock_timestamp() END
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::boolean[], $8::text[])
-    AS n (id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason)
-ON CONFLICT (id) DO UPDATE
-SET gateway_refund_id = coalesce(excluded.gateway_refund_id, refunds.gateway_refund_id), status = excluded.status,
-    parked = excluded.parked, settled_at = coalesce(refunds.settled_at, excluded.settled_at)
-"""
 _INSERT_ALARMS = """
 INSERT INTO payment_alarms (id, kind, gateway, subject_key, body_hash, payment_id, detail)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[], $7::text[])

@@ -5,8 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from careforall.kit.db import Connection
-from careforall.payments.records import EventRow
-from careforall.payments.repository import columns_of
+from careforall.payments.records import EventRow, columns_of
 
 Key = tuple[str, str]
 """A gateway and the dedupe key of an event."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from careforall.kit.db import Connection
-from careforall.payments.records import Refund
+from careforall.payments.records import Refund, columns_of
 
 
 async def refunds_of(connection: Connection, ids: Sequence[UUID]) -> list[Refund]:
@@ -55,9 +55,35 @@ async def keep_refund_answer(connection: Connection, identifier: UUID, answer: b
     await connection.execute(_KEEP_ANSWER, identifier, answer)
 
 
+async def put_refunds(connection: Connection, refunds: Sequence[Refund]) -> None:
+    """Write refunds as gateways tell of them."""
+    await connection.execute(_PUT_REFUNDS, *columns_of(refunds, _REFUND_COLUMNS))
+
+
+_REFUND_COLUMNS = (
+    *("id", "intent_id", "gateway", "gateway_refund_id", "amount", "status", "parked", "reason"),
+    *("requested_by", "request_key", "unapplied", "gateway_object"),
+)
+_PUT_REFUNDS = """
+INSERT INTO refunds (
+    id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, unapplied,
+    gateway_object, settled_at
+)
+SELECT n.*, CASE WHEN n.status <> 'PENDING' THEN clock_timestamp() END
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::text[], $7::boolean[], $8::text[], $9::text[],
+    $10::text[], $11::boolean[], $12::text[]
+) AS n (
+    id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, unapplied,
+    gateway_object
+)
+ON CONFLICT (id) DO UPDATE
+SET gateway_refund_id = coalesce(excluded.gateway_refund_id, refunds.gateway_refund_id), status = excluded.status,
+    parked = excluded.parked, settled_at = coalesce(refunds.settled_at, excluded.settled_at)
+"""
 _REFUNDS_OF = """
 SELECT id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, request_hash,
-       answer, tries, created_at, settled_at
+       answer, unapplied, gateway_object, tries, created_at, settled_at
 FROM refunds
 WHERE intent_id = ANY($1::uuid[])
 ORDER BY id
@@ -65,7 +91,7 @@ ORDER BY id
 
 _REFUNDS = """
 SELECT id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, request_hash,
-       answer, tries, created_at, settled_at
+       answer, unapplied, gateway_object, tries, created_at, settled_at
 FROM refunds
 WHERE intent_id = $1
 ORDER BY id
@@ -81,7 +107,7 @@ RETURNING true
 _REFUND_BY_KEY = """
 UPDATE refunds SET tries = tries WHERE request_key = $1
 RETURNING id, intent_id, gateway, gateway_refund_id, amount, status, parked, reason, requested_by, request_key, request_hash,
-       answer, tries, created_at, settled_at
+       answer, unapplied, gateway_object, tries, created_at, settled_at
 """
 
 _LEASE_REFUND = """
@@ -103,7 +129,7 @@ FROM (
 ) AS due
 WHERE r.id = due.id
 RETURNING r.id, r.intent_id, r.gateway, r.gateway_refund_id, r.amount, r.status, r.parked, r.reason, r.requested_by,
-       r.request_key, r.request_hash, r.answer, r.tries, r.created_at, r.settled_at
+       r.request_key, r.request_hash, r.answer, r.unapplied, r.gateway_object, r.tries, r.created_at, r.settled_at
 """
 
 _KEEP_ANSWER = "UPDATE refunds SET answer = $2 WHERE id = $1 AND answer IS NULL"

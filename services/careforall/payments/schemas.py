@@ -10,8 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 from careforall.kit import money
-from careforall.payments.domain import AttemptStatus, Intent, RefundStatus
-from careforall.payments.records import Attempt, Refund, Transition
+from careforall.payments.domain import AttemptStatus, DisputeStatus, Intent, RefundStatus
+from careforall.payments.records import Attempt, Dispute, Refund, Transition
 
 AmountIn = Annotated[Decimal, Meta(description='Decimal string such as "25.00"; numbers are accepted.')]
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
@@ -106,7 +106,23 @@ class RefundEntry(msgspec.Struct, frozen=True, kw_only=True):
     gateway_refund_id: str | None
     reason: str
     parked: bool
+    unapplied: bool
+    """Of money that came after the payment had failed."""
     created_at: datetime | None
+    settled_at: datetime | None
+
+
+class DisputeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute inside a payment; OPEN and LOST ones lower what stays, unless they are parked."""
+
+    id: UUID
+    amount: AmountOut
+    status: DisputeStatus
+    gateway: str
+    gateway_dispute_id: str
+    reason: str
+    parked: bool
+    opened_at: datetime | None
     settled_at: datetime | None
 
 
@@ -141,6 +157,7 @@ class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     captured_amount: AmountOut
     refunded_amount: AmountOut
+    disputed_amount: AmountOut
     reason: str
     redirect_url: str
     expires_at: datetime
@@ -148,6 +165,7 @@ class PaymentOut(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     attempts: list[AttemptOut]
     refunds: list[RefundEntry]
+    disputes: list[DisputeEntry]
     transitions: list[TransitionOut]
 
 
@@ -157,6 +175,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent
     attempts: list[Attempt]
     refunds: list[Refund]
+    disputes: list[Dispute]
     transitions: list[Transition]
 
 
@@ -217,6 +236,7 @@ def payment_out(payment: Payment) -> PaymentOut:
         version=intent.version,
         captured_amount=money.show(intent.captured_amount, intent.currency),
         refunded_amount=money.show(intent.refunded_amount, intent.currency),
+        disputed_amount=money.show(intent.disputed_amount, intent.currency),
         reason=intent.reason,
         redirect_url=f"/pay/{intent.id}",
         expires_at=intent.expires_at,
@@ -224,6 +244,7 @@ def payment_out(payment: Payment) -> PaymentOut:
         updated_at=intent.updated_at,
         attempts=[_attempt_out(attempt) for attempt in payment.attempts],
         refunds=[_refund_entry(refund, intent.currency) for refund in payment.refunds],
+        disputes=[_dispute_entry(dispute, intent.currency) for dispute in payment.disputes],
         transitions=[_transition_out(transition) for transition in payment.transitions],
     )
 
@@ -241,9 +262,15 @@ def _refund_entry(refund: Refund, currency: str) -> RefundEntry:
         gateway_refund_id=refund.gateway_refund_id,
         reason=refund.reason,
         parked=refund.parked,
+        unapplied=refund.unapplied,
         created_at=refund.created_at,
         settled_at=refund.settled_at,
     )
+
+
+def _dispute_entry(dispute: Dispute, currency: str) -> DisputeEntry:
+    shown = {name: getattr(dispute, name) for name in DisputeEntry.__struct_fields__ if name != "amount"}
+    return DisputeEntry(**shown, amount=money.show(dispute.amount, currency))
 
 
 def _transition_out(transition: Transition) -> TransitionOut:

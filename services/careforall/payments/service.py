@@ -16,7 +16,8 @@ from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
 from careforall.kit.text import refuse_texts, text_error
-from careforall.payments import events, repository, repository_refunds
+from careforall.payments import events, repository, repository_disputes, repository_refunds
+from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.errors import PaymentNotFound, SubjectMismatch
 from careforall.payments.intake import Intake
@@ -43,11 +44,13 @@ class PaymentsService:
         webhooks: Webhooks,
         paying: Paying,
         refunding: Refunding,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self.database = database
         self.webhooks = webhooks
         self.paying = paying
         self.refunding = refunding
+        self.bookkeeping = bookkeeping
         self._intake = intake
         self._settings = settings
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
@@ -90,6 +93,7 @@ class PaymentsService:
                 intent=intent,
                 attempts=await repository.attempts(connection, identifier),
                 refunds=await repository_refunds.refunds(connection, identifier),
+                disputes=await repository_disputes.disputes_of(connection, [identifier]),
                 transitions=await repository.transitions(connection, identifier),
             )
 
@@ -132,6 +136,7 @@ class PaymentsService:
             subject_type=order.subject_type,
             subject_id=order.subject_id,
             title=order.title,
+            campaign_id=None,
             user_id=order.user_id,
             amount=amount,
             currency=order.currency,
@@ -162,6 +167,7 @@ def _of_donation(message: Message[Any]) -> NewIntent:
         id=event.intent_id,
         subject_type="DONATION",
         subject_id=event.donation_id,
+        campaign_id=event.campaign_id,
         title=event.campaign_title,
         user_id=event.user_id,
         amount=event.amount,

@@ -9,6 +9,7 @@ from careforall.contracts.donations import (
     CampaignEnded,
     CampaignUpdated,
     DonationCompleted,
+    DonationDisputed,
     DonationRefunded,
     DonationSnapshot,
 )
@@ -36,7 +37,7 @@ def consumers(service: TotalsService) -> tuple[Consumer, ...]:
         Consumer(
             name="totals-donations",
             stream=DONATIONS.name,
-            events=(DonationCompleted, DonationRefunded, DonationSnapshot),
+            events=(DonationCompleted, DonationRefunded, DonationDisputed, DonationSnapshot),
             handler=donations,
             batch=_BATCH,
         ),
@@ -58,19 +59,20 @@ def _gift(message: Message[Any]) -> Gift:
         currency=event.currency,
         amount=event.amount,
         refunded_amount=event.refunded_amount,
+        disputed_amount=event.disputed_amount,
         anonymous=event.anonymous,
         version=message.aggregate_version,
         completed_at=_completed_at(event),
     )
 
 
-def _completed_at(event: DonationCompleted | DonationRefunded | DonationSnapshot) -> datetime | None:
+def _completed_at(event: DonationCompleted | DonationRefunded | DonationDisputed | DonationSnapshot) -> datetime | None:
     match event:
         case DonationCompleted():
             return event.completed_at
         case DonationSnapshot():
             return event.settled_at
-        case DonationRefunded():
+        case DonationRefunded() | DonationDisputed():
             return None
 
 

@@ -23,6 +23,7 @@ class Gift(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     amount: Decimal
     refunded_amount: Decimal
+    disputed_amount: Decimal = ZERO
     anonymous: bool
     version: int
     completed_at: datetime | None = None
@@ -75,6 +76,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     total_amount: Decimal = ZERO
     refunded_amount: Decimal = ZERO
+    disputed_amount: Decimal = ZERO
     total_donations: int = 0
     unique_donors: int = 0
     revision: int = 0
@@ -148,6 +150,7 @@ def _arrival(gift: Gift) -> Change:
         currency=gift.currency,
         total_amount=gift.amount,
         refunded_amount=gift.refunded_amount,
+        disputed_amount=gift.disputed_amount,
         total_donations=1,
         revision=gift.version,
     )
@@ -159,6 +162,7 @@ def _correction(before: Gift, after: Gift) -> Change:
         currency=before.currency,
         total_amount=after.amount - before.amount,
         refunded_amount=after.refunded_amount - before.refunded_amount,
+        disputed_amount=after.disputed_amount - before.disputed_amount,
         revision=after.version - before.version,
     )
 
@@ -169,6 +173,7 @@ def _summed(moves: Sequence[Change], new_donors: int) -> Change:
         currency=moves[0].currency,
         total_amount=sum((move.total_amount for move in moves), ZERO),
         refunded_amount=sum((move.refunded_amount for move in moves), ZERO),
+        disputed_amount=sum((move.disputed_amount for move in moves), ZERO),
         total_donations=sum(move.total_donations for move in moves),
         unique_donors=new_donors,
         revision=sum(move.revision for move in moves),

@@ -34,6 +34,7 @@ async def correct_base(connection: Connection, gifts: Sequence[Gift]) -> None:
         [gift.donation_id for gift in gifts],
         [gift.amount for gift in gifts],
         [gift.refunded_amount for gift in gifts],
+        [gift.disputed_amount for gift in gifts],
         [gift.version for gift in gifts],
         [gift.completed_at for gift in gifts],
     )
@@ -58,6 +59,7 @@ async def move_counters(connection: Connection, changes: Sequence[Change]) -> di
         [change.currency for change in changes],
         [change.total_amount for change in changes],
         [change.refunded_amount for change in changes],
+        [change.disputed_amount for change in changes],
         [change.total_donations for change in changes],
         [change.unique_donors for change in changes],
         [change.revision for change in changes],
@@ -159,8 +161,11 @@ async def keep_comparison(session: Connection, campaigns: int, found: Sequence[D
 
 def _columns(gifts: Iterable[Gift]) -> tuple[list[object], ...]:
     rows = [
-        (g.donation_id, g.campaign_id, g.donor_key, g.currency, g.amount, g.refunded_amount, g.version, g.completed_at)
-        for g in gifts
+        (
+            *(gift.donation_id, gift.campaign_id, gift.donor_key, gift.currency, gift.amount, gift.refunded_amount),
+            *(gift.disputed_amount, gift.version, gift.completed_at),
+        )
+        for gift in gifts
     ]
     return tuple(list(column) for column in zip(*rows, strict=True))
 
@@ -181,15 +186,16 @@ _TOTALS = tuple(field.name for field in msgspec.structs.fields(Totals))
 
 _INSERT_MISSING = """
 INSERT INTO completed_donations
-    (donation_id, campaign_id, donor_key, currency, amount, refunded_amount, version, completed_at, anonymous, updated_at)
+    (donation_id, campaign_id, donor_key, currency, amount, refunded_amount, disputed_amount, version, completed_at, anonymous,
+     updated_at)
 SELECT gift.*, now()
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::bigint[], $8::timestamptz[],
-            $9::boolean[]) AS gift
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::numeric[], $8::bigint[],
+            $9::timestamptz[], $10::boolean[]) AS gift
 ON CONFLICT (donation_id) DO NOTHING
 RETURNING donation_id
 """
 _LOCK_BASE = """
-SELECT donation_id, campaign_id, donor_key, currency, amount, refunded_amount, anonymous, version, completed_at
+SELECT donation_id, campaign_id, donor_key, currency, amount, refunded_amount, disputed_amount, anonymous, version, completed_at
 FROM completed_donations
 WHERE donation_id = ANY($1::uuid[])
 ORDER BY donation_id
@@ -199,11 +205,12 @@ _CORRECT_BASE = """
 UPDATE completed_donations AS base
 SET amount = newer.amount,
     refunded_amount = newer.refunded_amount,
+    disputed_amount = newer.disputed_amount,
     version = newer.version,
     completed_at = newer.completed_at,
     updated_at = CASE WHEN newer.version > base.version THEN greatest(base.updated_at, now()) ELSE base.updated_at END
-FROM unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::bigint[], $5::timestamptz[])
-    AS newer (donation_id, amount, refunded_amount, version, completed_at)
+FROM unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::numeric[], $5::bigint[], $6::timestamptz[])
+    AS newer (donation_id, amount, refunded_amount, disputed_amount, version, completed_at)
 WHERE base.donation_id = newer.donation_id
 """
 _COUNT_DONORS = """
@@ -221,12 +228,15 @@ SELECT campaign_id, count(*) AS fresh FROM counted WHERE fresh GROUP BY campaign
 """
 _MOVE_COUNTERS = """
 INSERT INTO campaign_totals AS kept
-    (campaign_id, currency, total_amount, refunded_amount, total_donations, unique_donors, revision, last_updated)
+    (campaign_id, currency, total_amount, refunded_amount, disputed_amount, total_donations, unique_donors, revision,
+     last_updated)
 SELECT change.*, now()
-FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::bigint[], $6::bigint[], $7::bigint[]) AS change
+FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::numeric[], $6::bigint[], $7::bigint[], $8::bigint[])
+    AS change
 ON CONFLICT (campaign_id) DO UPDATE
 SET total_amount = kept.total_amount + excluded.total_amount,
     refunded_amount = kept.refunded_amount + excluded.refunded_amount,
+    disputed_amount = kept.disputed_amount + excluded.disputed_amount,
     total_donations = kept.total_donations + excluded.total_donations,
     unique_donors = kept.unique_donors + excluded.unique_donors,
     revision = kept.revision + excluded.revision,

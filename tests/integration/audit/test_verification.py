@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from careforall.audit.service import AuditService
 from careforall.audit.verification import run
@@ -20,8 +21,8 @@ from careforall.audit.verification.books import Platform, Subscription
 from careforall.audit.verification.explain import explain, told
 from careforall.audit.verification.report import Report, text
 from careforall.audit.verification.run import START, Mark
-from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
-from careforall.contracts.payments import PaymentCaptured, PaymentFailed, PaymentIntentCreated, PaymentRefunded
+from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationDisputed, DonationFailed, DonationRefunded
+from careforall.contracts.payments import PaymentCaptured, PaymentDisputed, PaymentFailed, PaymentIntentCreated, PaymentRefunded
 from careforall.kit import migrate
 from careforall.kit.consumer import AnyEvent, Consumer, Decoder
 from careforall.kit.db import Database, PoolSettings
@@ -37,10 +38,13 @@ SUBSCRIPTIONS = (
         consumer="donations-payments",
         service="donations",
         stream="PAYMENTS",
-        filters=("payments.captured", "payments.failed", "payments.refunded"),
+        filters=("payments.captured", "payments.failed", "payments.refunded", "payments.disputed"),
     ),
     Subscription(
-        consumer="totals-donations", service="totals", stream="DONATIONS", filters=("donations.completed", "donations.refunded")
+        consumer="totals-donations",
+        service="totals",
+        stream="DONATIONS",
+        filters=("donations.completed", "donations.refunded", "donations.disputed"),
     ),
     Subscription(consumer="notifications-donations", service="notifications", stream="DONATIONS", filters=("donations.>",)),
     *(Subscription(consumer=f"audit-{name}", service="audit", stream=name.upper(), filters=(f"{name}.>",)) for name in SERVICES),
@@ -81,7 +85,8 @@ class World:
     async def tamper(self, service: str, sql: str) -> None:
         async with self._connections[service].transaction():
             await self.do(service, "SET LOCAL session_replication_role = replica")
-            await self.do(service, sql.format(**self.gifts, **{f"{name}_intent": one for name, one in self.intents.items()}))
+            intents = {f"{name}_intent": one for name, one in self.intents.items()}
+            await self.do(service, sql.format(**self.gifts, **intents, campaign=CAMPAIGN))
 
     async def publish(self, service: str, event: Event, aggregate: UUID, version: int) -> None:
         identifier = new_id()
@@ -108,7 +113,18 @@ class World:
         """A gift of 25 EUR that is paid or fails, and of which some may go back."""
         gift = self.gifts[name] = new_id()
         intent = self.intents[name] = new_id()
-        facts: dict[str, Any] = {
+        facts, money = self._facts(name, gift, intent), self._money(gift, intent)
+        await self._pledge(gift, intent, name, facts, money)
+        if not capture:
+            await self._fail(gift, intent, facts, money)
+            return
+        await self._capture(gift, intent, name, facts, money)
+        if refund is not None:
+            await self._refund(gift, intent, refund, facts, money)
+
+    @staticmethod
+    def _facts(name: str, gift: UUID, intent: UUID) -> dict[str, Any]:
+        return {
             "donation_id": gift,
             "campaign_id": CAMPAIGN,
             "intent_id": intent,
@@ -117,7 +133,10 @@ class World:
             "donor_key": f"key-{name}",
             "donor_email": f"{name}@example.org",
         }
-        money: dict[str, Any] = {
+
+    @staticmethod
+    def _money(gift: UUID, intent: UUID) -> dict[str, Any]:
+        return {
             "intent_id": intent,
             "subject_type": "DONATION",
             "subject_id": gift,
@@ -125,13 +144,42 @@ class World:
             "currency": "EUR",
             "gateway": "simulator",
         }
-        await self._pledge(gift, intent, name, facts, money)
-        if not capture:
-            await self._fail(gift, intent, facts, money)
-            return
-        await self._capture(gift, intent, name, facts, money)
-        if refund is not None:
-            await self._refund(gift, intent, refund, facts, money)
+
+    async def book(self, intent: UUID, kind: str, cause: str, receives: str, gives: str, amount: Decimal) -> None:
+        """Book an amount as the payments service would."""
+        entry = new_id()
+        await self.do("payments", _BOOK, entry, intent, kind, cause, CAMPAIGN, receives, gives, amount)
+
+    async def dispute(self, name: str, amount: Decimal) -> None:
+        """What is left of a gift is disputed."""
+        gift, intent, dispute = self.gifts[name], self.intents[name], new_id()
+        money = self._money(gift, intent)
+        await self.do("payments", "UPDATE payment_intents SET disputed_amount = $2, version = 5 WHERE id = $1", intent, amount)
+        await self.do("payments", _DISPUTE, dispute, intent, amount)
+        await self.book(intent, "DISPUTE", str(dispute), "disputes", "gateway:simulator", amount)
+        await self.publish("payments", PaymentDisputed(**money, disputed_amount=amount, disputed_at=NOW), intent, 5)
+        await self.do(
+            "donations",
+            "UPDATE donations SET disputed_amount = $2, dispute_version = 5, version = 4 WHERE id = $1",
+            gift,
+            amount,
+        )
+        await self.do("donations", _DISPUTED_HISTORY, gift, amount)
+        facts = self._facts(name, gift, intent) | {"refunded_amount": Decimal(5), "disputed_amount": amount}
+        facts.pop("donor_email")
+        await self.publish("donations", DonationDisputed(**facts, status="COMPLETED", disputed_at=NOW), gift, 4)
+        await self.do(
+            "totals", "UPDATE completed_donations SET disputed_amount = $2, version = 4 WHERE donation_id = $1", gift, amount
+        )
+        await self.do("totals", "UPDATE campaign_totals SET disputed_amount = disputed_amount + $1", amount)
+
+    async def come_too_late(self, name: str, status: str) -> None:
+        """Money comes for a gift that has failed, and its refund is PENDING or SUCCEEDED."""
+        intent, refund = self.intents[name], new_id()
+        await self.book(intent, "UNAPPLIED", "simulator:pi_9", "gateway:simulator", "unapplied", Decimal(25))
+        await self.do("payments", _UNAPPLIED, refund, intent, status)
+        if status == "SUCCEEDED":
+            await self.book(intent, "UNAPPLIED_REFUND", str(refund), "unapplied", "gateway:simulator", Decimal(25))
 
     async def _pledge(self, gift: UUID, intent: UUID, name: str, facts: dict[str, Any], money: dict[str, Any]) -> None:
         await self.do("donations", _DONATION, gift, CAMPAIGN, intent, f"{name}@example.org", f"key-{name}", NOW)
@@ -154,6 +202,7 @@ class World:
         )
         await self.do("payments", _TRANSITION, intent, "INITIATED", "AUTHORIZED", 2)
         await self.do("payments", _TRANSITION, intent, "AUTHORIZED", "CAPTURED", 3)
+        await self.book(intent, "CAPTURE", "CAPTURED", "gateway:simulator", f"campaign:{CAMPAIGN}", Decimal(25))
         await self.publish("payments", PaymentCaptured(**money, captured_at=NOW), intent, 3)
         await self.do("donations", "UPDATE donations SET status = 'COMPLETED', version = 2 WHERE id = $1", gift)
         await self.do("donations", _HISTORY, gift, 2, "PENDING", "COMPLETED", Decimal(0))
@@ -167,6 +216,7 @@ class World:
         refund = new_id()
         await self.do("payments", "UPDATE payment_intents SET refunded_amount = $2, version = 4 WHERE id = $1", intent, back)
         await self.do("payments", _REFUND, refund, intent, back)
+        await self.book(intent, "REFUND", str(refund), "refunds", "gateway:simulator", back)
         gone: dict[str, Any] = {
             "refund_id": refund,
             "refund_amount": back,
@@ -216,7 +266,12 @@ async def origin(databases: Databases) -> AsyncIterator[World]:
         await made.do("donations", _CAMPAIGN, CAMPAIGN)
         await made.give("paid", capture=True)
         await made.give("back", capture=True, refund=Decimal(5))
+        await made.dispute("back", Decimal(20))
         await made.give("lost", capture=False)
+        await made.come_too_late("lost", "SUCCEEDED")
+        await made.give("late", capture=False)
+        await made.come_too_late("late", "PENDING")
+        await made.do("payments", _ROLLED_UP)
         for service, sql in _AGE.items():  # the cut-off lies a second back
             await made.do(service, sql)
         await made.leave()
@@ -249,11 +304,29 @@ async def test_balanced_books_balance_and_keep_their_hash(world: World) -> None:
     assert (report.violations, report.under_way, report.full, again.full) == (0, 0, True, False)
     assert again.hash == report.hash
     assert report.facts["donations.gross.EUR"] == report.facts["totals.gross.EUR"] == "50.000"
+    booked = {name: report.facts[f"ledger.{name}.EUR"] for name in ("campaign", "refunds", "disputes", "gateway", "unapplied")}
+    assert booked == {
+        "campaign": "-50.000",
+        "refunds": "5.000",
+        "disputes": "20.000",
+        "gateway": "50.000",
+        "unapplied": "-25.000",
+    }
+    assert report.facts["totals.net.EUR"] == "25.000", "the rest is what came too late"
+    assert REGISTRY.get_sample_value("ledger_imbalance") == 0
     await world.give("more", capture=True)
     assert (await world.verify())[0].hash != report.hash
 
 
 LAST_COMPLETED = "(SELECT max(id::text)::uuid FROM outbox WHERE event_type = 'donations.completed')"
+FORGED = "'01960000-0000-7000-8000-00000000000f'"
+FORGED_ENTRY = f"""
+INSERT INTO ledger_entries (id, payment_id, kind, cause_key, livemode, occurred_at, campaign_id)
+SELECT {FORGED}, id, 'DISPUTE', 'forged', false, now(), campaign_id FROM payment_intents WHERE id = '{{paid_intent}}'
+"""
+FORGED_LINES = f"""
+INSERT INTO ledger_lines VALUES ({FORGED}, 'disputes', 25, 'EUR'), ({FORGED}, 'gateway:simulator', -25, 'EUR')
+"""
 FIRST_COMPLETED = "(SELECT min(message_id::text)::uuid FROM inbox WHERE consumer = 'totals-donations')"
 
 
@@ -311,7 +384,73 @@ FIRST_COMPLETED = "(SELECT min(message_id::text)::uuid FROM inbox WHERE consumer
             "UPDATE payment_intents SET status = 'AUTHORIZED' WHERE id = '{paid_intent}'",
             {"payments.transitions_lead_to_state"},
         ),
-        ("payments", "UPDATE refunds SET amount = 6", {"payments.refunds_within_captured"}),
+        ("payments", "UPDATE refunds SET amount = 6 WHERE NOT unapplied", {"payments.refunds_within_captured"}),
+        (
+            "payments",
+            "UPDATE disputes SET amount = 6",
+            {"payments.disputes_add_up"},
+        ),
+        (
+            "payments",
+            "UPDATE payment_intents SET disputed_amount = 19 WHERE id = '{back_intent}'",
+            {"payments.disputes_add_up", "ledger.clearing_is_what_payments_say", "money.captured_is_completed"},
+        ),
+        (
+            "donations",
+            "UPDATE donations SET disputed_amount = 19 WHERE id = '{back}'",
+            {"donations.history_leads_to_state", "totals.base_has_every_gift", "ledger.every_gift_is_booked"},
+        ),
+        (
+            "totals",
+            "UPDATE completed_donations SET disputed_amount = 19 WHERE donation_id = '{back}'",
+            {"totals.base_has_every_gift", "totals.counters_equal_base"},
+        ),
+        (
+            "payments",
+            "UPDATE ledger_lines SET amount = 26 WHERE account = 'gateway:simulator' AND amount = 25",
+            {"ledger.entries_add_up", "ledger.clearing_is_what_payments_say", "ledger.sums_equal_lines"},
+        ),
+        (
+            "payments",
+            "DELETE FROM ledger_lines WHERE entry_id IN (SELECT id FROM ledger_entries WHERE kind = 'REFUND')",
+            {"ledger.entries_add_up", "ledger.clearing_is_what_payments_say", "ledger.every_gift_is_booked"},
+        ),
+        (
+            "payments",
+            """
+            DELETE FROM ledger_entries WHERE payment_id = '{paid_intent}';
+            DELETE FROM ledger_lines WHERE NOT EXISTS (SELECT FROM ledger_entries WHERE id = entry_id)
+            """,
+            {"ledger.clearing_is_what_payments_say", "ledger.every_gift_is_booked", "ledger.sums_equal_lines"},
+        ),
+        (
+            "payments",
+            f"{FORGED_ENTRY}; {FORGED_LINES}",
+            {"ledger.clearing_is_what_payments_say"},
+        ),
+        (
+            "payments",
+            "UPDATE ledger_lines SET account = 'sales' WHERE account = 'campaign:{campaign}'",
+            {"ledger.income_is_where_it_belongs", "ledger.every_gift_is_booked"},
+        ),
+        (
+            "payments",
+            "UPDATE ledger_entries SET campaign_id = gen_random_uuid() WHERE payment_id = '{paid_intent}'",
+            {"ledger.income_is_where_it_belongs", "ledger.every_gift_is_booked", "ledger.sums_equal_lines"},
+        ),
+        ("payments", "UPDATE refunds SET status = 'SUCCEEDED' WHERE status = 'PENDING'", {"ledger.unapplied_goes_back"}),
+        (
+            "payments",
+            "UPDATE payment_intents SET status = 'INITIATED' WHERE id = '{late_intent}'",
+            {"ledger.unapplied_goes_back"},
+        ),
+        ("payments", "UPDATE ledger_balances SET amount = amount + 1", {"ledger.sums_equal_lines"}),
+        ("payments", "DELETE FROM ledger_balances WHERE account = 'refunds'", {"ledger.sums_equal_lines"}),
+        (
+            "payments",
+            "UPDATE payment_intents SET campaign_id = gen_random_uuid() WHERE id = '{paid_intent}'",
+            {"money.captured_is_completed", "ledger.income_is_where_it_belongs"},
+        ),
         (
             "payments",
             "UPDATE payment_intents SET captured_amount = 25 WHERE id = '{lost_intent}'",
@@ -360,20 +499,27 @@ async def test_every_way_of_unbalancing_the_books_is_found(
     assert names <= broken(report), text(report)
     assert not report.ok
     assert mark == START
+    assert REGISTRY.get_sample_value("ledger_imbalance") == sum(
+        one.violations for one in report.findings if one.name.startswith("ledger.")
+    )
 
 
 async def test_what_is_under_way_holds_the_cut_off_back_and_is_no_violation(world: World) -> None:
     await world.tamper("totals", f"DELETE FROM inbox WHERE consumer = 'totals-donations' AND message_id <> {FIRST_COMPLETED}")
     await world.tamper("totals", "DELETE FROM completed_donations WHERE donation_id = '{back}'")
     await world.tamper(
-        "totals", "UPDATE campaign_totals SET total_amount = 25, total_donations = 1, unique_donors = 1, refunded_amount = 0"
+        "totals",
+        """
+        UPDATE campaign_totals
+        SET total_amount = 25, total_donations = 1, unique_donors = 1, refunded_amount = 0, disputed_amount = 0
+        """,
     )
     await world.tamper("totals", "DELETE FROM campaign_donors WHERE donor_key = 'key-back'")
     await world.tamper("donations", "UPDATE donations SET updated_at = clock_timestamp()")
     report, _ = await world.verify(slack=3600 * 24)
 
     assert report.ok, text(report)
-    assert report.under_way == 2
+    assert report.under_way == 3
     assert broken((await world.verify(settled=True))[0]) == {"messages.nobody_stands_still"}
     assert broken((await world.verify(slack=1))[0]) == {"messages.nobody_stands_still"}
 
@@ -424,8 +570,8 @@ INSERT INTO donation_history (donation_id, version, from_status, to_status, caus
 VALUES ($1, $2, $3, $4, 'test', $5)
 """
 _INTENT = """
-INSERT INTO payment_intents (id, subject_type, subject_id, amount, currency, gateway, expires_at)
-VALUES ($1, 'DONATION', $2, 25, 'EUR', 'simulator', clock_timestamp())
+INSERT INTO payment_intents (id, subject_type, subject_id, campaign_id, amount, currency, gateway, expires_at)
+VALUES ($1, 'DONATION', $2, '01960000-0000-7000-8000-000000000001', 25, 'EUR', 'simulator', clock_timestamp())
 """
 _TRANSITION = (
     "INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause) VALUES ($1, $2, $3, $4, 'test')"
@@ -433,6 +579,32 @@ _TRANSITION = (
 _REFUND = """
 INSERT INTO refunds (id, intent_id, gateway, gateway_refund_id, amount, status)
 VALUES ($1, $2, 'simulator', 're_1', $3, 'SUCCEEDED')
+"""
+_DISPUTE = """
+INSERT INTO disputes (id, intent_id, gateway, gateway_dispute_id, amount, status, opened_at)
+VALUES ($1, $2, 'simulator', 'dp_1', $3, 'OPEN', clock_timestamp())
+"""
+_UNAPPLIED = """
+INSERT INTO refunds (id, intent_id, gateway, amount, status, unapplied, gateway_object)
+VALUES ($1, $2, 'simulator', 25, $3, true, 'pi_9')
+"""
+_BOOK = """
+WITH entry AS (
+    INSERT INTO ledger_entries (id, payment_id, kind, cause_key, campaign_id, livemode, occurred_at, booked_at)
+    VALUES ($1, $2, $3, $4, $5, false, clock_timestamp(), clock_timestamp() - interval '1 hour')
+)
+INSERT INTO ledger_lines VALUES ($1, $6, $8, 'EUR'), ($1, $7, -$8::numeric, 'EUR')
+"""
+_ROLLED_UP = """
+WITH moved AS (UPDATE ledger_rollup SET reached = clock_timestamp() - interval '1 minute')
+INSERT INTO ledger_balances
+SELECT account, currency, campaign_id, livemode, (booked_at AT TIME ZONE 'UTC')::date, sum(amount)
+FROM ledger_entries JOIN ledger_lines ON entry_id = id
+GROUP BY 1, 2, 3, 4, 5
+"""
+_DISPUTED_HISTORY = """
+INSERT INTO donation_history (donation_id, version, from_status, to_status, cause, refunded_amount, disputed_amount)
+VALUES ($1, 4, 'COMPLETED', 'COMPLETED', 'test', 5, $2)
 """
 _BASE = """
 INSERT INTO completed_donations

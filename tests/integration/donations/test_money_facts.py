@@ -18,7 +18,7 @@ import pytest
 
 from careforall.contracts.accounts import UserErased
 from careforall.contracts.donations import DonationStatus
-from careforall.contracts.payments import PaymentCaptured, PaymentFailed, PaymentRefunded
+from careforall.contracts.payments import PaymentCaptured, PaymentDisputed, PaymentFailed, PaymentRefunded
 from careforall.donations.domain import LEGAL_STEPS
 from careforall.kit.envelope import Event, seal
 from careforall.kit.ids import new_id
@@ -55,6 +55,10 @@ def refunded(given: Given, total: str, version: int) -> tuple[Event, int]:
     fully = amount >= Decimal(given["amount"])
     facts = about(given) | {"refund_id": new_id(), "refund_amount": amount, "total_refunded": amount, "refunded_at": NOW}
     return PaymentRefunded(**facts, fully=fully), version
+
+
+def disputed(given: Given, held: str, version: int, status: Any = "OPEN") -> tuple[Event, int]:
+    return PaymentDisputed(**about(given), disputed_amount=Decimal(held), status=status, disputed_at=NOW), version
 
 
 async def say(house: GivingHouse, *events: tuple[Event, int], copies: int = 1) -> None:
@@ -124,6 +128,25 @@ async def test_a_failure_after_a_capture_changes_nothing(house: GivingHouse, cam
     assert "donations.failed" not in await events_of(house, given)
 
 
+@pytest.mark.parametrize(("outcome", "held"), [("WON", "0.00"), ("LOST", "25.00")])
+async def test_rule_13_a_dispute_lowers_the_net_of_a_gift_in_every_order(
+    house: GivingHouse, campaign: Given, outcome: str, held: str
+) -> None:
+    orders = list(permutations(range(3)))
+    gifts = [await house.give(campaign) for _ in orders]
+    for given, order in zip(gifts, orders, strict=True):
+        facts = [captured(given), disputed(given, "25.00", 4), disputed(given, held, 5, outcome)]
+        await say(house, *(facts[index] for index in order), copies=2)
+    for given in gifts:
+        await _decided(house, given, version=5)
+        shown = (await house.hot.get(f"{DONATIONS}/{given['id']}", headers=receipt(given))).json()
+        assert (shown["status"], shown["disputed_amount"], shown["refunded_amount"]) == ("COMPLETED", held, "0.00")
+        audit = (await house.hot.get(f"{DONATIONS}/{given['id']}/audit", headers=receipt(given))).json()
+        assert [entry["disputed_amount"] for entry in audit][-1] == held
+        assert [entry["version"] for entry in audit] == list(range(1, shown["version"] + 1))
+        assert (await events_of(house, given))[2:] == ["donations.disputed"] * (shown["version"] - 2)
+
+
 async def test_a_failed_intent_fails_its_gift(house: GivingHouse, campaign: Given) -> None:
     given = await house.give(campaign)
     await say(house, failed(given))
@@ -166,17 +189,21 @@ async def test_the_export_adds_up_and_no_cell_starts_a_formula(house: GivingHous
     ]
     for given in gifts[:-1]:
         await say(house, captured(given))
-    await say(house, refunded(gifts[0], "4.00", 3))
-    for given in gifts[1:-1]:
+    await say(house, refunded(gifts[0], "4.00", 4), disputed(gifts[1], "3.00", 4), disputed(gifts[2], "10.01", 4))
+    await say(house, refunded(gifts[2], "5.00", 5))
+    for given in (gifts[1], gifts[3], gifts[4]):
         await becomes(house, given, "COMPLETED")
-    await becomes(house, gifts[0], "COMPLETED", "4.00")
+    for given, back in ((gifts[0], "4.00"), (gifts[2], "5.00")):
+        await becomes(house, given, "COMPLETED", back)
+    for given in gifts[1:3]:
+        await _decided(house, given, version=4)
     answer = await house.hot.get(f"{DONATIONS}/export", params={"campaign_id": collected["id"]}, headers=house.callers.admin())
     assert answer.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [row["id"] for row in rows] == [given["id"] for given in gifts[:-1]], "the pending gift is no money yet"
     assert sum(Decimal(row["amount"]) for row in rows) == Decimal("50.05")
-    assert sum(Decimal(row["net"]) for row in rows) == Decimal("46.05")
-    cells = [cell for row in rows for cell in row.values()]
+    assert [row["net"] for row in rows] == ["6.01", "7.01", "-5.00", "10.01", "10.01"], "the third lost more than it brought"
+    cells = [cell for row in rows for name, cell in row.items() if name != "net"]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert [row["name"] for row in rows][:2] == [f"'{name}" for name in formulas[:2]]
 
@@ -229,6 +256,18 @@ async def test_the_database_itself_refuses_refunds_beyond_the_gift(house: Giving
         await database.execute("UPDATE donations SET status = 'COMPLETED' WHERE id = $1", UUID(given["id"]))
         with pytest.raises(asyncpg.CheckViolationError):
             await database.execute("UPDATE donations SET refunded_amount = $2 WHERE id = $1", UUID(given["id"]), Decimal(amount))
+
+
+async def _decided(house: GivingHouse, given: Given, version: int) -> None:
+    """Wait until a gift has heard of its dispute as of a version of the payment."""
+
+    async def look() -> bool:
+        async with house.running.database("donations") as database:
+            return bool(
+                await database.fetchval("SELECT dispute_version = $2 FROM donations WHERE id = $1", UUID(given["id"]), version)
+            )
+
+    await eventually(look, what="the dispute's outcome")
 
 
 async def _erased(house: GivingHouse, donor_key: str) -> None:

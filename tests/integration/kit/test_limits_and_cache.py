@@ -60,6 +60,17 @@ async def test_one_hit_on_several_counters_is_refused_by_the_limit_that_is_used_
         assert len(await limiter.hit_all((wide, "all"), (narrow, "other"))) == 2
 
 
+async def test_a_very_large_limit_is_counted_in_advance_and_never_exceeded(redis_db: Valkey) -> None:
+    async with limiting(redis_db.url, "a") as one, limiting(redis_db.url, "a") as other:
+        limit = Limit("test", 60_000)
+        assert sum([await allowed([one, other], limit, 100, "busy") for _ in range(100)]) == 10_000
+        async with redis.asyncio.Redis.from_url(redis_db.url) as client:
+            calls = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+        assert calls < 500
+        passed = 10_000 + sum([await allowed([one, other], limit, 2_000, "busy") for _ in range(26)])
+        assert 60_000 - 2 * 60 <= passed <= 60_000
+
+
 async def test_a_refusal_says_when_to_come_again(redis_url: str) -> None:
     async with limiting(redis_url, str(new_id())) as limiter:
         limit = Limit("test", 1)

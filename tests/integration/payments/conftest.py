@@ -145,6 +145,13 @@ class Till:
         facts = {"id": f"re_{new_id()}", "object": "refund", "amount": amount, "status": status, "payment_intent": f"pi_{intent}"}
         return cls.simulated("refund.created", intent, **{**facts, **subject})
 
+    @classmethod
+    def disputed(cls, intent: UUID, amount: int, status: str = "needs_response", **subject: Any) -> dict[str, Any]:
+        """An event of the simulator about a dispute."""
+        kind = "charge.dispute.created" if status == "needs_response" else "charge.dispute.closed"
+        facts = {"id": f"dp_{intent}", "object": "dispute", "amount": amount, "status": status, "payment_intent": f"pi_{intent}"}
+        return cls.simulated(kind, intent, **{**facts, **subject})
+
     def _client(self, *, hot: bool) -> httpx2.AsyncClient:
         app = _edge(self.resources, self.parts, hot=hot)
         return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://payments.example.org")

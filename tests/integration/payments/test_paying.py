@@ -239,6 +239,27 @@ async def test_staff_refunds_at_the_gateway_once_however_it_answers(desk: Desk, 
     assert [row["amount"] for row in rows] == [1000]
 
 
+async def test_rule_10_money_that_comes_after_the_end_goes_back_to_the_payer(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    async with desk.running.database("payments") as opened:
+        await opened.execute("UPDATE payment_intents SET status = 'FAILED', version = version + 1 WHERE id = $1", intent)
+    await desk.does(intent, "success")
+
+    async def sent_back() -> Any:
+        shown = await desk.shown(intent)
+        return shown if [refund["status"] for refund in shown["refunds"]] == ["SUCCEEDED"] else None
+
+    shown = await eventually(sent_back, within_s=20, what="the refund")
+    [refund] = shown["refunds"]
+    assert (shown["status"], refund["amount"], refund["unapplied"], refund["parked"]) == ("FAILED", "25.00", True, False)
+    assert (shown["captured_amount"], shown["refunded_amount"]) == ("0.00", "0.00")
+    story = (await desk.running.client.get(f"/simulator/control/{intent}")).json()
+    assert story["payment_intent"]["amount_refunded"] == 2500
+    answer = await desk.running.client.get("/api/v1/payments/ledger", params={"payment_id": intent}, headers=desk.callers.admin())
+    assert sorted(entry["kind"] for entry in answer.json()["items"]) == ["UNAPPLIED", "UNAPPLIED_REFUND"]
+
+
 async def test_staff_must_send_a_key_and_others_may_not_refund(desk: Desk) -> None:
     intent = await desk.intent()
     path, body = f"/api/v1/payments/{intent}/refund", {"reason": "asked by the donor"}

@@ -425,15 +425,13 @@ async def test_forged_and_foreign_events_change_nothing(desk: Desk) -> None:
     assert (await desk.shown(intent))["status"] == "INITIATED"
 
 
-async def test_a_dispute_is_understood_and_kept(desk: Desk) -> None:
+async def test_a_dispute_is_kept_with_the_payment(desk: Desk) -> None:
     intent, money = await desk.paid()
     desk.fake.books.dispute(money["id"])
-    assert await desk.told() == ["ignored"]
-    async with desk.running.database("payments") as opened:
-        [row] = await opened.fetch(
-            "SELECT payment_id, reason FROM webhook_events WHERE event_type = 'charge.dispute.created' ORDER BY id DESC LIMIT 1"
-        )
-    assert (str(row["payment_id"]), row["reason"]) == (intent, "dispute_noted")
+    assert await desk.told() == ["processed"]
+    shown = await desk.shown(intent)
+    assert [(dispute["amount"], dispute["status"]) for dispute in shown["disputes"]] == [("25.00", "OPEN")]
+    assert (shown["status"], shown["disputed_amount"]) == ("CAPTURED", "25.00")
 
 
 async def _has_page(desk: Desk, intent: str) -> bool:

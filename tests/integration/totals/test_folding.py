@@ -25,6 +25,10 @@ def refunded(gift: Gift, version: int, amount: str) -> Gift:
     return msgspec.structs.replace(gift, version=version, refunded_amount=Decimal(amount), completed_at=None)
 
 
+def disputed(gift: Gift, version: int, amount: str) -> Gift:
+    return msgspec.structs.replace(gift, version=version, disputed_amount=Decimal(amount), completed_at=None)
+
+
 def without_times(totals: Totals) -> Totals:
     return msgspec.structs.replace(totals, last_updated=None)
 
@@ -40,6 +44,7 @@ async def assert_all_levels_equal(running: Any, history: Sequence[Gift]) -> None
         counted = await running.counters(campaign)
         assert counted.total_amount == sum(gift.amount for gift in final)
         assert counted.refunded_amount == sum(gift.refunded_amount for gift in final)
+        assert counted.disputed_amount == sum(gift.disputed_amount for gift in final)
         assert counted.total_donations == len(final)
         assert counted.unique_donors == len({gift.donor_key for gift in final})
         assert counted.revision == sum(gift.version for gift in final)
@@ -57,6 +62,8 @@ def random_history(gift: Callable[..., Gift], seed: int, gifts: int) -> list[Gif
         history += [
             refunded(given_, version, str(min(given_.amount, Decimal(version)))) for version in range(3, 3 + dice.randint(0, 2))
         ]
+        held = "0" if dice.random() < 1 / 2 else "0.01"
+        history += [disputed(history[-1], version, held) for version in range(6, 6 + dice.randint(0, 2))]
     return history
 
 
@@ -110,6 +117,20 @@ async def test_property_any_history_in_any_cut(
         gross = now.total_amount
     await refresh(running)
     await assert_all_levels_equal(running, history)
+
+
+async def test_a_dispute_lowers_the_net_at_every_level_and_gives_it_back_when_won(
+    running: Any, gift: Callable[..., Gift]
+) -> None:
+    campaign = new_id()
+    completed = gift(campaign, amount="50.00")
+    for version, held, net in ((3, "30.00", "20.00"), (4, "0.00", "50.00"), (5, "10.00", "40.00")):
+        await running.fold([completed, disputed(completed, version, held)])
+        await refresh(running)
+        for totals in (await running.counters(campaign), await running.recount(campaign), await running.view(campaign)):
+            assert (totals.total_amount, totals.net_amount) == (Decimal("50.00"), Decimal(net))
+            assert (totals.total_donations, totals.unique_donors) == (1, 1)
+    await assert_all_levels_equal(running, [completed, disputed(completed, 5, "10.00")])
 
 
 async def test_a_refund_may_come_before_its_completion(running: Any, gift: Callable[..., Gift]) -> None:

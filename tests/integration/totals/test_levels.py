@@ -32,7 +32,7 @@ async def held_amount(running: Any, campaign: object) -> Decimal | None:
 async def test_each_level_answers_in_its_turn(arena: Any, servers: ServerUrls, gift: Callable[..., Gift]) -> None:
     async with arena.open(servers, process_seconds=0.0) as running:
         campaign = new_id()
-        await running.fold([gift(campaign)])
+        await running.fold([gift(campaign, disputed_amount=Decimal("4.00"))])
         from_base = (await running.service.totals(campaign)).reading
         await running.parts.views["campaign_totals"]()
         from_view = (await running.service.totals(campaign)).reading
@@ -42,6 +42,7 @@ async def test_each_level_answers_in_its_turn(arena: Any, servers: ServerUrls, g
         levels = [reading.level for reading in (from_base, from_view, from_redis, realtime)]
         assert levels == ["base_table", "materialized_view", "redis", "realtime"]
         assert from_base.totals == from_view.totals == from_redis.totals == realtime.totals
+        assert (realtime.totals.total_amount, realtime.totals.net_amount) == (Decimal("10.00"), Decimal("6.00"))
 
 
 async def test_a_miss_warms_redis(arena: Any, servers: ServerUrls, gift: Callable[..., Gift]) -> None:

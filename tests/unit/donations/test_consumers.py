@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from careforall.contracts.payments import PaymentSnapshot
+from careforall.contracts.payments import PaymentDisputed, PaymentSnapshot
 from careforall.donations.consumers import consumers
 from careforall.donations.domain import PaymentFact
 from careforall.kit.envelope import Message
@@ -28,7 +28,9 @@ class Heard:
         self.facts += facts
 
 
-def snapshot(status: Any, *, captured: Decimal = NOTHING, refunded: Decimal = NOTHING) -> Message[PaymentSnapshot]:
+def snapshot(
+    status: Any, *, captured: Decimal = NOTHING, refunded: Decimal = NOTHING, disputed: Decimal = NOTHING
+) -> Message[PaymentSnapshot]:
     event = PaymentSnapshot(
         intent_id=new_id(),
         subject_type="DONATION",
@@ -40,7 +42,12 @@ def snapshot(status: Any, *, captured: Decimal = NOTHING, refunded: Decimal = NO
         status_at=AT,
         captured_amount=captured,
         refunded_amount=refunded,
+        disputed_amount=disputed,
     )
+    return message(event)
+
+
+def message(event: Any) -> Message[Any]:
     return Message(
         event_id=new_id(),
         event_type=event.SUBJECT,
@@ -56,21 +63,48 @@ def snapshot(status: Any, *, captured: Decimal = NOTHING, refunded: Decimal = NO
     )
 
 
+SAME = ("disputed", NOTHING, NOTHING)
+
+
 @pytest.mark.parametrize(
-    ("message", "kinds"),
+    ("told", "facts"),
     [
         (snapshot("INITIATED"), []),
         (snapshot("AUTHORIZED"), []),
-        (snapshot("CAPTURED", captured=ALL), [("captured", NOTHING)]),
-        (snapshot("CAPTURED", captured=ALL, refunded=PART), [("refunded", PART)]),
-        (snapshot("REFUNDED", captured=ALL, refunded=ALL), [("refunded", ALL)]),
-        (snapshot("REFUNDED"), [("ended", NOTHING)]),
-        (snapshot("FAILED"), [("ended", NOTHING)]),
+        (snapshot("CAPTURED", captured=ALL), [("captured", NOTHING, NOTHING), SAME]),
+        (snapshot("CAPTURED", captured=ALL, refunded=PART), [("refunded", PART, NOTHING), SAME]),
+        (snapshot("CAPTURED", captured=ALL, disputed=PART), [("captured", NOTHING, NOTHING), ("disputed", NOTHING, PART)]),
+        (snapshot("REFUNDED", captured=ALL, refunded=ALL), [("refunded", ALL, NOTHING), SAME]),
+        (snapshot("REFUNDED"), [("ended", NOTHING, NOTHING)]),
+        (snapshot("FAILED"), [("ended", NOTHING, NOTHING)]),
     ],
-    ids=["initiated", "authorized", "captured", "partly refunded", "refunded", "voided", "failed"],
+    ids=["initiated", "authorized", "captured", "partly refunded", "disputed", "refunded", "voided", "failed"],
 )
-async def test_a_snapshot_says_what_the_events_said(message: Message[PaymentSnapshot], kinds: list[tuple[str, Decimal]]) -> None:
+async def test_a_snapshot_says_what_the_events_said(
+    told: Message[PaymentSnapshot], facts: list[tuple[str, Decimal, Decimal]]
+) -> None:
+    heard = await _heard(told)
+    assert [(fact.kind, fact.total_refunded, fact.total_disputed) for fact in heard] == facts
+    assert all(fact.retold == (fact.kind == "disputed") for fact in heard)
+
+
+async def test_a_dispute_is_told_with_all_that_is_disputed() -> None:
+    event = PaymentDisputed(
+        intent_id=new_id(),
+        subject_type="DONATION",
+        subject_id=new_id(),
+        amount=ALL,
+        currency="EUR",
+        gateway="simulator",
+        disputed_amount=PART,
+        status="LOST",
+    )
+    [fact] = await _heard(message(event))
+    assert (fact.kind, fact.total_disputed, fact.version, fact.at, fact.retold) == ("disputed", PART, 3, AT, False)
+
+
+async def _heard(told: Message[Any]) -> list[PaymentFact]:
     heard = Heard()
     payments: Any = consumers(heard)[0]  # type: ignore[arg-type]  # only the method the consumer calls
-    await payments.handler(None, [message])
-    assert [(fact.kind, fact.total_refunded) for fact in heard.facts] == kinds
+    await payments.handler(None, [told])
+    return heard.facts

@@ -52,9 +52,15 @@ def donation(status: DonationStatus = "PENDING", **changes: Any) -> Donation:
 
 
 def fact(kind: Any, version: int = 1, refunded: Decimal = AMOUNT) -> PaymentFact:
-    total = refunded if kind == "refunded" else Decimal(0)
     return PaymentFact(
-        intent_id=new_id(), event_id=new_id(), event_type=kind, version=version, kind=kind, at=NOW, total_refunded=total
+        intent_id=new_id(),
+        event_id=new_id(),
+        event_type=kind,
+        version=version,
+        kind=kind,
+        at=NOW,
+        total_refunded=refunded if kind == "refunded" else Decimal(0),
+        total_disputed=refunded if kind == "disputed" else Decimal(0),
     )
 
 
@@ -113,6 +119,45 @@ def test_rule_05_every_order_of_a_legal_history_ends_in_the_same_state(name: str
         assert all(after == before or after in LEGAL_STEPS[before] for before, after in steps)
         assert end.version == 1 + len(steps)
         assert end.payment_version <= len(facts)
+
+
+DISPUTED: dict[str, tuple[list[tuple[str, str]], tuple[DonationStatus, str, str]]] = {
+    "open": ([("captured", "0"), ("disputed", "100.00")], ("COMPLETED", "0", "100.00")),
+    "won": ([("captured", "0"), ("disputed", "100.00"), ("disputed", "0")], ("COMPLETED", "0", "0")),
+    "lost": ([("captured", "0"), ("disputed", "60.00"), ("disputed", "60.00")], ("COMPLETED", "0", "60.00")),
+    "refunded before": ([("captured", "0"), ("refunded", "40.00"), ("disputed", "60.00")], ("COMPLETED", "40.00", "60.00")),
+    "won, then refunded": (
+        [("captured", "0"), ("disputed", "100.00"), ("disputed", "0"), ("refunded", "100.00")],
+        ("REFUNDED", "100.00", "0"),
+    ),
+    "beyond the amount": ([("captured", "0"), ("disputed", "120.00")], ("COMPLETED", "0", "100.00")),
+}
+
+
+@pytest.mark.parametrize("name", DISPUTED)
+def test_rule_13_every_order_of_a_disputed_history_ends_in_the_same_state(name: str) -> None:
+    events, expected = DISPUTED[name]
+    facts = [fact(kind, version, Decimal(total)) for version, (kind, total) in enumerate(events, start=3)]
+    for order in permutations(facts):
+        end, steps = fold(donation(), [*order, *order])
+        found = (end.status, end.refunded_amount, end.disputed_amount)
+        assert found == (expected[0], Decimal(expected[1]), Decimal(expected[2])), [one.kind for one in order]
+        assert all(after == before or after in LEGAL_STEPS[before] for before, after in steps)
+        assert end.net_amount == AMOUNT - end.refunded_amount - end.disputed_amount
+
+
+def test_a_dispute_changes_no_status_and_reaches_no_failed_gift() -> None:
+    for status in ("COMPLETED", "REFUNDED"):
+        [step] = domain.walk(donation(status), fact("disputed"))
+        assert (step.donation.status, step.donation.version, step.donation.disputed_amount) == (status, 2, AMOUNT)
+    assert domain.walk(donation("FAILED"), fact("disputed")) == []
+
+
+def test_a_snapshot_says_nothing_new_of_a_dispute_unless_the_amount_differs() -> None:
+    told = msgspec.structs.replace(fact("disputed", 5, Decimal(0)), retold=True)
+    assert domain.walk(donation("COMPLETED"), told) == []
+    [step] = domain.walk(donation("COMPLETED", disputed_amount=AMOUNT, dispute_version=4), told)
+    assert (step.donation.disputed_amount, step.donation.dispute_version) == (Decimal(0), 5)
 
 
 @given(

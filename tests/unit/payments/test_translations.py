@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DeclineFact, NoFact, RefundFact, StateFact
+from careforall.payments.domain import DeclineFact, DisputeFact, NoFact, RefundFact, StateFact
 from careforall.payments.gateways import generic, simulator
 
 INTENT = UUID("01900000-0000-7000-8000-000000000001")
@@ -141,6 +141,23 @@ def test_refunds_are_known_by_our_id_where_it_comes_back() -> None:
     assert (told.payment_id, told.gateway_object) == (None, "pi_1")
     assert isinstance(told.fact, RefundFact)
     assert (told.fact.refund_id, told.fact.gateway_refund_id, told.fact.amount) == (ours, "re_1", Decimal("7.00"))
+
+
+@pytest.mark.parametrize(
+    ("event_type", "status", "ours"),
+    [
+        ("charge.dispute.created", "needs_response", "OPEN"),
+        ("charge.dispute.closed", "won", "WON"),
+        ("charge.dispute.closed", "lost", "LOST"),
+    ],
+)
+def test_disputes_are_facts_with_ids_of_their_own(event_type: str, status: str, ours: str) -> None:
+    subject = {"id": "dp_1", "object": "dispute", "amount": 700, "payment_intent": "pi_1", "reason": "fraudulent"}
+    told = simulator.read_event(event(event_type, status=status, **subject))
+    assert (told.payment_id, told.gateway_object) == (INTENT, "pi_1")
+    assert isinstance(told.fact, DisputeFact)
+    assert (told.fact.gateway_dispute_id, told.fact.status, told.fact.reason) == ("dp_1", ours, "fraudulent")
+    assert (told.fact.amount, told.fact.currency) == (Decimal("7.00"), "EUR")
 
 
 @pytest.mark.parametrize(

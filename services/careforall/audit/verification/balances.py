@@ -40,7 +40,7 @@ async def captured_gifts_are_completed(books: Books, span: Span) -> Outcome:
         found += [
             Violation(key=str(intent["id"]), detail=wrong)
             for intent in intents
-            if (wrong := _unlike_gift(intent, donations.get(intent["id"])))
+            if (wrong := _unlike_gift(intent, donations.get(intent["id"]), span))
         ]
     return Outcome(name="money.captured_is_completed", services=("payments", "donations"), violations=found)
 
@@ -54,9 +54,23 @@ async def completed_gifts_are_captured(books: Books, span: Span) -> Outcome:
         found += [
             Violation(key=str(donation["id"]), detail=wrong)
             for donation in donations
-            if (wrong := _unlike_intent(donation, intents.get(donation["intent_id"])))
+            if (wrong := _unlike_intent(donation, intents.get(donation["intent_id"]), span))
         ]
     return Outcome(name="money.completed_is_captured", services=("donations", "payments"), violations=found)
+
+
+async def completed_gifts_are_booked(books: Books, span: Span) -> Outcome:
+    """Every completed donation is booked for its campaign, with equal amounts: gift by gift, so campaign by campaign."""
+    found: list[Violation] = []
+    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+        rows = await books.fetch("payments", repository.BOOKED_OF, [donation["intent_id"] for donation in donations])
+        booked = {row["payment_id"]: row for row in rows}
+        found += [
+            Violation(key=str(donation["id"]), detail=wrong)
+            for donation in donations
+            if (wrong := _unlike_ledger(donation, booked.get(donation["intent_id"]), span))
+        ]
+    return Outcome(name="ledger.every_gift_is_booked", services=("donations", "payments"), violations=found)
 
 
 async def completed_gifts_are_counted(books: Books, span: Span) -> Outcome:
@@ -139,6 +153,7 @@ Comparison = Callable[[Books, Span], Awaitable[Outcome]]
 COMPARISONS: tuple[tuple[frozenset[str], Comparison], ...] = (
     (frozenset({"payments", "donations"}), captured_gifts_are_completed),
     (frozenset({"payments", "donations"}), completed_gifts_are_captured),
+    (frozenset({"payments", "donations"}), completed_gifts_are_booked),
     (frozenset({"donations", "totals"}), completed_gifts_are_counted),
     (frozenset({"donations", "totals"}), counted_gifts_are_completed),
     (frozenset({"donations", "notifications"}), completed_gifts_have_receipts),
@@ -159,7 +174,7 @@ async def _link(books: Books, number: int) -> Link | None:
     return Link(**rows[0]) if rows else None
 
 
-def _unlike_gift(intent: Any, donation: Any) -> str | None:
+def _unlike_gift(intent: Any, donation: Any, span: Span) -> str | None:
     """Return how a captured intent and its donation differ."""
     if donation is None:
         return "captured for a donation that does not exist"
@@ -167,16 +182,27 @@ def _unlike_gift(intent: Any, donation: Any) -> str | None:
         return f"captured, but donation {donation['id']} is {donation['status']}"
     if donation["id"] != intent["subject_id"]:
         return f"captured for {intent['subject_id']}, used by {donation['id']}"
-    return _unlike_money(intent, donation, exact=False)
+    if intent["campaign_id"] not in {None, donation["campaign_id"]}:
+        return f"captured for campaign {intent['campaign_id']}, given to {donation['campaign_id']}"
+    return _unlike_money(intent, donation, exact=donation["updated_at"] < span.cut_off)
 
 
-def _unlike_intent(donation: Any, intent: Any) -> str | None:
+def _unlike_intent(donation: Any, intent: Any, span: Span) -> str | None:
     """Return how a completed donation and its intent differ."""
     if intent is None:
         return "completed without an intent"
     if not intent["captured_amount"]:
         return f"completed, but intent {intent['id']} is not captured"
-    return _unlike_money(donation, intent, exact=False)
+    return _unlike_money(donation, intent, exact=intent["updated_at"] < span.cut_off)
+
+
+def _unlike_ledger(donation: Any, booked: Any, span: Span) -> str | None:
+    """Return how a completed donation and what is booked of it differ."""
+    if booked is None:
+        return "completed, but not booked"
+    if booked["campaign_id"] not in {None, donation["campaign_id"]}:
+        return f"booked for campaign {booked['campaign_id']}"
+    return _unlike_money(donation, booked, exact=booked["updated_at"] < span.cut_off)
 
 
 def _unlike_base(donation: Any, base: Any) -> str | None:
@@ -191,10 +217,15 @@ def _unlike_base(donation: Any, base: Any) -> str | None:
 
 
 def _unlike_money(first: Any, later: Any, *, exact: bool) -> str | None:
-    """Return how amounts differ; what was read later may have gone on refunding unless the versions are the same."""
+    """Return how amounts differ; what was read later may have gone on, unless it is `exact`: of one version, or unchanged since.
+
+    What is refunded only grows; what is disputed may fall again.
+    """
     if (first["amount"], first["currency"]) != (later["amount"], later["currency"]):
         return f"{first['amount']} {first['currency']} here, {later['amount']} {later['currency']} there"
     behind = later["refunded_amount"] < first["refunded_amount"]
     if behind or (exact and later["refunded_amount"] != first["refunded_amount"]):
         return f"refunded {first['refunded_amount']} here, {later['refunded_amount']} there"
+    if exact and later["disputed_amount"] != first["disputed_amount"]:
+        return f"disputed {first['disputed_amount']} here, {later['disputed_amount']} there"
     return None

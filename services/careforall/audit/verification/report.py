@@ -8,6 +8,16 @@ import msgspec
 EXAMPLES = 20
 
 
+class Invariant(msgspec.Struct, frozen=True, kw_only=True):
+    """A promise about one service's books."""
+
+    name: str
+    service: str
+    sql: str
+    whole: bool = False
+    """It looks at whole tables for what a constraint refuses anyway: only a full verification runs it."""
+
+
 class Violation(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One broken promise: what it is about, and what is wrong with it."""
 

@@ -4,18 +4,8 @@ An invariant is a statement that returns one row (`key`, `detail`) per violation
 to be looked at (outboxes by the lowest id of that time, which their key leads to). New invariants are new lines of `INVARIANTS`.
 """
 
-import msgspec
-
-
-class Invariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A promise about one service's books."""
-
-    name: str
-    service: str
-    sql: str
-    whole: bool = False
-    """It looks at whole tables for what a constraint refuses anyway: only a full verification runs it."""
-
+from careforall.audit.verification.ledger import LEDGER
+from careforall.audit.verification.report import Invariant
 
 INVARIANTS = (
     Invariant(
@@ -40,7 +30,8 @@ SELECT donations.id::text AS key, format('%s, history says %s', donations.status
 FROM donations
 JOIN donation_history AS history ON history.donation_id = donations.id AND history.version = donations.version
 WHERE donations.updated_at >= $1
-  AND (donations.status, donations.refunded_amount) IS DISTINCT FROM (history.to_status, history.refunded_amount)
+  AND (donations.status, donations.refunded_amount, donations.disputed_amount)
+      IS DISTINCT FROM (history.to_status, history.refunded_amount, history.disputed_amount)
 LIMIT 1000
 """,
     ),
@@ -58,7 +49,7 @@ FROM (
 WHERE from_status IS DISTINCT FROM before
    OR NOT coalesce(from_status IS NULL AND to_status = 'PENDING'
        OR (from_status, to_status) IN (('PENDING', 'COMPLETED'), ('PENDING', 'FAILED'), ('COMPLETED', 'REFUNDED'),
-                                       ('COMPLETED', 'COMPLETED')), false)
+                                       ('COMPLETED', 'COMPLETED'), ('REFUNDED', 'REFUNDED')), false)
 LIMIT 1000
 """,
     ),
@@ -69,7 +60,8 @@ LIMIT 1000
 WITH told AS (
     SELECT aggregate_id, (convert_from(payload, 'UTF8')::json ->> 'aggregate_version')::integer AS version
     FROM outbox
-    WHERE event_type IN ('donations.created', 'donations.completed', 'donations.failed', 'donations.refunded')
+    WHERE event_type = ANY(ARRAY['donations.created', 'donations.completed', 'donations.failed', 'donations.refunded',
+                               'donations.disputed'])
       AND id >= (lpad(to_hex((1000 * extract(epoch FROM greatest($1::timestamptz - interval '10 minutes', 'epoch')))::bigint),
                       12, '0') || '70008000000000000000')::uuid
 )
@@ -87,7 +79,8 @@ LIMIT 1000
 WITH told AS (
     SELECT id, aggregate_id, (convert_from(payload, 'UTF8')::json ->> 'aggregate_version')::integer AS version
     FROM outbox
-    WHERE event_type IN ('donations.created', 'donations.completed', 'donations.failed', 'donations.refunded')
+    WHERE event_type = ANY(ARRAY['donations.created', 'donations.completed', 'donations.failed', 'donations.refunded',
+                               'donations.disputed'])
       AND id >= (lpad(to_hex((1000 * extract(epoch FROM $1::timestamptz))::bigint), 12, '0') || '70008000000000000000')::uuid
 )
 SELECT min(told.id::text) AS key, format('%s events of %s version %s', count(*), aggregate_id, told.version) AS detail
@@ -150,9 +143,25 @@ SELECT id::text AS key,
        format('captured %s, refunded %s, refund rows %s', captured_amount, refunded_amount, coalesce(settled, 0)) AS detail
 FROM payment_intents
 LEFT JOIN (
-    SELECT intent_id, sum(amount) AS settled FROM refunds WHERE status = 'SUCCEEDED' AND NOT parked GROUP BY intent_id
+    SELECT intent_id, sum(amount) AS settled
+    FROM refunds
+    WHERE status = 'SUCCEEDED' AND NOT parked AND NOT unapplied
+    GROUP BY intent_id
 ) AS refunded ON intent_id = id
 WHERE updated_at >= $1 AND (refunded_amount > captured_amount OR refunded_amount <> coalesce(settled, 0))
+LIMIT 1000
+""",
+    ),
+    Invariant(
+        name="payments.disputes_add_up",
+        service="payments",
+        sql="""
+SELECT id::text AS key, format('disputed %s, dispute rows %s', disputed_amount, coalesce(held, 0)) AS detail
+FROM payment_intents
+LEFT JOIN (
+    SELECT intent_id, sum(amount) AS held FROM disputes WHERE status IN ('OPEN', 'LOST') AND NOT parked GROUP BY intent_id
+) AS disputed ON intent_id = id
+WHERE updated_at >= $1 AND disputed_amount <> coalesce(held, 0)
 LIMIT 1000
 """,
     ),
@@ -169,6 +178,7 @@ HAVING captured_amount <> amount * count(to_status)
 LIMIT 1000
 """,
     ),
+    *LEDGER,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -258,6 +268,8 @@ WHERE status IN ('COMPLETED', 'REFUNDED') GROUP BY currency
 UNION ALL
 SELECT 'donations.refunded.' || currency, sum(refunded_amount)::text FROM donations GROUP BY currency
 UNION ALL
+SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donations GROUP BY currency
+UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
 """,
     "payments": """
@@ -267,12 +279,21 @@ SELECT 'payments.captured_amount.' || currency, sum(captured_amount)::text FROM 
 UNION ALL
 SELECT 'payments.refunded_amount.' || currency, sum(refunded_amount)::text FROM payment_intents GROUP BY currency
 UNION ALL
+SELECT 'payments.disputed_amount.' || currency, sum(disputed_amount)::text FROM payment_intents GROUP BY currency
+UNION ALL
+SELECT 'ledger.' || regexp_replace(account, ':.*', '') || '.' || currency, sum(amount)::text
+FROM ledger_lines
+GROUP BY regexp_replace(account, ':.*', ''), currency
+UNION ALL
 SELECT 'payments.open_alarms', count(*)::text FROM payment_alarms WHERE settled_at IS NULL
 """,
     "totals": """
 SELECT 'totals.gifts' AS name, coalesce(sum(total_donations), 0)::text AS value FROM campaign_totals
 UNION ALL
 SELECT 'totals.gross.' || currency, sum(total_amount)::text FROM campaign_totals GROUP BY currency
+UNION ALL
+SELECT 'totals.net.' || currency, sum(total_amount - refunded_amount - disputed_amount)::text
+FROM campaign_totals GROUP BY currency
 """,
     "notifications": """
 SELECT 'notifications.' || lower(status) AS name, count(*)::text AS value FROM notifications GROUP BY status
@@ -308,27 +329,44 @@ SELECT message_key FROM message_failures WHERE consumer = $1 AND message_key = A
 LOGGED = "SELECT event_id FROM audit_events WHERE event_id = ANY($1::uuid[])"
 
 CAPTURED = """
-SELECT id, subject_id, amount, currency, refunded_amount
+SELECT id, subject_id, campaign_id, amount, currency, refunded_amount, disputed_amount, updated_at
 FROM payment_intents
 WHERE subject_type = 'DONATION' AND captured_amount > 0 AND id > $1 AND updated_at >= $2 AND updated_at < $3
 ORDER BY id
 LIMIT $4
 """
 DONATIONS_OF_INTENTS = """
-SELECT id, intent_id, amount, currency, status, refunded_amount FROM donations WHERE intent_id = ANY($1::uuid[])
+SELECT id, intent_id, campaign_id, amount, currency, status, refunded_amount, disputed_amount, updated_at
+FROM donations
+WHERE intent_id = ANY($1::uuid[])
 """
 SETTLED_DONATIONS = """
-SELECT id, intent_id, campaign_id, amount, currency, status, refunded_amount, donor_key, version
+SELECT id, intent_id, campaign_id, amount, currency, status, refunded_amount, disputed_amount, donor_key, version
 FROM donations
 WHERE status IN ('COMPLETED', 'REFUNDED') AND id > $1 AND updated_at >= $2 AND updated_at < $3
 ORDER BY id
 LIMIT $4
 """
-INTENTS = (
-    "SELECT id, subject_id, amount, currency, captured_amount, refunded_amount FROM payment_intents WHERE id = ANY($1::uuid[])"
-)
+INTENTS = """
+SELECT id, subject_id, amount, currency, captured_amount, refunded_amount, disputed_amount, updated_at
+FROM payment_intents
+WHERE id = ANY($1::uuid[])
+"""
+BOOKED_OF = """
+SELECT payment_id,
+       max(campaign_id::text)::uuid AS campaign_id,
+       coalesce(-sum(lines.amount) FILTER (WHERE account LIKE 'campaign:%' OR account = 'donations'), 0) AS amount,
+       coalesce(sum(lines.amount) FILTER (WHERE account = 'refunds'), 0) AS refunded_amount,
+       coalesce(sum(lines.amount) FILTER (WHERE account = 'disputes'), 0) AS disputed_amount,
+       max(currency) AS currency,
+       max(booked_at) AS updated_at
+FROM ledger_entries
+JOIN ledger_lines AS lines ON entry_id = id
+WHERE payment_id = ANY($1::uuid[])
+GROUP BY payment_id
+"""
 BASE_OF = """
-SELECT donation_id, campaign_id, amount, currency, refunded_amount, version
+SELECT donation_id, campaign_id, amount, currency, refunded_amount, disputed_amount, version
 FROM completed_donations
 WHERE donation_id = ANY($1::uuid[])
 """

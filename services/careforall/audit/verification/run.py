@@ -11,9 +11,10 @@ import msgspec
 from careforall.audit.verification import balances, messages, repository
 from careforall.audit.verification.balances import Span
 from careforall.audit.verification.books import Books, Platform, opened
-from careforall.audit.verification.report import Outcome, Report, Violation, finding, hash_of
+from careforall.audit.verification.ledger import PREFIX
+from careforall.audit.verification.report import Invariant, Outcome, Report, Violation, finding, hash_of
 from careforall.kit.ids import NIL
-from careforall.kit.metrics import INVARIANT_VIOLATIONS
+from careforall.kit.metrics import INVARIANT_VIOLATIONS, LEDGER_IMBALANCE
 
 LOOK_AGAIN = 5.0
 OVERLAP = timedelta(minutes=2)
@@ -103,7 +104,7 @@ class _Look:
         return outcome
 
 
-async def broken(books: Books, invariant: repository.Invariant, since: datetime) -> Outcome:
+async def broken(books: Books, invariant: Invariant, since: datetime) -> Outcome:
     """Run one invariant."""
     rows = await books.fetch(invariant.service, invariant.sql, since)
     violations = [Violation(key=row["key"], detail=row["detail"]) for row in rows]
@@ -139,3 +140,4 @@ async def _report(look: _Look, outcomes: Sequence[Outcome], started: datetime, *
 def _export(report: Report) -> None:
     for one in report.findings:
         INVARIANT_VIOLATIONS.labels(name=one.name).set(one.violations)
+    LEDGER_IMBALANCE.set(sum(one.violations for one in report.findings if one.name.startswith(PREFIX)))

@@ -55,8 +55,8 @@ CHAPTERS = (
         kind="row",
         what="donation",
         sql="""
-SELECT created_at AS at, id, status AS what, campaign_id, intent_id, amount::text, currency, refunded_amount::text, gateway,
-       version
+SELECT created_at AS at, id, status AS what, campaign_id, intent_id, amount::text, currency, refunded_amount::text,
+       disputed_amount::text, gateway, version
 FROM donations
 WHERE id = ANY($1::uuid[])
 """,
@@ -67,7 +67,7 @@ WHERE id = ANY($1::uuid[])
         what="donation",
         sql="""
 SELECT at, donation_id AS id, concat_ws(' to ', from_status, to_status) AS what, cause AS reason, cause_event, version,
-       refunded_amount::text
+       refunded_amount::text, disputed_amount::text
 FROM donation_history
 WHERE donation_id = ANY($1::uuid[])
 """,
@@ -78,7 +78,8 @@ WHERE donation_id = ANY($1::uuid[])
         what="intent",
         sql="""
 SELECT created_at AS at, id, status AS what, reason, subject_type, subject_id, amount::text, currency, gateway,
-       captured_amount::text, refunded_amount::text, declines, gateway_object, version, correlation_id AS request
+       captured_amount::text, refunded_amount::text, disputed_amount::text, declines, gateway_object, version,
+       correlation_id AS request
 FROM payment_intents
 WHERE id = ANY($1::uuid[])
 """,
@@ -112,6 +113,28 @@ WHERE intent_id = ANY($1::uuid[])
 SELECT created_at AS at, id, status AS what, reason, amount::text, gateway, gateway_refund_id, parked, tries, settled_at
 FROM refunds
 WHERE id = ANY($1::uuid[]) OR intent_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="payments",
+        kind="row",
+        what="dispute",
+        sql="""
+SELECT opened_at AS at, id, status AS what, reason, amount::text, gateway, gateway_dispute_id, parked, settled_at
+FROM disputes
+WHERE id = ANY($1::uuid[]) OR intent_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="payments",
+        kind="row",
+        what="booked",
+        sql="""
+SELECT booked_at AS at, id, kind AS what, cause_key, occurred_at,
+       (SELECT string_agg(concat_ws(' ', account, amount, currency), ', ' ORDER BY amount DESC)
+        FROM ledger_lines WHERE entry_id = id) AS lines
+FROM ledger_entries
+WHERE id = ANY($1::uuid[]) OR payment_id = ANY($1::uuid[])
 """,
     ),
     Chapter(

@@ -13,7 +13,7 @@ import msgspec
 
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit.ids import new_id
-from careforall.payments.domain import GENERIC, DeclineFact, Fact, RefundFact, StateFact
+from careforall.payments.domain import GENERIC, DeclineFact, DisputeFact, DisputeStatus, Fact, RefundFact, StateFact
 from careforall_testing.simulation.faults import Faults
 from careforall_testing.simulation.paying import Incoming
 
@@ -23,7 +23,7 @@ _LATEST = 3.0
 _LONGEST_SKEW = 2.0
 
 Truth = Literal["OPEN", "AUTHORIZED", "CAPTURED", "FAILED"]
-Scene = Literal["authorise", "capture", "decline", "cancel", "refund"]
+Scene = Literal["authorise", "capture", "decline", "cancel", "refund", "dispute", "win", "lose"]
 
 
 class Payment:
@@ -37,6 +37,7 @@ class Payment:
         self.status: Truth = "OPEN"
         self.declines = 0
         self.refunds: list[tuple[str, Decimal]] = []
+        self.dispute: tuple[Decimal, DisputeStatus] | None = None
         self.events = 0
         self.last_key = ""
 
@@ -44,6 +45,11 @@ class Payment:
     def refunded(self) -> Decimal:
         """What went back so far."""
         return sum((amount for _, amount in self.refunds), Decimal(0))
+
+    @property
+    def disputed(self) -> Decimal:
+        """What the payer's bank holds back or took."""
+        return self.dispute[0] if self.dispute is not None and self.dispute[1] != "WON" else Decimal(0)
 
     @property
     def askable(self) -> bool:
@@ -81,11 +87,12 @@ class Gateway:
         return True
 
     def facts(self, payment: Payment) -> list[Fact]:
-        """Answer a question: how the payment stands, and each of its refunds."""
+        """Answer a question: how the payment stands, each of its refunds, and its dispute."""
         if payment.status == "OPEN":
             return []
         found: list[Fact] = [StateFact(target=payment.status, amount=payment.amount, currency="EUR")]
-        return found + [self._refund_fact(name, amount) for name, amount in payment.refunds]
+        found += [self._refund_fact(name, amount) for name, amount in payment.refunds]
+        return found + ([self._dispute_fact(payment, *payment.dispute)] if payment.dispute is not None else [])
 
     def next_letter(self) -> Letter | None:
         """Take a letter that is due, any of them."""
@@ -130,6 +137,24 @@ class Gateway:
             self._tell(payment, self._state(payment, "REFUNDED"))
         else:
             self._tell(payment, self._refund_fact(name, amount))
+
+    def _dispute(self, payment: Payment) -> None:
+        self._judge(payment, payment.amount - payment.refunded, "OPEN")
+
+    def _win(self, payment: Payment) -> None:
+        self._judge(payment, payment.disputed, "WON")
+
+    def _lose(self, payment: Payment) -> None:
+        self._judge(payment, payment.disputed, "LOST")
+
+    def _judge(self, payment: Payment, amount: Decimal, status: DisputeStatus) -> None:
+        payment.dispute = (amount, status)
+        self._tell(payment, self._dispute_fact(payment, amount, status))
+
+    def _dispute_fact(self, payment: Payment, amount: Decimal, status: DisputeStatus) -> DisputeFact:
+        return DisputeFact(
+            gateway_dispute_id=f"{payment.name}/dispute", amount=amount, currency="EUR", status=status, at=self._moment()
+        )
 
     def _refund_fact(self, name: str, amount: Decimal) -> RefundFact:
         return RefundFact(
@@ -178,7 +203,16 @@ def _scenes(payment: Payment) -> list[Scene]:
             return ["authorise", "capture", "capture", "cancel"]
         case "AUTHORIZED":
             return ["capture", "capture", "cancel"]
-        case "CAPTURED" if payment.refunded < payment.amount:
-            return ["refund"]
+        case "CAPTURED":
+            return _after_capture(payment)
         case _:
             return []
+
+
+def _after_capture(payment: Payment) -> list[Scene]:
+    """What is disputed is not refunded, unless the dispute was won."""
+    if payment.dispute is not None and payment.dispute[1] == "OPEN":
+        return ["win", "lose"]
+    if payment.disputed or payment.refunded == payment.amount:
+        return []
+    return ["refund", "refund", "dispute"] if payment.askable and payment.dispute is None else ["refund"]

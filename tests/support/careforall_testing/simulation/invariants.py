@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from uuid import UUID
 
 from careforall.donations.domain import LEGAL_STEPS, Donation
 from careforall.payments.domain import STEPS
+from careforall.totals.domain import Gift
 from careforall_testing.simulation.scheduler import Violation
 from careforall_testing.simulation.totalling import Counters
 from careforall_testing.simulation.truth import differs, donation_status
 from careforall_testing.simulation.world import World
 
+_NOTHING = Decimal(0)
 _COUNTED = frozenset({"COMPLETED", "REFUNDED"})
 
 
@@ -67,13 +70,13 @@ def payments_follow_their_gateway(world: World) -> Iterator[str]:
 
 
 def donations_follow_their_payment(world: World) -> Iterator[str]:
-    """Every donation ends in the state, and with the refunded amount, of its payment."""
+    """Every donation ends in the state, and with the refunded and disputed amounts, of its payment."""
     for donation in world.giving.donations.rows.values():
         intent = world.paying.intents.rows.get(donation.intent_id)
         if intent is None:
             continue
-        expected = (donation_status(intent), intent.refunded_amount)
-        if (donation.status, donation.refunded_amount) != expected:
+        expected = (donation_status(intent), intent.refunded_amount, intent.disputed_amount)
+        if (donation.status, donation.refunded_amount, donation.disputed_amount) != expected:
             yield f"{donation.donor_name} is {donation.status}, its payment {intent.status}"
 
 
@@ -81,7 +84,7 @@ def histories_are_legal(world: World) -> Iterator[str]:
     """Histories take legal steps only, each from where the last ended."""
     donated = _chains({key: row for key, row in world.giving.history.rows.items() if row[0] is not None})
     for steps in donated.values():
-        yield from _illegal(steps, "PENDING", lambda a, b: b in LEGAL_STEPS[a] or a == b == "COMPLETED")  # type: ignore[index]
+        yield from _illegal(steps, "PENDING", lambda a, b: b in LEGAL_STEPS[a] or a == b != "PENDING")  # type: ignore[index]
     for donation in world.giving.donations.rows.values():
         if any((donation.id, version) not in world.giving.history.rows for version in range(1, donation.version + 1)):
             yield f"the history of {donation.donor_name} has a hole"
@@ -93,11 +96,44 @@ def refunds_add_up(world: World) -> Iterator[str]:
     """What a payment gave back is the sum of its settled refunds."""
     given: dict[UUID, object] = {}
     for refund in world.paying.refunds.rows.values():
-        if refund.status == "SUCCEEDED" and not refund.parked:
+        if refund.status == "SUCCEEDED" and not refund.parked and not refund.unapplied:
             given[refund.intent_id] = given.get(refund.intent_id, 0) + refund.amount  # type: ignore[operator]
     for intent in world.paying.intents.rows.values():
         if given.get(intent.id, 0) != intent.refunded_amount:
             yield f"the refunds of payment {intent.id} do not add up to {intent.refunded_amount}"
+
+
+def disputes_add_up(world: World) -> Iterator[str]:
+    """What is disputed of a payment is the sum of its open and lost disputes."""
+    held: dict[UUID, object] = {}
+    for dispute in world.paying.disputes.rows.values():
+        if dispute.status != "WON" and not dispute.parked:
+            held[dispute.intent_id] = held.get(dispute.intent_id, 0) + dispute.amount  # type: ignore[operator]
+    for intent in world.paying.intents.rows.values():
+        if held.get(intent.id, 0) != intent.disputed_amount:
+            yield f"the disputes of payment {intent.id} do not add up to {intent.disputed_amount}"
+
+
+def the_ledger_says_what_payments_say(world: World) -> Iterator[str]:
+    """What is booked of a payment, account by account, is what the payment says of itself."""
+    booked: dict[UUID, dict[str, Decimal]] = {}
+    for entry in world.paying.entries.rows.values():
+        accounts = booked.setdefault(entry.payment_id, {})
+        for line in entry.lines:
+            accounts[line.account] = accounts.get(line.account, _NOTHING) + line.amount
+    for intent in world.paying.intents.rows.values():
+        found = booked.pop(intent.id, {})
+        late = _summed(one.amount for one in world.paying.refunds.rows.values() if one.intent_id == intent.id and one.unapplied)
+        clearing = _summed(amount for account, amount in found.items() if account.startswith("gateway:"))
+        said = (intent.captured_amount, intent.refunded_amount, intent.disputed_amount, late)
+        names = (f"campaign:{intent.campaign_id}", "refunds", "disputes", "unapplied")
+        income, refunds, disputes, unapplied = (found.get(name, _NOTHING) for name in names)
+        if said != (-income, refunds, disputes, -unapplied):
+            yield f"payment {intent.id} says {said}, the ledger {found}"
+        if clearing != said[0] - said[1] - said[2] + late:
+            yield f"the gateway holds {clearing} of payment {intent.id}, which says {said}"
+    for payment_id in booked:
+        yield f"payment {payment_id} is booked and is not there"
 
 
 def totals_are_a_recount(world: World) -> Iterator[str]:
@@ -106,7 +142,7 @@ def totals_are_a_recount(world: World) -> Iterator[str]:
     base = world.totalling.base.rows
     for donation in counted.values():
         gift = base.get(donation.id)
-        if gift is None or (gift.version, gift.refunded_amount) != (donation.version, donation.refunded_amount):
+        if gift is None or _amounts(gift) != _amounts(donation):
             yield f"totals do not have {donation.donor_name} as it stands"
     if len(base) != len(counted):
         yield "totals count donations that were never completed"
@@ -129,6 +165,8 @@ CHECKS: tuple[Callable[[World], Iterator[str]], ...] = (
     donations_follow_their_payment,
     histories_are_legal,
     refunds_add_up,
+    disputes_add_up,
+    the_ledger_says_what_payments_say,
     totals_are_a_recount,
     receipts_are_sent_once,
     events_have_one_effect,
@@ -155,6 +193,14 @@ def _illegal(steps: list[tuple[str, str]], start: str, legal: Callable[[str, str
         at = to
 
 
+def _summed(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, _NOTHING)
+
+
+def _amounts(one: Gift | Donation) -> tuple[int, Decimal, Decimal]:
+    return one.version, one.refunded_amount, one.disputed_amount
+
+
 def _recount(donations: dict[UUID, Donation]) -> dict[UUID, Counters]:
     found: dict[UUID, Counters] = {}
     donors: set[tuple[UUID, str]] = set()
@@ -164,6 +210,7 @@ def _recount(donations: dict[UUID, Donation]) -> dict[UUID, Counters]:
         found[one.campaign_id] = Counters(
             before.total_amount + one.amount,
             before.refunded_amount + one.refunded_amount,
+            before.disputed_amount + one.disputed_amount,
             before.total_donations + 1,
             sum(1 for campaign_id, _ in donors if campaign_id == one.campaign_id),
             before.revision + one.version,

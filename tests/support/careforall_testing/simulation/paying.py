@@ -16,7 +16,8 @@ from careforall.payments import events
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC, REACHABLE, Fact, Intent
 from careforall.payments.effects import Effects, Source
-from careforall.payments.records import Changes, Refund
+from careforall.payments.ledger import Entry
+from careforall.payments.records import Changes, Dispute, Refund
 from careforall.payments.service import PaymentsService
 from careforall_testing.simulation.consuming import Inbox
 from careforall_testing.simulation.database import Database, DatabaseGone, Table, Transaction, UnknownCommit
@@ -66,6 +67,9 @@ class Paying:
         self.transitions: Table[tuple[UUID, int], tuple[str, str]] = Table("payment_transitions")
         self.refunds: Table[UUID, Refund] = Table("refunds")
         self.refunds_of: Table[UUID, tuple[UUID, ...]] = Table("refunds.intent_id")
+        self.disputes: Table[tuple[UUID, str], Dispute] = Table("disputes")
+        self.disputes_of: Table[UUID, tuple[tuple[UUID, str], ...]] = Table("disputes.intent_id")
+        self.entries: Table[tuple[UUID, str, str], Entry] = Table("ledger_entries")
         self.events: Table[tuple[str, str], Stored] = Table("webhook_events")
         self.early: Table[UUID, tuple[tuple[str, str], ...]] = Table("webhook_events.payment_id")
         self.announced: Table[UUID, None] = Table("advisory locks of new intents")
@@ -213,8 +217,14 @@ class Paying:
         yield from self._store(transaction, effects.changes)
 
     def _effects(self, transaction: Transaction, payment_ids: Sequence[UUID]) -> Effects:
-        found = [transaction.get(self.refunds, one) for owner in payment_ids for one in self.refunds_of.rows.get(owner, ())]
-        return Effects(attempts={}, refunds=[refund for refund in found if refund is not None], max_attempts=_MAX_ATTEMPTS)
+        refunds = [transaction.get(self.refunds, one) for owner in payment_ids for one in self.refunds_of.rows.get(owner, ())]
+        disputes = [transaction.get(self.disputes, one) for owner in payment_ids for one in self.disputes_of.rows.get(owner, ())]
+        return Effects(
+            attempts={},
+            refunds=[refund for refund in refunds if refund is not None],
+            disputes=[dispute for dispute in disputes if dispute is not None],
+            max_attempts=_MAX_ATTEMPTS,
+        )
 
     def _store(self, transaction: Transaction, changes: Changes) -> Steps[None]:
         """Write what was collected, under the constraints that the real tables have."""
@@ -230,6 +240,13 @@ class Paying:
             if not transaction.try_lock(self.transitions, key) or transaction.get(self.transitions, key) is not None:
                 raise Violation(f"version {row.version} of payment {row.payment_id} was written twice")
             transaction.put(self.transitions, key, (row.from_status, row.to_status))
+        for entry in changes.entries:
+            booked = (entry.payment_id, entry.kind, entry.cause_key)
+            if not transaction.try_lock(self.entries, booked) or transaction.get(self.entries, booked) is not None:
+                raise Violation(f"{entry.kind} {entry.cause_key} of payment {entry.payment_id} was booked twice")
+            if sum(line.amount for line in entry.lines):
+                raise Violation(f"{entry.kind} of payment {entry.payment_id} does not add up to zero")
+            transaction.put(self.entries, booked, entry)
         for refund in changes.refunds.values():
             yield from transaction.lock(self.refunds, refund.id)
             yield from transaction.lock(self.refunds_of, refund.intent_id)
@@ -237,7 +254,21 @@ class Paying:
             known = transaction.get(self.refunds_of, refund.intent_id) or ()
             if refund.id not in known:
                 transaction.put(self.refunds_of, refund.intent_id, (*known, refund.id))
+        for dispute in changes.disputes.values():
+            yield from self._store_dispute(transaction, dispute)
         self.outbox.insert(transaction, changes.outbox)
+
+    def _store_dispute(self, transaction: Transaction, dispute: Dispute) -> Steps[None]:
+        key = (dispute.intent_id, dispute.gateway_dispute_id)
+        yield from transaction.lock(self.disputes, key)
+        yield from transaction.lock(self.disputes_of, dispute.intent_id)
+        before = transaction.get(self.disputes, key)
+        if before is not None and (before.id != dispute.id or before.status not in {"OPEN", dispute.status}):
+            raise Violation(f"dispute {key} of payment {dispute.intent_id} went from {before.status} to {dispute.status}")
+        transaction.put(self.disputes, key, dispute)
+        known = transaction.get(self.disputes_of, dispute.intent_id) or ()
+        if key not in known:
+            transaction.put(self.disputes_of, dispute.intent_id, (*known, key))
 
     def _at(self) -> datetime:
         return _AT + timedelta(seconds=self._scheduler.now)
@@ -253,6 +284,7 @@ def _intent(message: Message[Any]) -> Intent:
         id=event.intent_id,
         subject_type="DONATION",
         subject_id=event.donation_id,
+        campaign_id=event.campaign_id,
         amount=event.amount,
         currency=event.currency,
         gateway=event.gateway,
@@ -261,6 +293,7 @@ def _intent(message: Message[Any]) -> Intent:
         version=1,
         captured_amount=_NOTHING,
         refunded_amount=_NOTHING,
+        disputed_amount=_NOTHING,
         declines=0,
         captured_via="",
         gateway_object="",

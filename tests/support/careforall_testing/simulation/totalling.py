@@ -28,6 +28,7 @@ class Counters(msgspec.Struct, frozen=True):
 
     total_amount: Decimal = _NOTHING
     refunded_amount: Decimal = _NOTHING
+    disputed_amount: Decimal = _NOTHING
     total_donations: int = 0
     unique_donors: int = 0
     revision: int = 0
@@ -37,6 +38,7 @@ class Counters(msgspec.Struct, frozen=True):
         return Counters(
             self.total_amount + change.total_amount,
             self.refunded_amount + change.refunded_amount,
+            self.disputed_amount + change.disputed_amount,
             self.total_donations + change.total_donations,
             self.unique_donors + change.unique_donors,
             self.revision + change.revision,

@@ -11,14 +11,14 @@ from careforall_testing.simulation.gateway import Payment
 
 def differs(payment: Payment, intent: Intent | None) -> bool:
     """Whether an intent is not what its gateway says; one that is not there yet differs from nothing."""
-    return intent is not None and (intent.status, intent.refunded_amount) != _expected(payment)
+    return intent is not None and (intent.status, intent.refunded_amount, intent.disputed_amount) != _expected(payment)
 
 
-def _expected(payment: Payment) -> tuple[str, Decimal]:
+def _expected(payment: Payment) -> tuple[str, Decimal, Decimal]:
     if payment.status == "OPEN":
-        return "INITIATED", Decimal(0)
+        return "INITIATED", Decimal(0), Decimal(0)
     whole = payment.refunded == payment.amount
-    return "REFUNDED" if whole else payment.status, payment.refunded
+    return "REFUNDED" if whole else payment.status, payment.refunded, payment.disputed
 
 
 def donation_status(intent: Intent) -> DonationStatus:
