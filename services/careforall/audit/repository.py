@@ -22,7 +22,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 async def append(connection: Connection, events: Sequence[AuditEvent]) -> set[UUID]:
     """Store events in id order and return the ids of those that were not there."""
-    ordered = sorted(events, key=lambda event: event.event_id)
+    ordered = sorted(events, key=lambda event: event.event_id.int)
     rows = await connection.fetch(
         _APPEND,
         [event.event_id for event in ordered],

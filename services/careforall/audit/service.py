@@ -126,7 +126,7 @@ class AuditService:
     async def _link(self, connection: Connection, batch_id: UUID, events: Sequence[AuditEvent]) -> None:
         if not events:
             return
-        leaves = [domain.leaf(event) for event in sorted(events, key=lambda event: event.event_id)]
+        leaves = [domain.leaf(event) for event in sorted(events, key=lambda event: event.event_id.int)]
         previous, now = await repository.hold_chain(connection)
         await repository.add_link(connection, domain.next_link(previous, batch_id=batch_id, leaves=leaves, created_at=now))
 

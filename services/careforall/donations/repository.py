@@ -14,6 +14,7 @@ from careforall.donations.domain import Campaign, Donation, Step
 from careforall.kit import outbox
 from careforall.kit.db import Connection
 from careforall.kit.idempotency import Call
+from careforall.kit.ids import by_id
 from careforall.kit.outbox import Outgoing
 
 
@@ -145,7 +146,7 @@ async def insert_donations(connection: Connection, donations: Sequence[Donation]
 
 async def donations_of_intents(connection: Connection, intent_ids: Sequence[UUID]) -> dict[UUID, Donation]:
     """Lock and return donations by intent, in id order."""
-    rows = await connection.fetch(_LOCK_BY_INTENT, sorted(set(intent_ids)))
+    rows = await connection.fetch(_LOCK_BY_INTENT, sorted(set(intent_ids), key=by_id))
     return {row["intent_id"]: _donation(row) for row in rows}
 
 

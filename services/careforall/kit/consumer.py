@@ -26,7 +26,7 @@ from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
 from careforall.kit.errors import Locked, Unavailable
 from careforall.kit.ids import born_at
 from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
-from careforall.kit.pulling import Puller
+from careforall.kit.pulling import Puller, delivery_of
 from careforall.kit.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -217,7 +217,7 @@ class Runner:
             while True:
                 handles = await self._fetch(puller)
                 if handles:
-                    self._lag.set(handles[-1].metadata.num_pending or 0)
+                    self._lag.set(delivery_of(handles[-1]).pending)
                     await self._handle(handles)
                 elif not self._bus.connected:
                     return
@@ -235,12 +235,12 @@ class Runner:
         self._sizes.observe(len(handles))
         batch: list[Received] = []
         for handle in handles:
-            decoded = self._decoder.decode(handle.data, deliveries=handle.metadata.num_delivered or 1)
+            decoded = self._decoder.decode(handle.data, deliveries=delivery_of(handle).times)
             if isinstance(decoded, Refusal):
                 await self._refuse(handle, decoded)
             else:
                 batch.append(Received(message=decoded, handle=handle))
-        batch.sort(key=lambda received: received.message.event_id)
+        batch.sort(key=lambda received: received.message.event_id.int)
         if batch:
             with self._tracing.processing(self.consumer.name, [item.message for item in batch]) as messages:
                 traced = [Received(message=m, handle=item.handle) for m, item in zip(messages, batch, strict=True)]
@@ -314,7 +314,7 @@ class Runner:
             CONSUMED.labels(consumer=self.consumer.name, outcome="parked").inc()
             await handle.nak(delay=_PARK_SECONDS)
             return
-        await self._bury(handle.data, refusal.reason, attempts=handle.metadata.num_delivered or 1)
+        await self._bury(handle.data, refusal.reason, attempts=delivery_of(handle).times)
         await handle.term()
 
     async def _bury(self, data: bytes, reason: str, *, attempts: int) -> None:

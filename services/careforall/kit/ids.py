@@ -2,11 +2,14 @@
 
 import re
 from datetime import UTC, datetime
+from operator import attrgetter
 from uuid import UUID
 
 import uuid_utils.compat
 
 NIL = UUID(int=0)
+by_id = attrgetter("int")
+"""Sorts UUIDs as the database does, without a Python call for each comparison."""
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 

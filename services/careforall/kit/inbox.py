@@ -10,7 +10,7 @@ import msgspec
 
 from careforall.kit.db import Connection
 from careforall.kit.envelope import decode_envelope
-from careforall.kit.ids import new_id
+from careforall.kit.ids import by_id, new_id
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 async def claim(connection: Connection, consumer: str, message_ids: Sequence[UUID]) -> set[UUID]:
     """Insert inbox rows and return the ids that are new to this consumer."""
-    rows = await connection.fetch(_CLAIM, consumer, sorted(set(message_ids)))
+    rows = await connection.fetch(_CLAIM, consumer, sorted(set(message_ids), key=by_id))
     return {row["message_id"] for row in rows if row["fresh"]}
 
 

@@ -25,17 +25,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scheduler:
-    """Runs the jobs of one service."""
+    """Runs the jobs of one service; their locks live on one session of its own."""
 
     def __init__(self, database: Database, jobs: tuple[Job, ...]) -> None:
         self._database = database
         self._jobs = jobs
+        self._session: Connection | None = None
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Run all jobs until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for number, job in enumerate(self._jobs):
-                group.create_task(self._loop(job, number))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, job in enumerate(self._jobs):
+                    group.create_task(self._loop(job, number))
+        finally:
+            self._hang_up()
 
     async def _loop(self, job: Job, number: int) -> None:
         while True:
@@ -52,11 +57,29 @@ class Scheduler:
         if not job.exclusive:
             await job.work()
             return True
-        session: Connection = await self._database.dedicated()
+        if not await self._asked(_LOCK, number):
+            return False
         try:
-            if not await session.fetchval("SELECT pg_try_advisory_lock($1, $2)", _NAMESPACE, number):
-                return False
             await job.work()
-            return True
         finally:
-            session.terminate()
+            await self._asked(_UNLOCK, number)
+        return True
+
+    async def _asked(self, statement: str, number: int) -> bool:
+        """Ask the session, opening it anew after a loss, with which its locks went."""
+        async with self._turn:
+            if self._session is None or self._session.is_closed():
+                self._session = await self._database.dedicated()
+            try:
+                return bool(await self._session.fetchval(statement, _NAMESPACE, number))
+            except BaseException:
+                self._hang_up()
+                raise
+
+    def _hang_up(self) -> None:
+        if self._session is not None:
+            self._session.terminate()
+
+
+_LOCK = "SELECT pg_try_advisory_lock($1, $2)"
+_UNLOCK = "SELECT pg_advisory_unlock($1, $2)"

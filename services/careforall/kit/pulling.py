@@ -5,6 +5,7 @@ The library's own fetch makes two tasks and a timer for every message; here a wh
 
 import asyncio
 import contextlib
+from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -17,7 +18,24 @@ _NANOSECONDS = 1_000_000_000
 _GRACE = 0.5
 """Seconds by which the broker's own word that nothing came may be late before it is not waited for any longer."""
 _HEARTBEAT = "100"
+_FIRST_FORM = 9
 _OVER = frozenset({"404", "408"})
+
+
+class Delivery(NamedTuple):
+    """What the broker says of a delivery in its reply subject."""
+
+    times: int
+    """How often the message was delivered so far."""
+    pending: int
+    """How many messages wait behind it."""
+
+
+def delivery_of(message: Msg) -> Delivery:
+    """Read the broker's reply subject, in its first form (nine parts) or its second; the library makes far more of it."""
+    parts = message.reply.split(".")
+    first = len(parts) == _FIRST_FORM
+    return Delivery(int(parts[4 if first else 6]), int(parts[8 if first else 10]))
 
 
 class Puller:

@@ -149,10 +149,10 @@ class Intake:
 
     async def _store(self, connection: Connection, batch: "_Batch") -> None:
         """Write events first: who loses a key to another process must not have had an effect."""
-        if batch.events and await repository_events.insert_events(connection, batch.events) != len(batch.events):
-            raise asyncpg.SerializationError("another process stored one of these events first")
-        if batch.bodies:
-            await repository_events.insert_bodies(connection, batch.bodies)
+        if batch.events or batch.bodies:
+            stored = await repository_events.insert_events(connection, batch.events, batch.bodies)
+            if stored != len(batch.events):
+                raise asyncpg.SerializationError("another process stored one of these events first")
         await repository.write(connection, batch.effects.changes)
 
 
@@ -160,7 +160,7 @@ class _Batch:
     """One batch on its way through the statements."""
 
     def __init__(self, items: Sequence[Incoming]) -> None:
-        self.items = sorted(items, key=lambda item: item.id)
+        self.items = sorted(items, key=lambda item: item.id.int)
         self.outcomes: dict[UUID, Answer | Busy] = {}
         self.intents: dict[UUID, Intent] = {}
         self.absent: set[UUID] = set()

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from careforall.kit import outbox
 from careforall.kit.db import Connection
-from careforall.kit.ids import new_id
+from careforall.kit.ids import by_id, new_id
+from careforall.kit.outbox import Outgoing
 from careforall.payments import repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import OPEN_ATTEMPTS, REACHABLE, Intent
 from careforall.payments.records import Alarm, Attempt, Changes, NewIntent, Step, Transition, columns_of
@@ -20,7 +21,7 @@ _OPEN = sorted(OPEN_ATTEMPTS)
 
 async def lock_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Lock what nobody else has locked, in id order; what is missing in the answer is absent or held (rule 1 d)."""
-    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids))}
+    return {row["id"]: Intent(**row) for row in await connection.fetch(_LOCK_FREE, sorted(ids, key=by_id))}
 
 
 async def lock_intent(connection: Connection, identifier: UUID) -> Intent | None:
@@ -52,7 +53,7 @@ async def hold_absent(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
 
 async def announce(connection: Connection, ids: Sequence[UUID]) -> None:
     """Wait for whoever keeps these new intents from being created (see `hold_absent`)."""
-    await connection.execute(_ANNOUNCE, sorted(ids))
+    await connection.execute(_ANNOUNCE, sorted(ids, key=by_id))
 
 
 async def insert_intents(connection: Connection, intents: Sequence[NewIntent], seconds: float) -> list[Intent]:
@@ -144,25 +145,33 @@ async def is_expired(connection: Connection, identifier: UUID) -> bool:
 
 
 async def write(connection: Connection, changes: Changes) -> None:
-    """Write everything a transaction collected, one statement a table.
+    """Write everything a transaction collected, in as few round trips as there are reasons for an order.
 
     What refers to intents comes before their update: a locked row satisfies a foreign key for free, an updated one not.
     """
-    if changes.transitions:
-        await connection.execute(_INSERT_TRANSITIONS, *columns_of(changes.transitions, _TRANSITION_COLUMNS))
-    if changes.entries:
-        await repository_ledger.book(connection, changes.entries)
-    if changes.attempts:
-        await connection.execute(_PUT_ATTEMPTS, *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS))
-    if changes.intents:
-        await _write_intents(connection, list(changes.intents.values()))
+    if changes.transitions or changes.attempts or changes.entries:
+        await _write_facts(connection, changes)
+    moved = [step for step in changes.intents.values() if step.after.version != step.before.version]
+    if moved:
+        await _move_intents(connection, moved, changes.outbox)
+    else:
+        await outbox.insert(connection, changes.outbox)
     if changes.refunds:
         await repository_refunds.put_refunds(connection, list(changes.refunds.values()))
     if changes.disputes:
         await repository_disputes.put_disputes(connection, list(changes.disputes.values()))
     if changes.alarms:
         await insert_alarms(connection, changes.alarms)
-    await outbox.insert(connection, changes.outbox)
+
+
+async def _write_facts(connection: Connection, changes: Changes) -> None:
+    """Store what happened to intents: steps, attempts, and what the ledger books of them."""
+    await connection.execute(
+        _INSERT_FACTS,
+        *columns_of(changes.transitions, _TRANSITION_COLUMNS),
+        *columns_of(list(changes.attempts.values()), _ATTEMPT_COLUMNS),
+        *repository_ledger.columns(changes.entries),
+    )
 
 
 async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None:
@@ -171,14 +180,19 @@ async def insert_alarms(connection: Connection, alarms: Sequence[Alarm]) -> None
     await connection.execute(_INSERT_ALARMS, [new_id() for _ in alarms], *columns)
 
 
-async def _write_intents(connection: Connection, steps: Sequence[Step]) -> None:
-    moved = sorted((step for step in steps if step.after.version != step.before.version), key=lambda step: step.after.id)
-    if not moved:
-        return
+async def _move_intents(connection: Connection, steps: Sequence[Step], told: Sequence[Outgoing]) -> None:
+    """Move intents from the states they were judged in, and store the events that tell of it."""
+    moved = sorted(steps, key=lambda step: step.after.id.int)
     befores = [step.before for step in moved]
     columns = columns_of([step.after for step in moved], _MOVED_COLUMNS)
     written = await connection.fetch(
-        _MOVE_INTENTS, [one.status for one in befores], [one.version for one in befores], *columns, _LEGAL_FROM, _LEGAL_TO
+        _MOVE_INTENTS,
+        [one.status for one in befores],
+        [one.version for one in befores],
+        *columns,
+        _LEGAL_FROM,
+        _LEGAL_TO,
+        *outbox.columns(told),
     )
     if len(written) != len(moved):
         raise LostStep(f"{len(moved) - len(written)} intents were not in the state they were read in")
@@ -245,6 +259,11 @@ _MOVED_COLUMNS = (
 )
 # The guard: a row moves only from the state and version it was judged in, and only along the transition table.
 _MOVE_INTENTS = """
+WITH told AS (
+    INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
+    SELECT * FROM unnest($17::uuid[], $18::text[], $19::uuid[], $20::bytea[], $21::text[])
+    ON CONFLICT (id) DO NOTHING
+)
 UPDATE payment_intents p
 SET status = n.status, status_at = n.status_at, version = n.version, captured_amount = n.captured_amount,
     refunded_amount = n.refunded_amount, disputed_amount = n.disputed_amount, declines = n.declines,
@@ -262,11 +281,6 @@ WHERE p.id = n.id
 RETURNING p.id
 """
 _TRANSITION_COLUMNS = ("payment_id", "from_status", "to_status", "version", "cause", "event_id", "event_time")
-_INSERT_TRANSITIONS = """
-INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause, event_id, event_time)
-SELECT *
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::timestamptz[])
-"""
 _TRANSITIONS = """
 SELECT payment_id, from_status, to_status, version, cause, event_id, event_time, received_at
 FROM payment_transitions
@@ -320,12 +334,25 @@ WHERE gateway_object = $1 AND status = ANY($2::text[])
 """
 _IS_EXPIRED = "SELECT expires_at <= clock_timestamp() FROM payment_intents WHERE id = $1"
 _ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url", "reason", "code")
-_PUT_ATTEMPTS = """
-INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code)
-SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-ON CONFLICT (intent_id, number) DO UPDATE
-SET status = excluded.status, gateway_object = excluded.gateway_object, redirect_url = excluded.redirect_url,
-    reason = excluded.reason, code = excluded.code, updated_at = clock_timestamp()
+_INSERT_FACTS = """
+WITH steps AS (
+    INSERT INTO payment_transitions (payment_id, from_status, to_status, version, cause, event_id, event_time)
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::uuid[], $7::timestamptz[])
+), tried AS (
+    INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code)
+    SELECT *
+    FROM unnest($8::uuid[], $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[])
+    ON CONFLICT (intent_id, number) DO UPDATE
+    SET status = excluded.status, gateway_object = excluded.gateway_object, redirect_url = excluded.redirect_url,
+        reason = excluded.reason, code = excluded.code, updated_at = clock_timestamp()
+), booked AS (
+    INSERT INTO ledger_entries (id, payment_id, kind, cause_key, campaign_id, livemode, occurred_at)
+    SELECT *
+    FROM unnest($16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::uuid[], $21::boolean[], $22::timestamptz[])
+)
+INSERT INTO ledger_lines (entry_id, account, amount, currency)
+SELECT * FROM unnest($23::uuid[], $24::text[], $25::numeric[], $26::text[])
 """
 _DUE_ATTEMPTS = """
 UPDATE payment_attempts a

@@ -18,16 +18,12 @@ async def touch_events(connection: Connection, keys: Sequence[Key]) -> dict[Key,
     return {(row["gateway"], row["dedupe_key"]): EventRow(**row) for row in rows}
 
 
-async def insert_events(connection: Connection, events: Sequence[EventRow]) -> int:
-    """Insert events with their answers; fewer than given means that another process was first with a key."""
+async def insert_events(connection: Connection, events: Sequence[EventRow], bodies: Sequence[tuple[UUID, str, bytes]]) -> int:
+    """Keep raw bodies and insert events with their answers; fewer than given means that another process was first with a key."""
     rows = sorted(events, key=lambda event: (event.gateway, event.dedupe_key))
-    inserted = await connection.fetchval(_INSERT_EVENTS, *columns_of(rows, EventRow.__struct_fields__))
+    raw = [[row[index] for row in bodies] for index in range(3)]
+    inserted = await connection.fetchval(_INSERT_EVENTS, *columns_of(rows, EventRow.__struct_fields__), *raw)
     return int(inserted)
-
-
-async def insert_bodies(connection: Connection, bodies: Sequence[tuple[UUID, str, bytes]]) -> None:
-    """Keep raw bodies."""
-    await connection.execute(_INSERT_BODIES, [row[0] for row in bodies], [row[1] for row in bodies], [row[2] for row in bodies])
 
 
 async def early_events(connection: Connection, ids: Sequence[UUID]) -> list[Any]:
@@ -63,13 +59,11 @@ WITH inserted AS (
     )
     ON CONFLICT (gateway, dedupe_key) DO NOTHING
     RETURNING true
+), kept AS (
+    INSERT INTO webhook_bodies (id, gateway, body)
+    SELECT * FROM unnest($12::uuid[], $13::text[], $14::bytea[])
 )
 SELECT count(*) FROM inserted
-"""
-
-_INSERT_BODIES = """
-INSERT INTO webhook_bodies (id, gateway, body)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
 """
 
 _EARLY_EVENTS = """

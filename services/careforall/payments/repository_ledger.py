@@ -1,8 +1,12 @@
-"""The SQL of the ledger: one statement books a batch; balances are the rolled-up sums and what was booked since."""
+"""The SQL of the ledger: balances are the rolled-up sums and what was booked since.
+
+Entries are stored by `repository.write`, in one statement with the steps that caused them.
+"""
 
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -32,15 +36,14 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     amount: Decimal
 
 
-async def book(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Store entries with their lines; one whose cause is booked already fails the transaction, as does one out of balance."""
+def columns(entries: Sequence[Entry]) -> list[list[Any]]:
+    """Return entries and their lines as parallel lists; storing one that is booked already, or is out of balance, fails."""
     lines = [(entry.id, line) for entry in entries for line in entry.lines]
-    await connection.execute(
-        _BOOK,
+    return [
         *columns_of(entries, _ENTRY_COLUMNS),
         [entry_id for entry_id, _ in lines],
         *columns_of([line for _, line in lines], Line.__struct_fields__),
-    )
+    ]
 
 
 async def entries(connection: Connection, wanted: LedgerFilter, before: UUID | None, limit: int) -> list[Entry]:
@@ -74,15 +77,6 @@ async def roll_up(connection: Connection, until: datetime) -> None:
 
 
 _ENTRY_COLUMNS = ("id", "payment_id", "kind", "cause_key", "campaign_id", "livemode", "occurred_at")
-_BOOK = """
-WITH booked AS (
-    INSERT INTO ledger_entries (id, payment_id, kind, cause_key, campaign_id, livemode, occurred_at)
-    SELECT *
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::timestamptz[])
-)
-INSERT INTO ledger_lines (entry_id, account, amount, currency)
-SELECT * FROM unnest($8::uuid[], $9::text[], $10::numeric[], $11::text[])
-"""
 _ENTRIES = """
 SELECT id, payment_id, kind, cause_key, campaign_id, livemode, occurred_at, booked_at
 FROM ledger_entries AS entry

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import msgspec
 
+from careforall.kit.ids import by_id
+
 ZERO = Decimal(0)
 
 Level = Literal["redis", "materialized_view", "base_table", "realtime"]
@@ -114,7 +116,7 @@ def newest(gifts: Iterable[Gift]) -> list[Gift]:
     for gift in gifts:
         known = latest.get(gift.donation_id)
         latest[gift.donation_id] = gift if known is None else merged(known, gift)
-    return [latest[donation_id] for donation_id in sorted(latest)]
+    return [latest[donation_id] for donation_id in sorted(latest, key=by_id)]
 
 
 def merged(known: Gift, other: Gift) -> Gift:

@@ -42,8 +42,7 @@ CREATE TRIGGER ledger_lines_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON l
 
 -- Looked at when the transaction commits, however its lines came to be. Its plan is one for all and uses the key: batches of
 -- webhooks plan each statement afresh.
-CREATE FUNCTION check_ledger_entry() RETURNS trigger LANGUAGE plpgsql
-SET plan_cache_mode = 'force_generic_plan' SET enable_seqscan = 'off' AS $$
+CREATE FUNCTION check_ledger_entry() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM ledger_lines WHERE entry_id = new.entry_id GROUP BY currency HAVING sum(amount) <> 0) THEN
         RAISE EXCEPTION 'the lines of ledger entry % do not add up to zero', new.entry_id
