@@ -111,7 +111,8 @@ async def generic_webhook(service: PaymentsService, request: Request[Any, Any, A
 async def gateway_webhook(service: PaymentsService, gateway: str, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Take an event in the gateway's own form, signed by its own scheme; known outcomes are always 200.
 
-    `simulator` and `stripe` sign by `<Name>-Signature: t=<seconds>,v1=<hex HMAC of "t.body">`. 404 where it is not set up here.
+    `simulator` and `stripe` sign by `<Name>-Signature: t=<seconds>,v1=<hex HMAC of "t.body">`, `paypal` by its own headers
+    (`PAYPAL-TRANSMISSION-SIG` and its neighbours). 404 where it is not set up here.
     """
     if gateway == GENERIC:
         raise GatewayNotSetUp

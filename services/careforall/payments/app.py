@@ -17,8 +17,11 @@ from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.completing import Completing
 from careforall.payments.consumers import consumers
 from careforall.payments.domain import GENERIC
-from careforall.payments.gateways import generic, simulator
+from careforall.payments.gateways import generic, paypal_events, simulator
 from careforall.payments.gateways.base import Gateway
+from careforall.payments.gateways.paypal import PayPal
+from careforall.payments.gateways.paypal_certificates import Certificates, roots
+from careforall.payments.gateways.paypal_signatures import PayPalScheme
 from careforall.payments.gateways.registry import Gateways, Limits
 from careforall.payments.gateways.stripe_facts import StripeFacts
 from careforall.payments.gateways.stripe_money import places
@@ -41,10 +44,12 @@ class Company(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def companies(settings: PaymentsSettings) -> dict[str, Company]:
-    """Return whom this process deals with, by name; what is not set up is left out, and costs no import."""
+    """Return whom this process deals with, by name; what is not set up is left out, and Stripe costs no import."""
     found = {GENERIC: _generic(settings), "simulator": _simulator(settings)}
     if settings.stripe_secret_key:
         found["stripe"] = _stripe(settings)
+    if settings.paypal_client_id:
+        found["paypal"] = _paypal(settings)
     return found
 
 
@@ -171,6 +176,25 @@ def _stripe(settings: PaymentsSettings) -> Company:
             scheme=StripeScheme(split(settings.stripe_webhook_secrets)),
             read=StripeFacts(livemode=livemode, places=places).read_event,
         ),
+    )
+
+
+def _paypal(settings: PaymentsSettings) -> Company:
+    certificates = Certificates(
+        roots(settings.paypal_trust_anchor),
+        live=settings.paypal_live,
+        loopback=settings.paypal_certificate_host,
+        seconds=settings.gateway_seconds,
+    )
+    return Company(
+        gateway=PayPal(
+            settings.paypal_url,
+            settings.paypal_client_id,
+            settings.paypal_client_secret,
+            live=settings.paypal_live,
+            seconds=settings.gateway_seconds,
+        ),
+        channel=Channel(scheme=PayPalScheme(split(settings.paypal_webhook_ids), certificates), read=paypal_events.read_event),
     )
 
 

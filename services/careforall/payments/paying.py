@@ -17,7 +17,14 @@ from careforall.payments import repository
 from careforall.payments.asking import Asking
 from careforall.payments.domain import OPEN_ATTEMPTS, Fact, Intent, StateFact
 from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
-from careforall.payments.gateways.base import Gateway, GatewayNotAsked, GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.gateways.base import (
+    OBJECT_ENDED,
+    Gateway,
+    GatewayNotAsked,
+    GatewayObject,
+    GatewayRefused,
+    GatewayUnknown,
+)
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.recording import record
 from careforall.payments.records import Attempt
@@ -164,7 +171,7 @@ class Paying:
     async def _next_attempt(self, connection: Connection, intent: Intent, last: Attempt | None) -> Plan:
         """After a decline the gateway's object stays payable: the next attempt uses it, so that there is never a second."""
         number = last.number + 1 if last else 1
-        payable = last is not None and bool(last.redirect_url)
+        payable = last is not None and bool(last.redirect_url) and last.code != OBJECT_ENDED
         tried = await repository.attempts(connection, intent.id) if last is not None and not payable else []
         attempt = Attempt(
             intent_id=intent.id,

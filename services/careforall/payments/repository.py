@@ -134,6 +134,11 @@ async def ask_soon(connection: Connection, identifier: UUID, seconds: float) -> 
     await connection.execute(_ASK_SOON, identifier, seconds)
 
 
+async def ask_now(connection: Connection, gateway_object: str) -> None:
+    """Have the open attempt of a gateway's object asked about at once, however often it was before."""
+    await connection.execute(_ASK_NOW, gateway_object, _OPEN)
+
+
 async def is_expired(connection: Connection, identifier: UUID) -> bool:
     """Whether an intent's time is over, by the database's clock (rule 4)."""
     return bool(await connection.fetchval(_IS_EXPIRED, identifier))
@@ -321,6 +326,11 @@ _ASK_SOON = """
 UPDATE payment_attempts
 SET ask_at = clock_timestamp() + make_interval(secs => $2)
 WHERE intent_id = $1 AND status = 'OPEN' AND asked = 0 AND ask_at > clock_timestamp() + make_interval(secs => $2)
+"""
+_ASK_NOW = """
+UPDATE payment_attempts
+SET asked = 0, ask_at = clock_timestamp()
+WHERE gateway_object = $1 AND status = ANY($2::text[])
 """
 _IS_EXPIRED = "SELECT expires_at <= clock_timestamp() FROM payment_intents WHERE id = $1"
 _ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url", "reason", "code")

@@ -1,10 +1,17 @@
 """Settings of the payments service."""
 
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
 from careforall.kit import secrets
 from careforall.kit.settings import Settings
 
 _LIVE = ("sk_live_", "rk_live_")
 _TEST = ("sk_test_", "rk_test_")
+_PAYPAL_LIVE = "https://api-m.paypal.com"
+_PAYPAL_SANDBOX = "https://api-m.sandbox.paypal.com"
+_LIVE_WEBHOOKS = 2
 
 
 class PaymentsSettings(Settings, frozen=True, kw_only=True):
@@ -24,6 +31,20 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Signing secrets of Stripe's webhook endpoint (whsec_), comma separated; two are live while one is rolled."""
     stripe_base: str = ""
     """Where Stripe's API is answered instead of its own address; for tests, refused in production."""
+    paypal_client_id: str = ""
+    """Client id of the app at PayPal; empty leaves PayPal out."""
+    paypal_client_secret: str = ""
+    """Secret of the app at PayPal."""
+    paypal_webhook_ids: str = ""
+    """Ids of the webhooks registered at PayPal, comma separated; two are live while one is replaced."""
+    paypal_live: bool = False
+    """Move real money; false is PayPal's sandbox."""
+    paypal_base: str = ""
+    """Base URL of PayPal's API; empty means that of the sandbox, or the live one."""
+    paypal_trust_anchor: str = ""
+    """PEM file of the roots that may stand behind PayPal's webhook certificates; empty means those of this machine."""
+    paypal_certificate_host: str = ""
+    """One loopback address more, as host:port, that webhook certificates may come from; for tests, never with `paypal_live`."""
     default_gateway: str = "simulator"
     """Used where nobody names a gateway."""
     gateway_order: str = ""
@@ -70,11 +91,19 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("CAREFORALL_DEFAULT_GATEWAY is stripe, which is not set up: CAREFORALL_STRIPE_SECRET_KEY is missing")
         if self.stripe_base and self.environment == "production":
             raise ValueError("CAREFORALL_STRIPE_BASE sends the key elsewhere: not in production")
+        wrong = next((message for found, message in _wrong_with_paypal(self) if found), "")
+        if wrong:
+            raise ValueError(wrong)
 
     @property
     def stripe_livemode(self) -> bool:
         """Whether Stripe's key moves real money."""
         return self.stripe_secret_key.startswith(_LIVE)
+
+    @property
+    def paypal_url(self) -> str:
+        """Base URL of PayPal's API."""
+        return (self.paypal_base or (_PAYPAL_LIVE if self.paypal_live else _PAYPAL_SANDBOX)).rstrip("/")
 
     @property
     def simulator_base(self) -> str:
@@ -99,3 +128,37 @@ def _refuse_wrong_mode(key: str, environment: str) -> None:
 def split(secrets_list: str) -> tuple[str, ...]:
     """Return the secrets of a comma-separated setting."""
     return tuple(part.strip() for part in secrets_list.split(",") if part.strip())
+
+
+def _wrong_with_paypal(settings: PaymentsSettings) -> Iterator[tuple[bool, str]]:
+    """Yield what may not be, and the sentence that names the variable at fault."""
+    named, base = bool(settings.paypal_client_id), settings.paypal_url
+    ids = split(settings.paypal_webhook_ids)
+    host = urlsplit(base).hostname or ""
+    yield named and not settings.paypal_client_secret, "paypal_client_secret must be set where paypal_client_id is"
+    yield named and not ids, "paypal_webhook_ids must be set where paypal_client_id is: disputes are told by webhooks only"
+    yield not named and bool(settings.paypal_client_secret or ids), "paypal_client_id must be set where other paypal settings are"
+    yield not named and settings.paypal_live, "paypal_live needs paypal_client_id"
+    yield not named and settings.default_gateway == "paypal", "default_gateway is paypal, but paypal_client_id is not set"
+    yield len(ids) > _LIVE_WEBHOOKS, "paypal_webhook_ids may name two webhooks at most"
+    yield settings.paypal_live and settings.environment != "production", "paypal_live is for environment=production only"
+    yield settings.paypal_live and base != _PAYPAL_LIVE, f"paypal_base must be empty or {_PAYPAL_LIVE} with paypal_live"
+    yield not settings.paypal_live and _is_live(host), "paypal_base is a live one, but paypal_live is not set"
+    yield not base.startswith("https://") and not _is_loopback(host), "paypal_base must be https, or a loopback address"
+    certificates = settings.paypal_certificate_host
+    yield bool(certificates) and settings.paypal_live, "paypal_certificate_host is for tests: never with paypal_live"
+    yield (
+        bool(certificates) and not _is_loopback(certificates.rpartition(":")[0]),
+        "paypal_certificate_host must be a loopback address with a port, such as 127.0.0.1:8443",
+    )
+
+
+def _is_live(host: str) -> bool:
+    return host.endswith("paypal.com") and not host.endswith(".sandbox.paypal.com")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

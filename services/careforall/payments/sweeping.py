@@ -203,7 +203,10 @@ class Sweep:
         assert pair.ours is not None
         await self._pace.step()
         async with self._database.connection() as connection:
-            named = _name(pair, await rows.objects_of(connection, pair.ours.id, self._run.gateway))
+            named = name_of(pair, await rows.objects_of(connection, pair.ours.id, self._run.gateway))
+        if not named:
+            await self._alarm(pair, bucket, "it names no object that can be asked about")
+            return
         try:
             await self._asking.learn(pair.ours.id, self._run.gateway, named, cause="reconciled", note=self._noting(pair, bucket))
         except GatewayNotAsked:
@@ -293,12 +296,17 @@ def _is_known(found: GatewayObject, known: Mapping[str, str]) -> bool:
     return isinstance(fact, DisputeFact) and known.get(fact.gateway_dispute_id) == fact.status
 
 
-def _name(pair: Pair, made: Sequence[str]) -> str:
-    """Return what to ask for: lists of some companies name a transaction, and only their facts or our attempts the object."""
+def name_of(pair: Pair, made: Sequence[str]) -> str:
+    """Return what to ask for: lists of some companies name a transaction, and only their facts or our attempts the object.
+
+    Empty where neither does: what is shown for a name that is no object's would be taken for its end.
+    """
     state = comparing.state_of(pair.theirs)
     if state is not None and state.gateway_object:
         return state.gateway_object
-    return pair.theirs.id if pair.theirs.id in made or not made else made[-1]
+    if pair.theirs.id in made or (state is None and not made):
+        return pair.theirs.id
+    return made[-1] if made else ""
 
 
 def _ours(intent: Intent | None) -> str:

@@ -21,8 +21,10 @@ from careforall.kit.db import Database
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
 from careforall.kit.http import problem
 from careforall.kit.ids import new_id
+from careforall.payments import repository
+from careforall.payments.domain import NoFact
 from careforall.payments.errors import GatewayNotSetUp, InvalidSignature
-from careforall.payments.gateways.base import Told
+from careforall.payments.gateways.base import ASKED_ABOUT, Told
 from careforall.payments.intake import Answer, Incoming, Intake
 from careforall.payments.metrics import WEBHOOKS
 from careforall.payments.signatures import Headers
@@ -68,6 +70,7 @@ class Webhooks:
         flights: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._database = database
         self._channels = channels
         self._batch: GroupCommit[Incoming, Answer] = GroupCommit(
             "webhooks", database, intake.write, max_batch=max_batch, flights=flights
@@ -99,9 +102,15 @@ class Webhooks:
         if answer is None:
             answer = await self._batch.submit(item, key=f"{gateway}\0{item.key}\0{item.body_hash.hex()}")
             crash.point("webhook.after_commit")
+            await self._ask_soon(item)
             self._answers.remember(item, answer)
         self._count(answer.word, hit=answer.replayed)
         return answer
+
+    async def _ask_soon(self, item: Incoming) -> None:
+        """Have an attempt asked about where an event says no more; before the answer, so that a crash has it told again."""
+        if isinstance(item.fact, NoFact) and item.fact.reason in ASKED_ABOUT and item.gateway_object:
+            await self._database.run(lambda connection: repository.ask_now(connection, item.gateway_object))
 
     async def drain(self) -> None:
         """Wait until every accepted event is answered."""

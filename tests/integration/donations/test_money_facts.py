@@ -182,7 +182,7 @@ async def test_a_fact_about_no_gift_becomes_a_dead_letter_whose_retry_works_once
 
 
 async def test_the_export_adds_up_and_no_cell_starts_a_formula(house: GivingHouse) -> None:
-    collected = await house.campaign(title=f"Export {new_id()}")
+    collected = await house.campaign(title=f"Export {new_id().hex[-12:]}")
     formulas = ['=cmd|"/c calc"!A0', "+1+1", "-1+1", "@SUM(A1)", 'Ada, "the" first', "plain"]
     gifts = [
         await house.give(collected, donor_name=name, amount="10.01", donor_email="+export1@example.org") for name in formulas

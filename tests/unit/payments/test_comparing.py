@@ -13,7 +13,7 @@ from careforall.kit.ids import new_id
 from careforall.payments.comparing import Bucket, compare
 from careforall.payments.domain import Intent, RefundFact, StateFact
 from careforall.payments.gateways.base import GatewayObject
-from careforall.payments.sweeping import Exhausted, Pace
+from careforall.payments.sweeping import Exhausted, Pace, Pair, name_of
 
 AMOUNT = Decimal("25.00")
 
@@ -95,6 +95,14 @@ def test_a_hold_that_was_released_here_and_not_there_is_theirs_only() -> None:
 def test_money_that_came_too_late_is_settled_by_its_refund() -> None:
     assert compare(theirs("CAPTURED"), ours("FAILED"), returned=Decimal("24.99")) == "theirs_only"
     assert compare(theirs("CAPTURED"), ours("FAILED"), returned=AMOUNT) == "matched"
+
+
+def test_only_an_object_is_asked_about_never_a_transaction() -> None:
+    transaction = GatewayObject(id="tx_1", facts=(StateFact(target="CAPTURED", amount=AMOUNT, currency="EUR"),))
+    pair = Pair(theirs=transaction, ours=ours("INITIATED"))
+    assert (name_of(pair, []), name_of(pair, ["order_1", "order_2"])) == ("", "order_2")
+    assert name_of(Pair(theirs=theirs("CAPTURED"), ours=ours("INITIATED")), ["pi_2"]) == "pi_1"
+    assert name_of(Pair(theirs=GatewayObject(id="pi_1"), ours=ours("CAPTURED")), []) == "pi_1"
 
 
 async def test_calls_are_spread_and_bounded() -> None:

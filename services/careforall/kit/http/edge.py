@@ -123,8 +123,8 @@ class Edge:
     async def _limit(self, exchange: "_Exchange") -> None:
         key = exchange.headers.get(b"x-api-key")
         own = (self._key, key.decode("latin-1")[:200]) if key is not None else (self._address, exchange.client)
-        _, left = await self._limiter.hit_all((self._everyone, "all"), own)
-        exchange.limited(own[0], left)
+        await self._limiter.hit_all((self._everyone, "all"), own)
+        exchange.limited(own[0], self._limiter.field(*own))
 
     def _trace(self, exchange: "_Exchange", route: HotRoute | None) -> trace.Span | None:
         """Start the request's span where it is sampled, and set the cause that rows and messages carry on."""

@@ -40,11 +40,8 @@ class Limit:
         self.amount = amount
         self.item = limits.RateLimitItemPerMinute(amount)
         self.refused = RATE_LIMITED.labels(limit=name)
-
-    @property
-    def policy(self) -> str:
+        self.policy = f'"{name}";q={amount};w=60'
         """The value of the `RateLimit-Policy` field."""
-        return f'"{self.name}";q={self.amount};w=60'
 
 
 class _Reserve:
@@ -103,16 +100,26 @@ class Limiter:
         Raises:
             TooManyRequests: The limit is used up; not counted.
         """
-        return await self._allowed(limit, key, self._enter(limit, key))
+        await self.hit_all((limit, key))
+        return self.field(limit, key)
 
-    async def hit_all(self, *counters: tuple[Limit, str]) -> list[str]:
-        """Count one hit on each counter at the same time and return their `RateLimit` fields.
+    async def hit_all(self, *counters: tuple[Limit, str]) -> None:
+        """Count one hit on each counter at the same time.
 
         Raises:
             TooManyRequests: Of the first limit that is used up; counted on the others.
         """
-        futures = [self._enter(limit, key) for limit, key in counters]
-        return [await self._allowed(limit, key, future) for (limit, key), future in zip(counters, futures, strict=True)]
+        queued = [(limit, key, future) for limit, key in counters if (future := self._enter(limit, key)) is not None]
+        for limit, key, future in queued:
+            if not await future:
+                limit.refused.inc()
+                wait = await self._wait(limit, key)
+                raise TooManyRequests(f"The limit is {limit.amount} requests a minute.", retry_after=wait)
+
+    def field(self, limit: Limit, key: str) -> str:
+        """Return the value of the `RateLimit` field: what is left, roughly."""
+        left = self._remaining.get((limit, key), (0.0, limit.amount))[1]
+        return f'"{limit.name}";r={max(left, 0)};t=60'
 
     async def reset(self) -> None:
         """Forget all counts; offered on development instances only."""
@@ -134,13 +141,6 @@ class Limiter:
         else:
             waiting.append(future)
         return future
-
-    async def _allowed(self, limit: Limit, key: str, future: asyncio.Future[bool] | None) -> str:
-        if future is not None and not await future:
-            limit.refused.inc()
-            raise TooManyRequests(f"The limit is {limit.amount} requests a minute.", retry_after=await self._wait(limit, key))
-        left = self._remaining.get((limit, key), (0.0, limit.amount))[1]
-        return f'"{limit.name}";r={max(left, 0)};t=60'
 
     def _start(self, counter: tuple[Limit, str]) -> None:
         task = asyncio.ensure_future(self._drain(*counter))

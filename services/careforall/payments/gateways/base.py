@@ -5,13 +5,23 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Annotated, Protocol
 from uuid import UUID
 
 import msgspec
 
 from careforall.kit.text import looks_like_card_number
 from careforall.payments.domain import Fact, Intent, RefundStatus
+
+ASKED_ABOUT = frozenset({"approved", "declined", "voided"})
+"""Reasons of events without a fact that have the open attempt of their object asked about at once."""
+OBJECT_ENDED = "object_ended"
+"""Code of a decline after which the gateway's object cannot be paid any more: the next attempt makes a new one."""
+
+Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]+\Z")]
+"""An object's name, which is compared and asked for: taken as it is or not at all, never made plain like a text."""
+AnyName = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]*\Z")]
+"""The same where there may be none."""
 
 
 class GatewayRefused(Exception):

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from careforall.payments.gateways.base import Name
+
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 """An amount in a currency's smallest unit, small enough to be stored whatever the currency."""
-
-Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]+\Z")]
-"""An object's name, which is compared and asked for: taken as it is or not at all, never made plain like a text."""
 
 
 class Decline(msgspec.Struct, frozen=True):

@@ -1,0 +1,38 @@
+"""The one table of gateways: each that is set up is asked, tells, and has its kept events read again."""
+
+from __future__ import annotations
+
+from careforall.kit.settings import load
+from careforall.payments.app import companies
+from careforall.payments.gateways.translators import READERS
+from careforall.payments.settings import PaymentsSettings
+
+BASE = {
+    "CAREFORALL_POSTGRES_URL": "postgresql://127.0.0.1/x",
+    "CAREFORALL_SECRET_KEY": "s" * 32,
+    "CAREFORALL_ENVIRONMENT": "development",
+}
+STRIPE = {"CAREFORALL_STRIPE_SECRET_KEY": "sk_test_1", "CAREFORALL_STRIPE_WEBHOOK_SECRETS": "whsec_one"}
+PAYPAL = {
+    "CAREFORALL_PAYPAL_CLIENT_ID": "id",
+    "CAREFORALL_PAYPAL_CLIENT_SECRET": "secret",
+    "CAREFORALL_PAYPAL_WEBHOOK_IDS": "one",
+}
+
+
+async def test_what_is_set_up_is_there_under_its_own_name() -> None:
+    assert await names() == {"generic", "simulator"}
+    assert await names(**STRIPE) == {"generic", "simulator", "stripe"}
+    assert await names(**PAYPAL) == {"generic", "simulator", "paypal"}
+
+
+async def test_kept_events_of_every_gateway_can_be_read_again() -> None:
+    assert await names(**STRIPE, **PAYPAL) == set(READERS)
+
+
+async def names(**variables: str) -> set[str]:
+    found = companies(load(PaymentsSettings, {**BASE, **variables}, service="payments"))
+    for name, company in found.items():
+        assert company.gateway.name == name
+        await company.gateway.close()
+    return set(found)
