@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from careforall_bench.plan import Donations, Lives, Repeat, Script, Webhooks
 
-CREATED, NOT_FOUND = 201, 404
+OK, CREATED = 200, 201
 GATEWAY_SECONDS = 0.5
 
 
@@ -137,7 +137,7 @@ class _Telling(Conversation):
 
 
 class _Living(Conversation):
-    """A gateway speaks a moment after the gift, and again where the payment was not known yet (that answer is a 404).
+    """A gateway speaks a moment after the gift, and again where it was not taken (a 404 while the payment is not known).
 
     As gateways do, it waits twice as long before each further try.
     """
@@ -163,7 +163,7 @@ class _Living(Conversation):
         told = self._told.get(number)
         if told is None:
             return self._accepted(number, body) if status == CREATED else None
-        if status == NOT_FOUND:
+        if status != OK:
             self.tallies["told_too_early"] += 1
             self.pause = self._waits[number] = 2 * self._waits.get(number, GATEWAY_SECONDS)
             return told

@@ -16,7 +16,7 @@ import asyncpg
 from careforall.kit import crash
 from careforall.kit.constraints import as_problem
 from careforall.kit.db import Connection, Database
-from careforall.kit.errors import DatabaseUnavailable, IdempotencyKeyReused, Overloaded, Unavailable, UnknownOutcome
+from careforall.kit.errors import DatabaseUnavailable, IdempotencyKeyReused, Locked, Overloaded, Unavailable, UnknownOutcome
 from careforall.kit.metrics import BATCH_SIZE
 
 I = TypeVar("I")  # noqa: E741 - the item of a batch
@@ -193,6 +193,9 @@ class GroupCommit(Generic[I, R]):
         """Commit a batch, halving it around an item that violates a constraint."""
         try:
             outcomes = await self._commit(batch)
+        except Locked:
+            self._answer(batch, [BUSY] * len(batch))
+            return
         except asyncpg.PostgresError as error:
             if not (error.sqlstate or "").startswith(_DATA_ERRORS):
                 raise

@@ -21,6 +21,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from careforall.kit import crash, inbox
 from careforall.kit.bus import Bus
+from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
 from careforall.kit.errors import Locked, Unavailable
@@ -151,8 +152,11 @@ def _is_contention(error: Exception) -> bool:
 class Runner:
     """Runs one consumer until cancelled."""
 
-    def __init__(self, consumer: Consumer, database: Database, bus: Bus, tracing: Tracing) -> None:
+    def __init__(
+        self, consumer: Consumer, database: Database, bus: Bus, tracing: Tracing, *, courtesy: Courtesy | None = None
+    ) -> None:
         self.consumer = consumer
+        self._courtesy = courtesy or Courtesy(0)
         self._database = database
         self._bus = bus
         self._tracing = tracing
@@ -219,6 +223,7 @@ class Runner:
                 if handles:
                     self._lag.set(delivery_of(handles[-1]).pending)
                     await self._handle(handles)
+                    await self._courtesy.give_way(delivery_of(handles[-1]).stored_at)
                 elif not self._bus.connected:
                     return
         finally:

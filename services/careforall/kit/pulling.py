@@ -5,6 +5,7 @@ The library's own fetch makes two tasks and a timer for every message; here a wh
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -29,13 +30,20 @@ class Delivery(NamedTuple):
     """How often the message was delivered so far."""
     pending: int
     """How many messages wait behind it."""
+    stored_ns: int
+    """When the broker stored the message, in nanoseconds of the epoch."""
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the broker stored the message."""
+        return datetime.fromtimestamp(self.stored_ns / _NANOSECONDS, tz=UTC)
 
 
 def delivery_of(message: Msg) -> Delivery:
     """Read the broker's reply subject, in its first form (nine parts) or its second; the library makes far more of it."""
     parts = message.reply.split(".")
-    first = len(parts) == _FIRST_FORM
-    return Delivery(int(parts[4 if first else 6]), int(parts[8 if first else 10]))
+    first = 4 if len(parts) == _FIRST_FORM else 6
+    return Delivery(int(parts[first]), int(parts[first + 4]), int(parts[first + 3]))
 
 
 class Puller:

@@ -22,6 +22,7 @@ from careforall.kit import migrate, secrets, tasks
 from careforall.kit.bus import BrokerUnavailable, Bus, Stream
 from careforall.kit.cache import Cache
 from careforall.kit.consumer import Runner
+from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Database, PoolSettings, Timelines
 from careforall.kit.envelope import decode_envelope
 from careforall.kit.errors import DatabaseUnavailable, Unavailable
@@ -93,6 +94,7 @@ class Process:
         self._health = Health(self.databases, self._bus, self._cache)
         self._runners: list[Runner] = []
         self._traces = TraceStore()
+        self._courtesy = Courtesy(self._common.courtesy_seconds)
 
     async def run(self, listener: Listener) -> None:
         """Serve until SIGTERM or SIGINT, then stop in order: listeners first, then background work, then resources."""
@@ -247,7 +249,7 @@ class Process:
 
     def _consuming(self, name: str, database: Database) -> list[Awaitable[None]]:
         part = self.parts[name]
-        runners = [Runner(consumer, database, self._bus, self._tracing) for consumer in part.consumers]
+        runners = [Runner(one, database, self._bus, self._tracing, courtesy=self._courtesy) for one in part.consumers]
         self._runners += runners
         return [
             *(runner.run() for runner in runners),

@@ -15,6 +15,8 @@ GENEROUS_LIMITS = {
     "CAREFORALL_PAYS_PER_MINUTE": "1000000",
 }
 """On one's own machine everything comes from one address; the limits work all the same, only higher."""
+ONE_MACHINE = {"CAREFORALL_COURTESY_SECONDS": "15"}
+"""On one's own machine everything shares the cores: in a rush messages wait for requests, so long at most."""
 
 
 def service_environment(
@@ -31,6 +33,7 @@ def service_environment(
     """
     return {
         **GENEROUS_LIMITS,
+        **ONE_MACHINE,
         **inherited,
         "CAREFORALL_POSTGRES_URL": state.dsn["postgres"],
         "CAREFORALL_NATS_URL": state.dsn["nats"],

@@ -1,0 +1,62 @@
+"""Lets requests go first on a machine that is short of cores: background work waits while others wait for a processor.
+
+A priority alone does not do it: the database works for requests and for background work alike, at one priority. Only where all
+share one machine is it asked for, as `up` does; the waiting is bounded, so a rush makes messages late and never forgotten.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+_PRESSURE = Path("/proc/pressure/cpu")
+_SHORT = 0.3
+"""Share of the time in which somebody waited for a processor, from which on cores count as short."""
+_LOOK_EVERY = 0.1
+
+
+class Pressure:
+    """How short of cores the machine was of late (Linux; elsewhere it never is); many may ask."""
+
+    def __init__(self, file: Path = _PRESSURE, *, every: float = _LOOK_EVERY) -> None:
+        self._file = file
+        self._every = every
+        self._at, self._stalled = time.monotonic(), self._total()
+        self._share = 0.0
+
+    def __call__(self) -> float:
+        """Return the share of the last tenth of a second, or of the time since the last look, in which somebody waited."""
+        now = time.monotonic()
+        if now - self._at >= self._every:
+            stalled = self._total()
+            self._share = (stalled - self._stalled) / (now - self._at)
+            self._at, self._stalled = now, stalled
+        return self._share
+
+    def _total(self) -> float:
+        try:
+            first = self._file.read_text().partition("\n")[0]
+        except OSError:
+            return 0.0
+        return int(first.rpartition("=")[2]) / 1e6
+
+
+class Courtesy:
+    """Makes background work wait.
+
+    Args:
+        seconds: How old a message may become by it; 0 never waits.
+        pressure: How short of cores the machine is, 0 to 1.
+    """
+
+    def __init__(self, seconds: float, pressure: Callable[[], float] | None = None) -> None:
+        self._seconds = seconds
+        self._pressure = pressure or Pressure()
+
+    async def give_way(self, born: datetime) -> None:
+        """Wait while cores are short, until what was born then has become too old to wait."""
+        while (datetime.now(UTC) - born).total_seconds() < self._seconds:
+            await asyncio.sleep(_LOOK_EVERY)
+            if self._pressure() < _SHORT:
+                return
