@@ -101,6 +101,7 @@ def _service(
     return PaymentsService(
         database,
         settings,
+        live=gateways.live,
         intake=intake,
         webhooks=Webhooks(
             database,

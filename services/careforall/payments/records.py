@@ -29,6 +29,7 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     method: Method | None
     correlation_id: str
     traceparent: str | None
+    livemode: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

@@ -232,13 +232,16 @@ _INSERT_INTENTS = (
     """
 INSERT INTO payment_intents (
     id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
-    expires_at
+    livemode, expires_at
 )
-SELECT n.*, clock_timestamp() + make_interval(secs => $13)
+SELECT n.*, clock_timestamp() + make_interval(secs => $14)
 FROM unnest(
     $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::numeric[], $8::text[], $9::text[], $10::text[],
-    $11::text[], $12::text[]
-) AS n (id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent)
+    $11::text[], $12::text[], $13::boolean[]
+) AS n (
+    id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
+    livemode
+)
 ON CONFLICT DO NOTHING
 RETURNING"""
     + _INTENT_COLUMNS

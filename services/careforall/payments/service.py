@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from careforall.contracts.donations import DonationCreated
 from careforall.kit import context, money, secrets
 from careforall.kit.db import Connection, Database
@@ -51,6 +53,7 @@ class PaymentsService:
         misfits: Misfits,
         completing: Completing,
         bookkeeping: Bookkeeping,
+        live: frozenset[str] = frozenset(),
     ) -> None:
         self.database = database
         self.webhooks = webhooks
@@ -62,6 +65,7 @@ class PaymentsService:
         self.bookkeeping = bookkeeping
         self._intake = intake
         self._settings = settings
+        self._live = live
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
 
     async def create_from_donations(self, connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
@@ -123,6 +127,7 @@ class PaymentsService:
 
     async def _create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
         """Insert intents, tell of them, and apply what gateways said of them before they were here."""
+        wanted = [msgspec.structs.replace(intent, livemode=intent.gateway in self._live) for intent in wanted]
         await repository.announce(connection, [intent.id for intent in wanted])
         new = await repository.insert_intents(connection, wanted, self._settings.intent_hours * 3600)
         if len(new) < len(wanted):

@@ -216,6 +216,7 @@ async def _resources(
         "simulator_url": "http://127.0.0.1:9/simulator",
         "gateway_seconds": 0.3,
         "gateway_tries": 1,
+        "environment": "development",
         **options,
     }
     settings = PaymentsSettings(
@@ -224,7 +225,6 @@ async def _resources(
         nats_url=urls.nats,
         redis_url=urls.redis,
         secret_key=secrets.token_hex(32),
-        environment="development",
         instance=instance,
         **given,  # type: ignore[arg-type]  # a test names only fields that exist
     )

@@ -99,3 +99,10 @@ async def test_an_unpaid_intent_fails_when_its_time_is_over(till: Any) -> None:
 
 def person(identifier: UUID, role: Any = "USER") -> Principal:
     return Principal(user_id=identifier, email="donor1@example.org", role=role)
+
+
+async def test_an_intent_of_a_gateway_that_moves_real_money_says_so(arena: Any, servers: Any) -> None:
+    stripe = {"stripe_secret_key": "sk_live_key", "stripe_webhook_secrets": "whsec_c2VjcmV0"}
+    async with arena.open(servers, environment="production", **stripe) as till:
+        assert (await till.service.create_intent(order(new_id(), gateway="stripe"))).livemode
+        assert not (await till.service.create_intent(order(new_id(), gateway="generic"))).livemode

@@ -41,6 +41,11 @@ class Gateways:
         """Names of the companies that can be asked; the generic channel can only tell."""
         return tuple(name for name in self._gateways if name != GENERIC)
 
+    @property
+    def live(self) -> frozenset[str]:
+        """Names of the companies that move real money."""
+        return frozenset(name for name, gateway in self._gateways.items() if gateway.livemode)
+
     async def call(self, name: str, what: str, ask: Callable[[Gateway], Awaitable[T]]) -> T:
         """Call a gateway by name.
 
