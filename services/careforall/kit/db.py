@@ -22,9 +22,9 @@ T = TypeVar("T")
 _SYNC_WAIT_CANCELLED = "canceling wait for synchronous replication"
 _RETRY_CLASS = "40"
 _GONE = ("08", "57", "25006", "53300")
-_WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
+WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
 """What the driver raises when the connection is of no use any more; a server that ends at the wrong moment confuses its state."""
-_BROKEN = (*_WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+_BROKEN = (*WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 """What leaves a COMMIT without an answer that can be believed."""
 _ATTEMPTS = 6
 
@@ -196,7 +196,7 @@ class Database:
                     server_settings=settings,
                 ),
             )
-        except (*_WIRE_ERRORS, asyncpg.PostgresError) as error:
+        except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
             self._failed()
             raise DatabaseUnavailable from error
 
@@ -282,7 +282,7 @@ class Database:
         self._waiting += 1
         try:
             return await self._pool.acquire(timeout=self.settings.acquire_timeout)
-        except (*_WIRE_ERRORS, asyncpg.PostgresError) as error:
+        except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
             self._failed()
             raise DatabaseUnavailable from error
         finally:
@@ -293,7 +293,7 @@ class Database:
             return
         try:
             await asyncio.shield(self._pool.release(raw))
-        except (*_WIRE_ERRORS, asyncpg.PostgresError):
+        except (*WIRE_ERRORS, asyncpg.PostgresError):
             self._evict()
 
     async def _judge(self, error: BaseException) -> None:
@@ -305,7 +305,7 @@ class Database:
         if isinstance(error, UnknownOutcome):
             self._failed()
             return
-        if isinstance(error, _WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and _is_gone(error)):
+        if isinstance(error, WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and _is_gone(error)):
             self._evict()
             raise DatabaseUnavailable from error
 
@@ -376,5 +376,5 @@ def _is_retryable(error: asyncpg.PostgresError) -> bool:
 async def _rollback(transaction: Any) -> None:
     try:
         await asyncio.shield(transaction.rollback())
-    except (*_WIRE_ERRORS, asyncpg.PostgresError):
+    except (*WIRE_ERRORS, asyncpg.PostgresError):
         return  # the connection is gone and with it the transaction

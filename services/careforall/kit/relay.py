@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 
 from careforall.kit import crash, tasks
 from careforall.kit.bus import Ack, Bus, Refused
-from careforall.kit.db import Connection, Database
+from careforall.kit.db import WIRE_ERRORS, Connection, Database
 from careforall.kit.errors import Unavailable
 from careforall.kit.metrics import OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
 
@@ -33,7 +33,7 @@ class StreamReplaced(Exception):
     """Another relay noticed a younger stream: what we published may be gone, so it stays pending."""
 
 
-_PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, NatsError, OSError, TimeoutError)
+_PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
 _IDLE_POLL = 0.25
 _GATHER = 0.02
 """Seconds in which rows gather between two batches that were not full: a turn costs the same for one row as for many."""

@@ -34,7 +34,7 @@ def scheme(host: CertificateHost, *, live: bool = False) -> PayPalScheme:
 
 
 def headers(host: CertificateHost, signer: Signer = SIGNER, **changed: str) -> dict[bytes, bytes]:
-    wanted = {"webhook_id": NEW, "url": f"{host.url}{PATH}", **changed}
+    wanted = {"webhook_id": NEW, "url": f"{host.url}{PATH}", "at": at(0), **changed}
     return {name.lower().encode(): value.encode() for name, value in signer.sign(BODY, **wanted).items()}
 
 
