@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.contracts.donor import DonorKeys, normalised
-from careforall.donations import domain, events, repository
+from careforall.donations import domain, events, repository, repository_giving
 from careforall.donations.domain import Campaign, Donation
 from careforall.donations.errors import CampaignNotFound, CampaignNotOpen
 from careforall.donations.schemas import DonationCreatedOut, IntentRef, NewDonation
@@ -111,7 +111,7 @@ class Giving:
         now = datetime.now(UTC)
         found = [self._judged(pledge, now) for pledge in pledges]
         gifts = [gift for gift in found if gift is not None]
-        written = await repository.give(connection, gifts) if gifts else set()
+        written = await repository_giving.give(connection, gifts) if gifts else set()
         for gift in gifts:
             if gift.donation.id not in written:
                 self._campaigns.pop(gift.donation.campaign_id, None)
@@ -120,7 +120,7 @@ class Giving:
             for gift in found
         ]
 
-    def _judged(self, pledge: Pledge, now: datetime) -> repository.Gift | None:
+    def _judged(self, pledge: Pledge, now: datetime) -> repository_giving.Gift | None:
         """Return what a pledge makes, or None where only the database's own campaign may decide."""
         campaign = self._campaigns.get(pledge.new.campaign_id)
         if campaign is None:
@@ -129,7 +129,7 @@ class Giving:
             donation = _accept(pledge, campaign, now)
         except Problem:
             return None
-        return repository.Gift(
+        return repository_giving.Gift(
             donation=donation,
             campaign_version=campaign.version,
             event=events.created(donation, pledge.cause),
@@ -172,11 +172,11 @@ class Giving:
         keyed = [(pledge, pledge.call) for pledge in pledges if pledge.call is not None]
         if not keyed:
             return pledges
-        won = await repository.claim_keys(connection, [(call.scope, call.key, call.fingerprint) for _, call in keyed])
+        won = await repository_giving.claim_keys(connection, [(call.scope, call.key, call.fingerprint) for _, call in keyed])
         lost = [(pledge, call) for pledge, call in keyed if (call.scope, call.key) not in won]
         if not lost:
             return pledges
-        stored = await repository.touch_keys(connection, [(call.scope, call.key) for _, call in lost])
+        stored = await repository_giving.touch_keys(connection, [(call.scope, call.key) for _, call in lost])
         for pledge, call in lost:
             row = stored.get((call.scope, call.key))
             same = row is not None and row["fingerprint"] == call.fingerprint
@@ -244,9 +244,9 @@ async def _settle_keys(connection: Connection, fresh: Sequence[Pledge], outcomes
         else:
             refused.append((pledge.call.scope, pledge.call.key))
     if answered:
-        await repository.store_answers(connection, answered)
+        await repository_giving.store_answers(connection, answered)
     if refused:
-        await repository.forget_keys(connection, refused)
+        await repository_giving.forget_keys(connection, refused)
 
 
 def _extra(new: NewDonation) -> msgspec.Raw | None:

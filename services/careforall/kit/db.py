@@ -219,31 +219,23 @@ class Database:
         return self.last_failure is None or (self.last_success or 0) > self.last_failure
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        raw = await self._acquire()
-        try:
+        async def transaction(raw: PoolConnectionProxy) -> T:
             connection = cast("Connection", raw)
             inner = _inner(raw)  # asked after COMMIT, when the proxy of a connection that broke has already let go of it
-            transaction = connection.transaction()
-            await transaction.start()
+            opened = connection.transaction()
+            await opened.start()
             try:
                 result = await work(connection)
             except BaseException:
-                await _rollback(transaction)
+                await _rollback(opened)
                 raise
-            await self._commit(inner, transaction)
-        except BaseException as error:
-            await self._judge(error)
-            raise
-        finally:
-            await self._release(raw)
-        self._succeeded()
-        if self.on_commit is not None:
-            self.on_commit()
-        return result
+            await self._commit(inner, opened)
+            return result
+
+        return await self._lent(transaction)
 
     async def _once_single(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        raw = await self._acquire()
-        try:
+        async def statement(raw: PoolConnectionProxy) -> T:
             inner = _inner(raw)
             try:
                 async with asyncio.timeout(self.settings.command_timeout):
@@ -252,6 +244,15 @@ class Database:
                 self._evict()
                 raise UnknownOutcome from error
             self._refuse_unreplicated(inner)
+            return result
+
+        return await self._lent(statement)
+
+    async def _lent(self, use: Callable[[PoolConnectionProxy], Awaitable[T]]) -> T:
+        """Lend a connection to what commits on it, judge what it raises, and tell who waits for commits."""
+        raw = await self._acquire()
+        try:
+            result = await use(raw)
         except BaseException as error:
             await self._judge(error)
             raise
