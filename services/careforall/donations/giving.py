@@ -112,9 +112,6 @@ class Giving:
         found = [self._judged(pledge, now) for pledge in pledges]
         gifts = [gift for gift in found if gift is not None]
         written = await repository_giving.give(connection, gifts) if gifts else set()
-        for gift in gifts:
-            if gift.donation.id not in written:
-                self._campaigns.pop(gift.donation.campaign_id, None)
         return [
             Answer(status=_CREATED, body=gift.answer) if gift is not None and gift.donation.id in written else LEFT
             for gift in found
