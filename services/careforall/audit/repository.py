@@ -117,11 +117,6 @@ async def events(database: Database, wanted: Filter, before: UUID | None, limit:
     return [_event(row) for row in rows]
 
 
-async def unlinked(database: Database) -> list[UUID]:
-    """Return events that no link commits to, at most 100."""
-    return [row["event_id"] for row in await database.fetch(_UNLINKED)]
-
-
 async def export_head(connection: Connection, head: SignedHead) -> bool:
     """Keep the signed head of a day; False when the day has one."""
     link = head.link
@@ -219,11 +214,6 @@ WHERE ($1::text IS NULL OR event_type = $1)
   AND ($4::uuid IS NULL OR event_id < $4)
 ORDER BY event_id DESC
 LIMIT $5
-"""
-_UNLINKED = """
-SELECT event_id FROM audit_events
-WHERE NOT EXISTS (SELECT FROM audit_links WHERE audit_links.batch_id = audit_events.batch_id)
-LIMIT 100
 """
 _EXPORT = """
 INSERT INTO audit_heads (day, number, hash, signature, public_key)

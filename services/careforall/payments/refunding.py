@@ -27,7 +27,6 @@ from careforall.payments.schemas import RefundOrder, refund_out
 log = structlog.get_logger(__name__)
 
 CREATED, ACCEPTED = 201, 202
-_RETRY_AFTER = 2.0
 _BATCH = 20
 
 
