@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from careforall.kit.ids import new_id
 from careforall.kit.operations import Operations
 from careforall.sync.service import SyncService
+from careforall_testing.mirroring import Mirror
 from careforall_testing.stripe_forms import Refusal
-
-if TYPE_CHECKING:
-    from conftest import Mirror
 
 
 async def test_a_customer_is_mirrored_with_their_changes_and_end(mirror: Mirror) -> None:
@@ -114,7 +112,7 @@ async def test_what_is_refused_is_dead_at_once_and_lives_again_by_a_retry(mirror
     def refuse(_: Any) -> Any:
         raise Refusal(400, "Invalid email address", code="email_invalid", param="email")
 
-    make, mirror.fake.books.customers.make = mirror.fake.books.customers.make, refuse  # type: ignore[method-assign]
+    make, mirror.fake.books.customers.make = mirror.fake.books.customers.make, refuse
     await mirror.carry()
     row = await mirror.row(made)
     assert (row["status"], row["retry_count"]) == ("DEAD", 1)

@@ -7,16 +7,14 @@ import random
 import sys
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from careforall.sync.domain import Customer
 from careforall.sync.errors import CustomerNotFound
 from careforall.sync.gateways.stripe import NOTE_ID, NOTE_VERSION
+from careforall_testing.mirroring import Mirror
 from careforall_testing.weather import Weather
-
-if TYPE_CHECKING:
-    from conftest import Mirror
 
 CUSTOMERS = 1000
 AT_ONCE = 6
