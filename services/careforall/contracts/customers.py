@@ -1,6 +1,5 @@
 """Events of customers, who are mirrored to other companies. Each carries the whole state after the change (rule 5)."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 from uuid import UUID
 
@@ -11,7 +10,7 @@ class _Customer(Event, frozen=True, kw_only=True):
     customer_id: UUID
     email: str
     name: str = ""
-    metadata: Mapping[str, str] = {}
+    metadata: dict[str, str]
 
 
 class CustomerCreated(_Customer, frozen=True, kw_only=True):

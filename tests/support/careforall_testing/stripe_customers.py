@@ -90,7 +90,7 @@ class Customers:
 def _checked(wanted: Json) -> dict[str, Any]:
     only(wanted, allowed=_FIELDS)
     email = wanted.get("email", "")
-    if email and (not _MAIL.fullmatch(email) or len(email) > 512):
+    if email and (not _MAIL.fullmatch(email) or not email.isascii() or len(email) > 512):
         raise Refusal(400, f"Invalid email address: {email}", code="email_invalid", param="email")
     if len(wanted.get("name", "")) > 256:
         raise Refusal(400, "Invalid string: must be at most 256 characters", code="string_too_long", param="name")
