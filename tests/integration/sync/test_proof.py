@@ -13,7 +13,7 @@ from uuid import UUID
 from careforall.sync.domain import Customer
 from careforall.sync.errors import CustomerNotFound
 from careforall.sync.gateways.stripe import NOTE_ID, NOTE_VERSION
-from careforall_testing.mirroring import Mirror
+from careforall_testing.mirroring import Mirror, broken
 from careforall_testing.weather import Weather
 
 CUSTOMERS = 1000
@@ -77,6 +77,7 @@ async def _holds(mirror: Mirror, ids: list[UUID]) -> None:
     assert images == {}, "an image of nobody"
     assert len(mirror.fake.books.customers.all) <= len(ids), "somebody was made twice"
     _in_order(mirror)
+    assert await broken(mirror) == {}
 
 
 def _in_order(mirror: Mirror) -> None:

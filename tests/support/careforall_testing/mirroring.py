@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from careforall.audit.verification.repository import INVARIANTS
 from careforall.kit.db import Database
 from careforall.kit.ids import new_id
 from careforall.kit.operations import Operations
@@ -85,3 +87,11 @@ class Mirror:
         (found,) = self.images(customer)
         own = {name: value for name, value in found["metadata"].items() if not name.startswith("careforall_")}
         return found["email"], found["name"], own, int(found["metadata"][NOTE_VERSION])
+
+
+async def broken(mirror: Mirror) -> dict[str, list[str]]:
+    """What `verify` finds wrong with the books of the service: keys by invariant."""
+    beginning = datetime(1970, 1, 1, tzinfo=UTC)
+    found = {one.name: await mirror.database.fetch(one.sql, beginning) for one in INVARIANTS if one.service == "sync"}
+    assert found, "there are no invariants"
+    return {name: [row["key"] for row in rows] for name, rows in found.items() if rows}
