@@ -10,6 +10,8 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from careforall.sync.domain import Customer
 from careforall.sync.errors import CustomerNotFound
 from careforall.sync.gateways.stripe import NOTE_ID, NOTE_VERSION
@@ -18,6 +20,8 @@ from careforall_testing.weather import Weather
 
 CUSTOMERS = 1000
 AT_ONCE = 6
+
+pytestmark = pytest.mark.timeout(420)
 
 
 async def test_a_thousand_customers_changed_at_once_end_there_once_in_their_last_version(mirror: Mirror) -> None:

@@ -54,7 +54,7 @@ class Mirror:
         """Carry until nothing waits any more, giving dead letters another life as staff would."""
         operations = Operations("sync", self.database, queues=["deliveries"])
         async with self.worker() as one, self.worker() as other:
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(300):
                 while await self.unfinished():
                     await asyncio.gather(one.run(), other.run())
                     for letter in (await operations.dead_letters(1000)).events:
