@@ -113,6 +113,7 @@ async def test_a_customer_from_first_to_last(house: House) -> None:
         await house.refused(gone, 404, "customer_not_found")
     async with house.running.database("sync") as database:
         row = await database.fetchrow("SELECT email, name, metadata FROM customers WHERE id = $1", made["id"])
+    assert row is not None
     assert tuple(row) == ("", "", "{}")
 
 
@@ -235,7 +236,7 @@ async def test_only_staff_may(house: House) -> None:
         ("GET", f"{OPERATIONS}/outbox/dead-letter"),
         ("POST", f"{OPERATIONS}/outbox/retry/{new_id()}"),
     ):
-        body = {"json": {"name": "x", "email": "x@example.org"}} if method in {"POST", "PATCH"} else {}
+        body: dict[str, Any] = {"json": {"name": "x", "email": "x@example.org"}} if method in {"POST", "PATCH"} else {}
         await house.refused(await client.request(method, path, **body), 401, "unauthorized")
         stranger = await client.request(method, path, headers=house.callers.user(), **body)
         await house.refused(stranger, 403, "forbidden")

@@ -32,7 +32,7 @@ CREATE = Call(kind="create", version=1, content=ONE)
 
 
 def customer(**changes: Any) -> Customer:
-    fields = {"email": "one@example.org", "name": "One", "metadata": {"b": "3"}, "version": 4} | changes
+    fields: dict[str, Any] = {"email": "one@example.org", "name": "One", "metadata": {"b": "3"}, "version": 4} | changes
     return Customer(id=new_id(), created_at=NOW, updated_at=NOW, **fields)
 
 
