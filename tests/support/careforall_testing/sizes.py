@@ -21,7 +21,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     poison: int = 2
     good: int = 15
     storm_events: int = 150
-    histories: int = 25
+    histories: int = 12
 
 
 FULL = Sizes(
