@@ -99,7 +99,7 @@ async def _in_turns(pair: Sequence[Batch], batches: int) -> tuple[list[float], l
 async def _filled(name: str, servers: Mapping[str, str], *, rows: int, tell: Callable[[str], None]) -> AsyncIterator[Batch]:
     """A service on a database that holds so many rows, and one batch of its work."""
     service, make = KINDS[name]
-    database = f"growth_{service}_{'small' if rows == SMALL else 'large'}"
+    database = f"bench_growth_{service}_{'small' if rows == SMALL else 'large'}"
     dsn = await asyncio.to_thread(repository.recreate_database, servers["postgres"], database)
     try:
         found = definition(service)
