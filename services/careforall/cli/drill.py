@@ -135,7 +135,7 @@ async def _drill(order: Order, variables: Mapping[str, str], folder: InstanceFol
         async with _setting(variables, folder, pressure) as setting:
             return await run(order, setting, lambda: _verify(variables))
     except (httpx2.TransportError, OSError, asyncpg.PostgresError) as error:
-        raise MissingError(f"The platform cannot be reached: {error or type(error).__name__}.") from error
+        raise MissingError(f"The platform cannot be reached: {str(error) or type(error).__name__}.") from error
     except NotInTime as error:
         raise LaunchError(f"The drill came to no end (seed {pressure.seed}): {error}.") from error
 

@@ -104,6 +104,9 @@ async def _compare(setting: Setting, since: datetime) -> None:
         setting.tell(f"no comparison with the gateway: {answer.text}")
         return
     for run in answer.json()["items"]:
-        async with asyncio.timeout(COMPARED_WITHIN_S):
-            while (await visitor.client.get(f"{_RUNS}/{run['id']}", headers=visitor.admin)).json()["status"] not in _OVER:
-                await asyncio.sleep(0.5)
+        try:
+            async with asyncio.timeout(COMPARED_WITHIN_S):
+                while (await visitor.client.get(f"{_RUNS}/{run['id']}", headers=visitor.admin)).json()["status"] not in _OVER:
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            setting.tell(f"the comparison with the gateway was not done within {COMPARED_WITHIN_S:g} s")
