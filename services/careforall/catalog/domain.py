@@ -81,6 +81,12 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         return self.base_price if self.sale_price is None else self.sale_price
 
     @property
+    def picture(self) -> str:
+        """The address of the primary image, or of the first."""
+        ordered = sorted(self.images, key=lambda image: (not image.is_primary, image.display_order))
+        return ordered[0].url if ordered else ""
+
+    @property
     def visible(self) -> bool:
         """Whether visitors may see it."""
         return self.status != "INACTIVE" and not self.removed

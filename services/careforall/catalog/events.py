@@ -27,7 +27,7 @@ def product_event(kind: Kind, product: Product, cause: Cause) -> Outgoing:
         currency=product.currency,
         attributes=product.attributes,
         variants=_variants(product),
-        image_url=_picture(product),
+        image_url=product.picture,
         rating_average=product.rating_average,
         rating_count=product.rating_count,
         reservation_policy=product.reservation_policy,
@@ -50,9 +50,3 @@ def _variants(product: Product) -> tuple[Variant, ...]:
         )
         for one in product.variants
     )
-
-
-def _picture(product: Product) -> str:
-    """Return the address of the primary image, or of the first."""
-    ordered = sorted(product.images, key=lambda image: (not image.is_primary, image.display_order))
-    return ordered[0].url if ordered else ""

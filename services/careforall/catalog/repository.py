@@ -9,7 +9,7 @@ import msgspec
 
 from careforall.catalog.domain import Image, Offer, Product, Variant
 from careforall.kit import json
-from careforall.kit.db import Connection
+from careforall.kit.db import Connection, Database
 from careforall.kit.ids import by_id
 
 _variants = msgspec.json.Decoder(tuple[Variant, ...]).decode
@@ -102,6 +102,12 @@ async def keep_stock(connection: Connection, facts: Sequence[tuple[str, int, int
     skus = [fact[0] for fact in facts]
     await connection.execute(_KEEP_STOCK, skus, [fact[1] for fact in facts], [fact[2] for fact in facts])
     return len(await connection.fetch(_SHOW_STOCK, skus))
+
+
+async def generation(database: Database) -> int:
+    """Return how often what visitors may see has changed."""
+    row = await database.fetchrow("SELECT generation FROM list_generation")
+    return int(row["generation"]) if row else 0
 
 
 async def next_generation(connection: Connection) -> None:

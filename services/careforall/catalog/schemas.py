@@ -10,10 +10,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from careforall.catalog.domain import Category, Image, Product, Variant
 from careforall.contracts.catalog import ProductStatus, ReservationPolicy
+from careforall.contracts.listing import AmountOut, Rating
 from careforall.kit import money
 
 AmountIn = Annotated[Decimal, Meta(description='Decimal string such as "25.00"; numbers are accepted.')]
-AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
 CurrencyIn = Annotated[str, Meta(min_length=3, max_length=3, description="ISO 4217, upper case.")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Slug = Annotated[str, Meta(max_length=220, description="Lower-case letters, digits and hyphens.")]
@@ -127,13 +127,6 @@ class VariantOut(msgspec.Struct, frozen=True, kw_only=True):
     in_stock: bool
 
 
-class RatingOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What verified buyers think of it, 1 to 5."""
-
-    average: str
-    count: int
-
-
 class ProductOut(msgspec.Struct, frozen=True, kw_only=True):
     """A product with variants and images. `price` is what it costs now, before a variant's difference."""
 
@@ -153,7 +146,7 @@ class ProductOut(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, str]
     variants: list[VariantOut]
     images: list[Image]
-    rating: RatingOut
+    rating: Rating
     in_stock: bool
     reservation_policy: ReservationPolicy
     max_per_order: int
@@ -219,7 +212,7 @@ def product_out(product: Product, available: dict[str, int], *, staff: bool = Fa
         "price": money.show(product.price, product.currency),
         "variants": variants,
         "images": list(product.images),
-        "rating": RatingOut(average=f"{product.rating_average:.2f}", count=product.rating_count),
+        "rating": Rating(average=f"{product.rating_average:.2f}", count=product.rating_count),
         "in_stock": any(one.in_stock and one.active for one in variants),
     }
     return ProductOut(**fields)

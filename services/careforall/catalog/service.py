@@ -6,9 +6,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from careforall.catalog import events, repository, repository_categories, sorting, writing
+from careforall.catalog import events, repository, sorting, writing
 from careforall.catalog.domain import Category, Image, Product, Variant
 from careforall.catalog.errors import ImageNotFound, ProductNotFound, VariantNotFound
+from careforall.catalog.listing import Listing
 from careforall.catalog.schemas import (
     CategoryPatch,
     ImagePatch,
@@ -32,8 +33,9 @@ from careforall.kit.outbox import Outgoing
 class CatalogService:
     """What the API and the consumers call."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, listing: Listing) -> None:
         self.database = database
+        self.listing = listing
 
     async def create_product(self, connection: Connection, new: NewProduct) -> ProductOut:
         """Create a product in the caller's transaction."""
@@ -119,11 +121,6 @@ class CatalogService:
     async def remove_category(self, category_id: UUID, version: int | None) -> None:
         """Delete an empty category."""
         await self.database.run(lambda connection: sorting.remove(connection, category_id, version))
-
-    async def categories(self) -> list[Category]:
-        """Return all categories, parents first."""
-        async with self.database.connection() as connection:
-            return await repository_categories.tree(connection)
 
     async def keep_stock(self, connection: Connection, facts: Sequence[tuple[str, int, int]]) -> None:
         """Keep what inventory says, (SKU, available, version), in the caller's transaction."""
