@@ -105,21 +105,6 @@ class Category(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a visitor may find: a variant with all that lists filter by. `terms` are its attributes as `name=value`."""
-
-    product_id: UUID
-    place: int
-    sku: str | None
-    name: str
-    brand: str
-    categories: tuple[str, ...]
-    price: Decimal
-    rating: Decimal
-    in_stock: bool
-    terms: tuple[str, ...]
-
-
 def slug_of(name: str) -> str:
     """Return a name as it looks in an address; a name without any letter of the alphabet becomes `product`."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
@@ -129,33 +114,6 @@ def slug_of(name: str) -> str:
 def is_slug(text: str) -> bool:
     """Whether a text may name a product or category in an address."""
     return _SLUG_FORM.fullmatch(text) is not None
-
-
-def offers(product: Product, available: Mapping[str, int]) -> list[Offer]:
-    """Return what visitors may find of a product; nothing of an invisible one."""
-    if not product.visible:
-        return []
-    active = [variant for variant in product.variants if variant.active]
-    return [_offer(product, place, variant, available) for place, variant in enumerate(active)] or [
-        _offer(product, 0, None, available)
-    ]
-
-
-def _offer(product: Product, place: int, variant: Variant | None, available: Mapping[str, int]) -> Offer:
-    attributes = product.attributes | (variant.attributes if variant else {})
-    in_stock = variant is not None and product.status == "ACTIVE" and available.get(variant.sku, 0) > 0
-    return Offer(
-        product_id=product.id,
-        place=place,
-        sku=variant.sku if variant else None,
-        name=product.name,
-        brand=product.brand,
-        categories=product.category_path,
-        price=product.price + (variant.price_difference if variant else 0),
-        rating=product.rating_average,
-        in_stock=in_stock,
-        terms=tuple(f"{name}={value}" for name, value in sorted(attributes.items())),
-    )
 
 
 def checked(product: Product) -> Product:

@@ -2,21 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
-from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
 from careforall.catalog import repository, repository_categories
-from careforall.catalog.domain import Product
 from careforall.catalog.errors import ProductNotFound
 from careforall.catalog.schemas import ProductOut, VariantList, VariantOut, product_out, tree_of
 from careforall.catalog.settings import CatalogSettings
 from careforall.catalog.shelf import Kept, Shelf
-from careforall.contracts.listing import ListedProduct, ProductList, Rating, facets, pagination
-from careforall.kit import faceted, json, money
+from careforall.contracts.listing import ProductList, facets, listed, pagination
+from careforall.kit import faceted, json, offers
 from careforall.kit.db import Database
-from careforall.kit.faceted import Match, Wanted
+from careforall.kit.faceted import Wanted
 
 _product = msgspec.json.Decoder(ProductOut).decode
 
@@ -38,7 +36,7 @@ class Listing:
                 if found is None or not found.visible:
                     raise ProductNotFound
                 skus = [variant.sku for variant in found.variants]
-                return json.encode(product_out(found, await repository.available(connection, skus)))
+                return json.encode(product_out(found, await offers.available(connection, skus)))
 
         return await self._shelf.read("product", str(product_id), make, seconds=self._settings.product_seconds)
 
@@ -67,32 +65,10 @@ class Listing:
             counted = await faceted.counts(connection, wanted)
             page = found[: wanted.size]
             products = {one.id: one for one in await repository.products(connection, [match.id for match in page])}
-        listed = [_listed(products[match.id], match) for match in page]
-        return json.encode(ProductList(products=listed, pagination=pagination(wanted, found, counted), facets=facets(counted)))
+        shown = [listed(products[match.id], match, image_url=products[match.id].picture) for match in page]
+        return json.encode(ProductList(products=shown, pagination=pagination(wanted, found, counted), facets=facets(counted)))
 
 
 def _meets(product: ProductOut, variant: VariantOut, terms: Sequence[Sequence[str]]) -> bool:
     has = {f"{name}={value}" for name, value in (product.attributes | variant.attributes).items()}
     return all(has.intersection(group) for group in terms)
-
-
-def _listed(product: Product, match: Match) -> ListedProduct:
-    def shown(amount: Decimal) -> str:
-        return money.show(amount, product.currency)
-
-    return ListedProduct(
-        id=product.id,
-        slug=product.slug,
-        name=product.name,
-        brand=product.brand,
-        category=product.category,
-        status=product.status,
-        price=shown(match.price),
-        highest_price=shown(match.highest),
-        base_price=shown(product.base_price),
-        sale_price=None if product.sale_price is None else shown(product.sale_price),
-        currency=product.currency,
-        in_stock=match.in_stock,
-        rating=Rating(average=f"{product.rating_average:.2f}", count=product.rating_count),
-        image_url=product.picture,
-    )

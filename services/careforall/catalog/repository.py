@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from careforall.catalog.domain import Image, Offer, Product, Variant
+from careforall.catalog.domain import Image, Product, Variant
 from careforall.kit import json
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import by_id
@@ -78,30 +78,6 @@ async def store(connection: Connection, changed: Sequence[Product], category_ids
     await connection.execute(_STORE_VARIANTS, _text(variants))
     await connection.execute(_DELETE_IMAGES, ids)
     await connection.execute(_STORE_IMAGES, _text(images))
-
-
-async def store_offers(connection: Connection, product_ids: Sequence[UUID], offers: Sequence[Offer]) -> None:
-    """Replace the offers of products."""
-    await connection.execute(_DELETE_OFFERS, list(product_ids))
-    await connection.execute(_STORE_OFFERS, _text(offers))
-
-
-async def lock_stock(connection: Connection, skus: Sequence[str]) -> dict[str, int]:
-    """Return what is available of SKUs by what inventory said last, and let nobody say more before this transaction ends."""
-    await connection.execute(_KNOW_SKUS, list(skus))  # a row to wait at, also of a SKU that inventory speaks of right now
-    return {row["sku"]: row["available"] for row in await connection.fetch(_AVAILABLE + " ORDER BY sku FOR SHARE", list(skus))}
-
-
-async def available(connection: Connection, skus: Sequence[str]) -> dict[str, int]:
-    """Return what is available of SKUs, by what inventory said last."""
-    return {row["sku"]: row["available"] for row in await connection.fetch(_AVAILABLE, list(skus))}
-
-
-async def keep_stock(connection: Connection, facts: Sequence[tuple[str, int, int]]) -> int:
-    """Keep (SKU, available, version) where newer than what is known, and return how many offers came or went by it."""
-    skus = [fact[0] for fact in facts]
-    await connection.execute(_KEEP_STOCK, skus, [fact[1] for fact in facts], [fact[2] for fact in facts])
-    return len(await connection.fetch(_SHOW_STOCK, skus))
 
 
 async def generation(database: Database) -> int:
@@ -191,21 +167,3 @@ SET display_order = excluded.display_order, sku = excluded.sku, attributes = exc
 """
 _DELETE_IMAGES = "DELETE FROM images WHERE product_id = ANY($1::uuid[])"
 _STORE_IMAGES = "INSERT INTO images SELECT * FROM jsonb_populate_recordset(NULL::images, $1::jsonb)"
-_DELETE_OFFERS = "DELETE FROM offers WHERE product_id = ANY($1::uuid[])"
-_STORE_OFFERS = "INSERT INTO offers SELECT * FROM jsonb_populate_recordset(NULL::offers, $1::jsonb)"
-_KNOW_SKUS = "INSERT INTO stock SELECT sku, 0, 0 FROM unnest($1::text[]) AS sku ORDER BY sku ON CONFLICT (sku) DO NOTHING"
-_AVAILABLE = "SELECT sku, available FROM stock WHERE sku = ANY($1::text[])"
-_KEEP_STOCK = """
-INSERT INTO stock (sku, available, version)
-SELECT * FROM unnest($1::text[], $2::integer[], $3::integer[]) ORDER BY 1
-ON CONFLICT (sku) DO UPDATE SET available = excluded.available, version = excluded.version
-WHERE stock.version < excluded.version
-"""
-_SHOW_STOCK = """
-UPDATE offers AS o
-SET in_stock = stock.available > 0
-FROM stock, products AS p
-WHERE stock.sku = ANY($1::text[]) AND o.sku = stock.sku AND p.id = o.product_id AND p.status = 'ACTIVE'
-  AND o.in_stock <> (stock.available > 0)
-RETURNING o.product_id
-"""

@@ -23,6 +23,7 @@ from careforall.catalog.schemas import (
     product_out,
 )
 from careforall.contracts.catalog import ProductSnapshot, ProductStatus
+from careforall.kit import offers
 from careforall.kit.context import NOBODY
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import FieldError, Problem
@@ -124,8 +125,7 @@ class CatalogService:
 
     async def keep_stock(self, connection: Connection, facts: Sequence[tuple[str, int, int]]) -> None:
         """Keep what inventory says, (SKU, available, version), in the caller's transaction."""
-        newest = {sku: (sku, available, version) for sku, available, version in sorted(facts, key=lambda fact: fact[2])}
-        if await repository.keep_stock(connection, [newest[sku] for sku in sorted(newest)]):
+        if await offers.keep_stock(connection, facts):
             await repository.next_generation(connection)
 
     async def snapshot(self, connection: Connection, after: UUID | None, limit: int) -> list[Outgoing]:
@@ -206,5 +206,5 @@ async def _shown(connection: Connection, product: Product) -> ProductOut:
 
 
 async def _all_shown(connection: Connection, products: Sequence[Product]) -> list[ProductOut]:
-    available = await repository.available(connection, [variant.sku for one in products for variant in one.variants])
+    available = await offers.available(connection, [variant.sku for one in products for variant in one.variants])
     return [product_out(one, available, staff=True) for one in products]

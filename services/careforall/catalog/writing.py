@@ -13,7 +13,8 @@ from careforall.catalog.domain import Image, Product, Variant
 from careforall.catalog.errors import ProductNotFound
 from careforall.catalog.schemas import NewImage, NewProduct, NewVariant
 from careforall.contracts.catalog import ProductCreated, ProductRemoved, ProductUpdated
-from careforall.kit import outbox
+from careforall.contracts.listing import offers_of
+from careforall.kit import offers, outbox
 from careforall.kit.context import current
 from careforall.kit.db import Connection
 from careforall.kit.errors import DuplicateEntry, FieldError, InvalidInput, VersionConflict
@@ -65,9 +66,9 @@ async def save(
     await _refuse_taken_skus(connection, named)
     tree = await repository_categories.categories(connection, [one.category for one in named])
     await repository.store(connection, named, {slug: category.id for slug, category in tree.items()})
-    available = await repository.lock_stock(connection, [variant.sku for one in named for variant in one.variants])
-    offers = [offer for one in named for offer in domain.offers(one, available)]
-    await repository.store_offers(connection, [one.id for one in named], offers)
+    available = await offers.lock_stock(connection, [variant.sku for one in named for variant in one.variants])
+    made_of = [offer for one in named for offer in offers_of(one.id, one, available)]
+    await offers.store(connection, [one.id for one in named], made_of)
     await outbox.insert(connection, [events.product_event(kind, one, current()) for one in named])
     await repository.next_generation(connection)
     return named

@@ -1,16 +1,95 @@
 """What a list of products looks like wherever one is shown: in the catalog and in search, with the same facets."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Protocol
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from careforall.contracts.catalog import ProductStatus
+from careforall.kit import money
 from careforall.kit.faceted import BOUNDS, Counted, Counts, Match, Wanted, next_cursor, range_end
+from careforall.kit.offers import Offer
 
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
+
+
+class SoldVariant(Protocol):
+    """What lists know of a variant."""
+
+    @property
+    def sku(self) -> str:
+        """Its own name."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Such as its color."""
+
+    @property
+    def price_difference(self) -> Decimal:
+        """What it costs more than the product."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is sold."""
+
+
+class SoldProduct(Protocol):
+    """What lists know of a product, whether it comes from a row or from an event."""
+
+    @property
+    def slug(self) -> str:
+        """Its name in addresses."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def brand(self) -> str:
+        """Who makes it."""
+
+    @property
+    def category(self) -> str:
+        """Slug of its category."""
+
+    @property
+    def category_path(self) -> tuple[str, ...]:
+        """Slugs from the root down."""
+
+    @property
+    def status(self) -> ProductStatus:
+        """Whether it is sold."""
+
+    @property
+    def base_price(self) -> Decimal:
+        """Its price."""
+
+    @property
+    def sale_price(self) -> Decimal | None:
+        """Its price for now."""
+
+    @property
+    def currency(self) -> str:
+        """ISO 4217."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Such as its material."""
+
+    @property
+    def rating_average(self) -> Decimal:
+        """0 to 5."""
+
+    @property
+    def rating_count(self) -> int:
+        """Of how many buyers."""
+
+    @property
+    def variants(self) -> Sequence[SoldVariant]:
+        """All its variants."""
 
 
 class Rating(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +173,59 @@ class ProductList(msgspec.Struct, frozen=True, kw_only=True):
     products: list[ListedProduct]
     pagination: Pagination
     facets: Facets
+
+
+def offers_of(product_id: UUID, product: SoldProduct, available: Mapping[str, int]) -> list[Offer]:
+    """Return what visitors may find of a product: each active variant, or the bare product; nothing of an INACTIVE one."""
+    if product.status == "INACTIVE":
+        return []
+    sold: Iterable[SoldVariant | None] = [variant for variant in product.variants if variant.active] or [None]
+    return [_offer(product_id, place, product, variant, available) for place, variant in enumerate(sold)]
+
+
+def _offer(
+    product_id: UUID, place: int, product: SoldProduct, variant: SoldVariant | None, available: Mapping[str, int]
+) -> Offer:
+    attributes = product.attributes | (variant.attributes if variant else {})
+    price = product.base_price if product.sale_price is None else product.sale_price
+    sellable = variant is not None and product.status == "ACTIVE"
+    return Offer(
+        product_id=product_id,
+        place=place,
+        sku=variant.sku if variant else None,
+        name=product.name,
+        brand=product.brand,
+        categories=tuple(product.category_path),
+        price=price + (variant.price_difference if variant else 0),
+        rating=product.rating_average,
+        sellable=sellable,
+        in_stock=sellable and variant is not None and available.get(variant.sku, 0) > 0,
+        terms=tuple(f"{name}={value}" for name, value in sorted(attributes.items())),
+    )
+
+
+def listed(product: SoldProduct, match: Match, *, image_url: str) -> ListedProduct:
+    """Return a product as lists show it, with the prices of those variants that match."""
+
+    def shown(amount: Decimal) -> str:
+        return money.show(amount, product.currency)
+
+    return ListedProduct(
+        id=match.id,
+        slug=product.slug,
+        name=product.name,
+        brand=product.brand,
+        category=product.category,
+        status=product.status,
+        price=shown(match.price),
+        highest_price=shown(match.highest),
+        base_price=shown(product.base_price),
+        sale_price=None if product.sale_price is None else shown(product.sale_price),
+        currency=product.currency,
+        in_stock=match.in_stock,
+        rating=Rating(average=f"{product.rating_average:.2f}", count=product.rating_count),
+        image_url=image_url,
+    )
 
 
 def pagination(wanted: Wanted, found: Sequence[Match], counted: Counts) -> Pagination:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from careforall.catalog import repository
-from careforall.catalog.domain import Offer
+from careforall.kit import offers as kept
 from careforall.kit.db import Connection, Database, PoolSettings
 from careforall.kit.faceted import BOUNDS, Counts, Wanted, counts, matches, next_cursor, range_end
+from careforall.kit.offers import Offer
 from careforall_testing.platform import fresh_database
 from careforall_testing.servers import ServerUrls
 
@@ -56,6 +56,7 @@ def offer_lists(draw: st.DrawFn) -> list[Offer]:
                 categories=path,
                 price=draw(st.sampled_from(PRICES)),
                 rating=rating,
+                sellable=True,
                 in_stock=draw(st.booleans()),
                 terms=tuple(terms),
             )
@@ -81,7 +82,7 @@ WANTED = st.builds(
 @given(offers=offer_lists(), wanted=WANTED)
 async def test_facets_are_the_results(database: Database, offers: list[Offer], wanted: Wanted) -> None:
     async def work(connection: Connection) -> None:
-        await repository.store_offers(connection, [], offers)
+        await kept.store(connection, [], offers)
         await check(connection, offers, wanted)
         raise Rollback
 

@@ -87,7 +87,8 @@ CREATE TABLE offers (
     categories text[] NOT NULL,
     price numeric(18, 3) NOT NULL,
     rating numeric(3, 2) NOT NULL,
-    in_stock boolean NOT NULL,
+    sellable boolean NOT NULL,
+    in_stock boolean NOT NULL CHECK (sellable OR NOT in_stock),
     terms text[] NOT NULL,
     PRIMARY KEY (product_id, place)
 );

@@ -24,20 +24,27 @@ _LONGEST = 100
 _LONGEST_NUMBER = 24
 _BEST = 5
 
+CategoryQuery = Annotated[str, QueryParameter(max_length=_LONGEST, description="Slug; those below it count too.")]
+BrandQuery = Annotated[list[str] | None, QueryParameter(description="May be given several times: any of them.")]
+RatingQuery = Annotated[str | None, QueryParameter(max_length=_LONGEST_NUMBER, description="At least so good, 0 to 5.")]
+StockQuery = Annotated[bool | None, QueryParameter(description="Only what is in stock, or only what is not.")]
+SortQuery = Annotated[Sort, QueryParameter(description="The order; `relevance` is for searches.")]
+PageQuery = Annotated[int, QueryParameter(ge=0, description="From 0.")]
+SizeQuery = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Products per page.")]
 AmountQuery = Annotated[str | None, QueryParameter(max_length=_LONGEST_NUMBER, description='Such as "25.00".')]
 
 
 def wanted_of(
     request: Request[Any, Any, Any],
-    category: Annotated[str, QueryParameter(max_length=_LONGEST, description="Slug; those below it count too.")] = "",
-    brand: Annotated[list[str] | None, QueryParameter(description="May be given several times: any of them.")] = None,
+    category: CategoryQuery = "",
+    brand: BrandQuery = None,
     min_price: AmountQuery = None,
     max_price: AmountQuery = None,
-    rating: Annotated[str | None, QueryParameter(max_length=_LONGEST_NUMBER, description="At least so good, 0 to 5.")] = None,
-    in_stock: Annotated[bool | None, QueryParameter(description="Only what is in stock, or only what is not.")] = None,
-    sort: Annotated[Sort, QueryParameter(description="The order; `relevance` is for searches.")] = "newest",
-    page: Annotated[int, QueryParameter(ge=0, description="From 0.")] = 0,
-    size: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Products per page.")] = 20,
+    rating: RatingQuery = None,
+    in_stock: StockQuery = None,
+    sort: SortQuery = "newest",
+    page: PageQuery = 0,
+    size: SizeQuery = 20,
     cursor: CursorQuery = None,
 ) -> Wanted:
     """Return what is asked for. Every other parameter names an attribute, such as `color=red`; `attr.size=M` where names meet.
@@ -65,6 +72,27 @@ def wanted_of(
         size=size,
         cursor=cursor,
     )
+
+
+def searched_of(
+    request: Request[Any, Any, Any],
+    category: CategoryQuery = "",
+    brand: BrandQuery = None,
+    min_price: AmountQuery = None,
+    max_price: AmountQuery = None,
+    rating: RatingQuery = None,
+    in_stock: StockQuery = None,
+    sort: SortQuery = "relevance",
+    page: PageQuery = 0,
+    size: SizeQuery = 20,
+    cursor: CursorQuery = None,
+) -> Wanted:
+    """Return what is asked for in a search: as `wanted_of`, the best first unless another order is asked for.
+
+    Raises:
+        InvalidInput: Naming the parameter at fault.
+    """
+    return wanted_of(request, category, brand, min_price, max_price, rating, in_stock, sort, page, size, cursor)
 
 
 def attributes_of(request: Request[Any, Any, Any], *, besides: Iterable[str] = ()) -> tuple[tuple[str, ...], ...]:
