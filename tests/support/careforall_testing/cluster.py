@@ -56,7 +56,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             done = subprocess.run(
-                words, input=stdin, env=self._environment(), capture_output=True, text=True, timeout=timeout, check=False
+                words, input=stdin, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(f"{' '.join(words)}: not done after {timeout:g} s\n{error.stdout!r}\n{error.stderr!r}") from error
@@ -116,7 +116,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         local = _free_port()
         words = ("kubectl", "--namespace", self.namespace, "port-forward", "--address=127.0.0.1", target, f"{local}:{port}")
         with subprocess.Popen(
-            words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             try:
                 said = process.stdout.readline() if process.stdout else ""
@@ -138,7 +138,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.kubectl("delete", "namespace", full, "--wait=true", timeout=180)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point kubectl and helm at the cluster."""
         return {**os.environ, "KUBECONFIG": self.kubeconfig}
 
 
