@@ -14,7 +14,7 @@
 {{- fail "global.redis: valkey.enabled is false, so give the address of your own, or a Secret with its url" -}}
 {{- end -}}
 {{- if and (not (.Values.postgres | default dict).enabled) (not $global.postgres.dsnSecret) -}}
-{{- fail "global.postgres.dsnSecret: postgres.enabled is false, so name a Secret with one DSN per service and `verify`" -}}
+{{- fail "global.postgres.dsnSecret: postgres.enabled is false, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
 {{- end -}}
 {{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
 {{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}

@@ -7,7 +7,7 @@ Which Secrets hold what. Each is either named by the user (existingSecret) or ma
 {{- .root.Values.global.secrets.existingSecret | default (printf "%s-platform" .root.Release.Name) -}}
 {{- end -}}
 
-{{/* One DSN per service (key: its name), and `verify`: a role that reads every database and writes none. */}}
+{{/* One DSN per service (key: its name), and one of a role that only reads it (key: reader-<name>), for audit alone. */}}
 {{- define "common.databasesSecret" -}}
 {{- .root.Values.global.postgres.dsnSecret | default (printf "%s-postgres-dsn" .root.Release.Name) -}}
 {{- end -}}

@@ -59,7 +59,12 @@
 {{- end }}
 {{ include "common.secretEnv" (dict "name" "CAREFORALL_SECRET_KEY" "secret" $platform "key" "secret-key") }}
 {{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .service)) "secret" $databases "key" .service) }}
-{{ include "common.secretEnv" (dict "name" "CAREFORALL_POSTGRES_URL" "secret" $databases "key" (ternary "verify" .service (.readsEverything | default false))) }}
+{{ include "common.secretEnv" (dict "name" "CAREFORALL_POSTGRES_URL" "secret" $databases "key" .service) }}
+{{- if .readsEverything }}
+{{- range without $global.services .service }}
+{{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .)) "secret" $databases "key" (printf "reader-%s" .)) }}
+{{- end }}
+{{- end }}
 {{- if $global.nats.permissions }}
 {{ include "common.secretEnv" (dict "name" "NATS_PASSWORD" "secret" (include "common.natsSecret" (dict "root" .root)) "key" .service) }}
 {{- end }}
