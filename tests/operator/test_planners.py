@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from careforall_operator.models import Autoscale, PlatformSpec, Rush, Scaling, Service, View
+from careforall_operator.models import Autoscale, Owner, PlatformSpec, Rush, Scaling, Service, View
 from careforall_operator.reconcile.observed import CronJobSeen, DeploymentSeen, JobSeen, Signals
-from careforall_operator.reconcile.plan import Action, Apply, Create, Delete, Notice, Owner, Release, Scale
+from careforall_operator.reconcile.plan import Action, Apply, Create, Delete, Notice, Release, Scale
+from careforall_operator.reconcile.plan import Owner as ObjectOwner
 from careforall_operator.reconcile.replicas import plan_replicas
 from careforall_operator.reconcile.rushes import plan_rushes
 from careforall_operator.reconcile.views import cron_name, plan_views
 from careforall_operator.status import ServiceStatus
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
-OWNER = Owner(kind="Platform", name="main", uid="u-1")
+OWNER = ObjectOwner(kind="Platform", name="main", uid="u-1")
 TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "job", "image": "i", "env": [{"name": "A", "value": "b"}]}]}}
 NAMES = ("donations", "payments", "totals")
 
@@ -37,7 +38,7 @@ autoscales = st.builds(
 
 @st.composite
 def services(draw: st.DrawFn, name: str) -> Service:
-    owner = draw(st.sampled_from(["Operator", "HPA", "KEDA", "None"]))
+    owner: Owner = draw(st.sampled_from(get_args(Owner)))
     return Service(
         name=name,
         scaling=Scaling(owner=owner),
