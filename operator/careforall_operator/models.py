@@ -151,6 +151,15 @@ class SecretRef(Model, frozen=True, kw_only=True):
     """Its name."""
 
 
+class CredentialsRef(Model, frozen=True, kw_only=True):
+    """Where the DSN of the heartbeat lies."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, Meta(max_length=253)] = "operator"
+    """Its key with a DSN of a database of the operator's own, through the write Service."""
+
+
 class PatroniTimes(Model, frozen=True, kw_only=True):
     """The times Patroni was set up with; the operator waits by them and never sets them."""
 
@@ -236,8 +245,10 @@ class Database(Model, frozen=True, kw_only=True):
     """Who elects primaries."""
     cluster_name: Annotated[str, Meta(pattern=NAME, max_length=40), checked(FIXED)]
     """Patroni's scope or the name of the CloudNativePG Cluster."""
-    credentials_secret_ref: SecretRef | None = None
-    """Keys `username`, `password`; also `host`, `port`, `database` where they differ from the write Service, 5432, `postgres`."""
+    credentials_secret_ref: CredentialsRef | None = None
+    """The heartbeat's DSN; without it the operator believes the engine."""
+    rest_secret_ref: SecretRef | None = None
+    """Key `rest-password`, also `rest-username` (`patroni` if not given): how Patroni is asked for switchovers."""
     write_service: ObjectName | None = None
     """Service of the primary; `<clusterName>-rw` if not given."""
     read_service: ObjectName | None = None

@@ -131,8 +131,8 @@ def _redundant(found: Findings, database: DatabaseStatus) -> Told:
     if found.spec.database is not None and found.spec.database.engine == "External":
         return "Unknown", "NotObserved", "an External database tells nothing about standbys"
     limit = found.spec.database.failover.max_replica_lag_bytes if found.spec.database else 0
-    near = [one for one in standbys if one.lag_bytes is not None and one.lag_bytes <= limit]
-    if standbys and not near:
+    known = [one.lag_bytes for one in standbys if one.lag_bytes is not None]
+    if known and min(known) > limit:
         return "False", "LagExceeded", f"no standby within {limit} bytes"
     if database.sync_state != "Sync":
         return "False", "NoSyncStandby", "the primary waits for nobody"

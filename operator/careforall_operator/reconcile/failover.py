@@ -123,7 +123,7 @@ def _followed(
     if known is not None and known > old.timeline:
         status = reports.put_away(status) if report is not None and report.timeline is not None else status
         fresh = report if report is not None and report.timeline is None else reports.opened(asked.switching, old, now)
-        promoted = reports.promoted(fresh, old, known, status.current_primary, now)
+        promoted = reports.promoted(fresh, old, known, now)
         status = replace(status, timeline=known, epoch=max(known, old.epoch), last_failover=promoted)
     elif report is None and status.bad_since is not None and not asked.read_only:
         lost = now - status.bad_since >= timedelta(seconds=asked.database.degraded.enter_after_seconds)
@@ -141,7 +141,9 @@ def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat) -> D
     report = reports.running(status)
     if report is None or report.timeline is None:
         return status
-    if report.endpoint_time is None and _routed(seen, status):
+    if report.new_primary is None and _leading(seen) == report.timeline:
+        report = replace(report, new_primary=status.current_primary)  # a heartbeat may see the timeline before the lock tells
+    if report.endpoint_time is None and report.new_primary is not None and _routed(seen, status):
         report = reports.routed(report, beat.at)
     if report.write_time is None and status.writable and (beat.timeline is None or beat.timeline == report.timeline):
         report = reports.written(report, beat)
@@ -165,6 +167,8 @@ def _reconciled(asked: Asked, status: DatabaseStatus, jobs: Sequence[JobSeen]) -
     if report is None or report.write_time is None or report.reconciliation_job is not None:
         return status, []
     rules = asked.database.failover.reconciliation
+    if not rules.enabled and report.new_primary is None:
+        return status, []
     if not rules.enabled:
         return reports.ended(status, replace(report, result="Succeeded"), asked.database.failover.report_history), []
     if asked.template is None:

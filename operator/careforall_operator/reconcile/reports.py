@@ -33,14 +33,13 @@ def opened(switching: bool, old: DatabaseStatus, now: datetime) -> FailoverRepor
     )
 
 
-def promoted(report: FailoverReport, old: DatabaseStatus, timeline: int, leader: str | None, now: datetime) -> FailoverReport:
-    """Note the new primary."""
+def promoted(report: FailoverReport, old: DatabaseStatus, timeline: int, now: datetime) -> FailoverReport:
+    """Note that there is a new primary; who it is the engine tells."""
     return replace(
         report,
         id=f"timeline-{timeline}",
         timeline=timeline,
         old_primary=report.old_primary or old.current_primary,
-        new_primary=leader,
         promote_time=now,
         promote_seconds=seconds(report.start_time, now),
     )

@@ -76,7 +76,8 @@ def _soft(spec: SwitchoverSpec, database: Database, status: DatabaseStatus) -> t
         return "NoSyncStandby", "no synchronous standby is there"
     limit = database.failover.max_replica_lag_bytes
     asked = [m for m in status.replicas if m.role == "replica" and spec.candidate in {None, m.name}]
-    if all(member.lag_bytes is None or member.lag_bytes > limit for member in asked):
+    known = [member.lag_bytes for member in asked if member.lag_bytes is not None]
+    if known and min(known) > limit:
         return "LagExceeded", f"no candidate within {limit} bytes"
     return None
 
