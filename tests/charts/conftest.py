@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from careforall_testing import charts
+from careforall_testing.cluster import skip_or_fail
 
 
 @pytest.fixture(autouse=True)
 def _helm() -> None:
     if not charts.helm():
-        pytest.skip(charts.NO_HELM)
+        skip_or_fail(charts.NO_HELM)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from careforall_testing.cluster import CHART, Cluster, CommandFailed
+from careforall_testing.cluster import CHART, Cluster, CommandFailed, skip_or_fail
 from careforall_testing.cluster_gifts import completed_gift, steady_gifts
 
 DOOR = "CAREFORALL_TEST_GATEWAY"
@@ -45,7 +45,7 @@ def platform(installed: tuple[Cluster, float]) -> Cluster:
 def door() -> str:
     """Where the cluster's front door answers from here, for Gateway and Ingress alike."""
     if not os.environ.get(DOOR):
-        pytest.skip(f"no way to the cluster's front door: set {DOOR} to its URL, such as http://127.0.0.1:8080")
+        skip_or_fail(f"no way to the cluster's front door: set {DOOR} to its URL, such as http://127.0.0.1:8080")
     return os.environ[DOOR]
 
 
