@@ -30,7 +30,7 @@ def installed(cluster: Cluster) -> Iterator[tuple[Cluster, float]]:
     with cluster.fresh_namespace("platform") as made:
         began = time.monotonic()
         try:
-            made.helm("install", "careforall", str(CHART), *LOCAL, "--wait", "--timeout=4m")
+            made.helm("install", "careforall", str(CHART), *LOCAL, "--wait", "--timeout=6m", timeout=400)
         except CommandFailed as error:
             raise AssertionError(f"{error}\n{made.story()}") from error
         yield made, time.monotonic() - began
@@ -71,7 +71,7 @@ def verify(platform: Cluster, *options: str) -> None:
 
 
 def upgrade(platform: Cluster, *values: str) -> None:
-    platform.helm("upgrade", "careforall", str(CHART), *LOCAL, *values, "--wait", "--timeout=4m")
+    platform.helm("upgrade", "careforall", str(CHART), *LOCAL, *values, "--wait", "--timeout=6m", timeout=400)
 
 
 def test_one_command_makes_every_pod_ready_in_time(installed: tuple[Cluster, float]) -> None:
@@ -97,7 +97,7 @@ def test_no_pod_had_to_be_restarted_while_it_came_up(platform: Cluster) -> None:
 
 
 def test_the_release_tests_itself(platform: Cluster) -> None:
-    assert "Succeeded" in platform.helm("test", "careforall", "--timeout=3m")
+    assert "Succeeded" in platform.helm("test", "careforall", "--timeout=5m", timeout=330)
 
 
 def test_a_gift_through_the_gateway_is_paid_and_completed(platform: Cluster, door: str) -> None:
