@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]  # has no types
 import pytest
 
 from careforall_testing import charts
@@ -121,7 +121,7 @@ def test_a_budget_stands_only_where_a_pod_may_go() -> None:
 
 def test_setup_has_another_name_whenever_it_does_something_else() -> None:
     def job(*sets: str) -> str:
-        found = [one["metadata"]["name"] for one in objects(rendered("local", *sets)) if one["kind"] == "Job"]
+        found: list[str] = [one["metadata"]["name"] for one in objects(rendered("local", *sets)) if one["kind"] == "Job"]
         return next(name for name in found if name.startswith("careforall-setup-"))
 
     assert job() == job("services.defaults.podAnnotations.a=b")
