@@ -98,7 +98,10 @@ class ApiProxy:
             return wrong
         if isinstance(wrong, float):
             return await _silence(request, wrong)
-        return await self._forwarded(request)
+        try:
+            return await self._forwarded(request)
+        except aiohttp.ClientConnectionError:  # whoever asked has gone
+            return web.Response(status=502)
 
     async def _forwarded(self, request: web.Request) -> web.StreamResponse:
         session: aiohttp.ClientSession = request.app[_SESSION]
@@ -107,7 +110,9 @@ class ApiProxy:
         }
         headers |= {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
         url = self._server + request.raw_path
-        async with session.request(request.method, url, headers=headers, data=await request.read(), ssl=self._ssl()) as answer:
+        async with session.request(
+            request.method, url, headers=headers, data=await request.read() or None, ssl=self._ssl()
+        ) as answer:
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
             await response.prepare(request)
             async for part in answer.content.iter_any():
