@@ -15,10 +15,10 @@ from careforall_operator.schema import docstrings, schema_of
 from careforall_operator.status import PlatformStatus, SwitchoverStatus
 
 _INTRODUCTION = """
-Two kinds of the group `careforall.dev/v1alpha1`, both namespaced. `Platform` (short `cfa`) says what a platform should look like
-and tells how it is; the chart makes one, named like the release. `DatabaseSwitchover` (short `dbsw`) asks for one planned change of
-the primary; its spec cannot be changed, its status is the report. The operator sets no finalizers: what it makes belongs to these
-objects and goes with them. The annotation `careforall.dev/reconcile-at` with a new value makes it look at once.
+Two kinds of the group `careforall.dev/v1alpha1`, both namespaced. `Platform` (short `cfa`) says what a platform should look
+like and tells how it is; the chart makes one, named like the release. `DatabaseSwitchover` (short `dbsw`) asks for one planned
+change of the primary; its spec cannot be changed, its status is the report. The operator sets no finalizers: what it makes
+belongs to these objects and goes with them. The annotation `careforall.dev/reconcile-at` with a new value makes it look at once.
 """
 _SETTINGS = """
 Settings of the operator's process, read from its environment. The chart sets them.
