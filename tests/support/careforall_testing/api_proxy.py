@@ -12,6 +12,7 @@ import ssl
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,12 +114,21 @@ class ApiProxy:
         async with session.request(
             request.method, url, headers=headers, data=await request.read() or None, ssl=self._ssl()
         ) as answer:
+            if request.method == "PATCH" and answer.status == HTTPStatus.CREATED:
+                self._made(request)
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
             await response.prepare(request)
             async for part in answer.content.iter_any():
                 await response.write(part)
             await response.write_eof()
             return response
+
+    def _made(self, request: web.Request) -> None:
+        """An apply of what was not there needs the right to create as well."""
+        call = _call(request)
+        if call is not None:
+            with self._lock:
+                self.calls.add(call._replace(verb="create"))
 
     async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
         """Serve until told to stop."""
