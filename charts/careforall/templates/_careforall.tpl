@@ -13,14 +13,22 @@
 {{- if and (not .Values.valkey.enabled) (not $global.redis.address) (not $global.redis.existingSecret) -}}
 {{- fail "global.redis: valkey.enabled is false, so give the address of your own, or a Secret with its url" -}}
 {{- end -}}
-{{- if and (not (.Values.postgres | default dict).enabled) (not $global.postgres.dsnSecret) -}}
-{{- fail "global.postgres.dsnSecret: postgres.enabled is false, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
+{{- if and (not (.Values.postgres | default dict).enabled) (not $global.databases.existingSecret) -}}
+{{- fail "global.databases.existingSecret: postgres.enabled is false, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
 {{- end -}}
 {{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
 {{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}
 {{- end -}}
 {{- if and .Values.demo.enabled (ne $global.environment "development") -}}
 {{- fail "demo.enabled: made-up gifts belong into global.environment=development only" -}}
+{{- end -}}
+{{- if not .Values.operator.enabled -}}
+{{- range $name := include "careforall.enabled" . | fromJsonArray -}}
+{{- $entry := mergeOverwrite (deepCopy $.Values.services.defaults) (deepCopy (get $.Values.services.services $name | default dict)) -}}
+{{- if eq $entry.scaling.owner "Operator" -}}
+{{- fail (printf "services.services.%s.scaling.owner is Operator, but operator.enabled is false: set services.defaults.scaling.owner=Chart" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs: name the Gateway that carries the route" -}}

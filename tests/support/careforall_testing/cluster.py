@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "careforall"
 KUBECONFIG = "CAREFORALL_TEST_KUBECONFIG"
+NO_SKIP = "CAREFORALL_TEST_NO_SKIP"
 IMAGE_TOOL = "CAREFORALL_TEST_IMAGE_TOOL"
 IMAGES = {
     "careforall.local/platform:dev": "services/Dockerfile",
@@ -56,7 +58,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             done = subprocess.run(
-                words, input=stdin, env=self._environment(), capture_output=True, text=True, timeout=timeout, check=False
+                words, input=stdin, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(f"{' '.join(words)}: not done after {timeout:g} s\n{error.stdout!r}\n{error.stderr!r}") from error
@@ -116,7 +118,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         local = _free_port()
         words = ("kubectl", "--namespace", self.namespace, "port-forward", "--address=127.0.0.1", target, f"{local}:{port}")
         with subprocess.Popen(
-            words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             try:
                 said = process.stdout.readline() if process.stdout else ""
@@ -138,7 +140,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.kubectl("delete", "namespace", full, "--wait=true", timeout=180)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point kubectl and helm at the cluster."""
         return {**os.environ, "KUBECONFIG": self.kubeconfig}
 
 
@@ -148,6 +151,13 @@ def missing() -> str:
         return NO_CLUSTER
     absent = [program for program in ("kubectl", "helm") if shutil.which(program) is None]
     return f"no {' and no '.join(absent)} on PATH" if absent else ""
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip the test that asks; fail it where `CAREFORALL_TEST_NO_SKIP` says that everything is at hand."""
+    if os.environ.get(NO_SKIP):
+        pytest.fail(f"{NO_SKIP} is set, but: {reason}")
+    pytest.skip(reason)
 
 
 def connected() -> Cluster:

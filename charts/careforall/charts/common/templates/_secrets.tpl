@@ -9,7 +9,7 @@ Which Secrets hold what. Each is either named by the user (existingSecret) or ma
 
 {{/* One DSN per service (key: its name), and one of a role that only reads it (key: reader-<name>), for audit alone. */}}
 {{- define "common.databasesSecret" -}}
-{{- .root.Values.global.postgres.dsnSecret | default (printf "%s-postgres-dsn" .root.Release.Name) -}}
+{{- .root.Values.global.databases.existingSecret | default (printf "%s-databases" .root.Release.Name) -}}
 {{- end -}}
 
 {{/*

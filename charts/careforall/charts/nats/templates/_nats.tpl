@@ -1,7 +1,12 @@
-{{/* The subjects that a service owns, as JSON. */}}
+{{/* The subjects that a user owns, as JSON; the operator keeps its flag in a key-value bucket. */}}
 {{- define "nats.subjects" -}}
-{{- $several := dict "donations" (list "donations.>" "campaigns.>") -}}
+{{- $several := dict "donations" (list "donations.>" "campaigns.>") "operator" (list "$KV.>") -}}
 {{- get $several . | default (list (printf "%s.>" .)) | toJson -}}
+{{- end -}}
+
+{{/* Every user, as JSON. */}}
+{{- define "nats.users" -}}
+{{- append .Values.global.databases.services "operator" | toJson -}}
 {{- end -}}
 
 {{/* The addresses of the servers for each other. */}}
@@ -39,7 +44,7 @@ cluster {
 {{- if .Values.global.nats.permissions }}
 authorization {
   users: [
-    {{- range .Values.global.services }}
+    {{- range include "nats.users" . | fromJsonArray }}
     {
       user: {{ . }}
       password: $NATS_PASSWORD_{{ upper . }}

@@ -61,7 +61,7 @@
 {{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .service)) "secret" $databases "key" .service) }}
 {{ include "common.secretEnv" (dict "name" "CAREFORALL_POSTGRES_URL" "secret" $databases "key" .service) }}
 {{- if .readsEverything }}
-{{- range without $global.services .service }}
+{{- range without $global.databases.services .service }}
 {{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .)) "secret" $databases "key" (printf "reader-%s" .)) }}
 {{- end }}
 {{- end }}
