@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from lightkube import ApiError, AsyncClient
+from httpx2 import HTTPStatusError
+from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import api_info
 from lightkube.generic_resource import create_namespaced_resource
@@ -64,7 +65,7 @@ class Kube:
         """Return an object, or None where it is not there."""
         try:
             return plain(await self._client.get(kind, name))
-        except ApiError as error:
+        except HTTPStatusError as error:
             if error.response.status_code == GONE:
                 return None
             raise
@@ -110,14 +111,14 @@ class Kube:
     async def _create(self, kind: Any, body: Body) -> None:
         try:
             await self._client.create(kind(body))
-        except ApiError as error:
+        except HTTPStatusError as error:
             if error.response.status_code != TAKEN:
                 raise
 
     async def _delete(self, kind: Any, name: str) -> None:
         try:
             await self._client.delete(kind, name)
-        except ApiError as error:
+        except HTTPStatusError as error:
             if error.response.status_code != GONE:
                 raise
 
@@ -165,7 +166,7 @@ def without_nothing(value: Any) -> Any:
 
 def status_code(error: Exception) -> int | None:
     """Return the API server's status of an error; None where it is another error."""
-    return error.response.status_code if isinstance(error, ApiError) else None
+    return error.response.status_code if isinstance(error, HTTPStatusError) else None
 
 
 def _replicas(name: str, number: int | None) -> Body:
@@ -202,4 +203,4 @@ def event_of(notice: Notice, about: Body, namespace: str) -> Body:
     }
 
 
-__all__ = ["ApiError", "ConfigError", "Kube"]
+__all__ = ["ConfigError", "HTTPStatusError", "Kube"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_killed_at_random_points_it_reports_each_timeline_once(
         operator.kill()
         stage.end_jobs()
         operator.start()
-        room.until(f"report {number + 2}", lambda n=number: _done(stage, n + 2), timeout=90)
+        room.until(f"report {number + 2}", partial(_done, stage, number + 2), timeout=90)
     names = sorted(job["metadata"]["name"] for job in room.get("jobs"))
     assert names == sorted(f"main-recon-{number + 2}" for number in range(rounds))
     history = stage.database()["failoverHistory"]
