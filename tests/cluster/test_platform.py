@@ -110,6 +110,18 @@ def test_the_audit_pod_verifies_the_books(platform: Cluster) -> None:
     verify(platform)
 
 
+def test_the_audit_pod_verifies_the_books_by_itself(platform: Cluster) -> None:
+    """Its timed job reads the other databases through the roles that it was given."""
+    script = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+
+    def outcomes() -> list[str]:
+        said = platform.kubectl("exec", "deployment/careforall-audit", "-c", "service", "--", "python", "-c", script)
+        return [line for line in said.splitlines() if line.startswith('scheduled_job_runs_total{job="audit-verify"')]
+
+    runs = platform.until("the books were verified by themselves", outcomes, timeout=150)
+    assert not [line for line in runs if "failed" in line or "error" in line], runs
+
+
 @pytest.mark.parametrize("service", ["donations", "payments"])
 def test_only_the_audit_pod_knows_how_to_read_other_databases(platform: Cluster, service: str) -> None:
     words = platform.kubectl("exec", f"deployment/careforall-{service}", "-c", "service", "--", "env")
