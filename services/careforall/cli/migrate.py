@@ -10,7 +10,6 @@ import typer
 from careforall.cli.registry import chosen, with_settings
 from careforall.launch.errors import LaunchError
 
-
 _LOOK_EVERY_S = 1.0
 
 
