@@ -7,7 +7,27 @@ DONATIONS = Stream(name="DONATIONS", subjects=("donations.>", "campaigns.>"))
 PAYMENTS = Stream(name="PAYMENTS", subjects=("payments.>",))
 TOTALS = Stream(name="TOTALS", subjects=("totals.>",))
 NOTIFICATIONS = Stream(name="NOTIFICATIONS", subjects=("notifications.>",))
+CATALOG = Stream(name="CATALOG", subjects=("catalog.>",))
+INVENTORY = Stream(name="INVENTORY", subjects=("inventory.>",))
+PRICING = Stream(name="PRICING", subjects=("pricing.>",))
+CARTS = Stream(name="CARTS", subjects=("carts.>",))
+ORDERS = Stream(name="ORDERS", subjects=("orders.>", "checkout.>"))
+SYNC = Stream(name="SYNC", subjects=("sync.>", "customer.>"))
 AUDIT = Stream(name="AUDIT", subjects=("audit.>",))
 ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",))
 
-ALL = (ACCOUNTS, DONATIONS, PAYMENTS, TOTALS, NOTIFICATIONS, AUDIT, ADVISORIES)
+ALL = (
+    ACCOUNTS,
+    DONATIONS,
+    PAYMENTS,
+    TOTALS,
+    NOTIFICATIONS,
+    SYNC,
+    CATALOG,
+    INVENTORY,
+    PRICING,
+    CARTS,
+    ORDERS,
+    AUDIT,
+    ADVISORIES,
+)
