@@ -1,8 +1,9 @@
 """The only module that speaks to the Kubernetes API: reads for the passes, and carries plans out by server-side apply."""
 
+import asyncio
 import json
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,8 @@ HANDOVER = "careforall-handover"
 GONE = 404
 TAKEN = 409
 FORBIDDEN = 403
+STUMBLES = {410, 429, 500, 502, 503, 504}
+_PAUSES = (0.1, 0.4)
 _KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER}
 
 
@@ -64,7 +67,7 @@ class Kube:
     async def find(self, kind: Any, name: str) -> Body | None:
         """Return an object, or None where it is not there."""
         try:
-            return plain(await self._client.get(kind, name))
+            return plain(await patiently(lambda: self._client.get(kind, name)))
         except HTTPStatusError as error:
             if error.response.status_code == GONE:
                 return None
@@ -74,7 +77,11 @@ class Kube:
         """Return the objects that have these labels; a label with an empty value must only be there."""
         selector = {key: value or exists() for key, value in labels.items()}
         named = {"apiVersion": version_of(kind), "kind": kind_of(kind)}  # lists leave both out
-        return [{**named, **plain(one)} async for one in self._client.list(kind, labels=selector or None)]
+
+        async def listed() -> list[Any]:
+            return [one async for one in self._client.list(kind, labels=selector or None)]
+
+        return [{**named, **plain(one)} for one in await patiently(listed)]
 
     async def secret(self, name: str) -> dict[str, str]:
         """Return the values of a Secret; nothing where it is not there."""
@@ -106,11 +113,11 @@ class Kube:
                 await self._create(EVENT, event_of(action, about, self.namespace))
 
     async def _apply(self, kind: Any, body: Body, *, manager: str = FIELD_MANAGER) -> None:
-        await self._client.apply(kind(body), field_manager=manager, force=True)
+        await patiently(lambda: self._client.apply(kind(body), field_manager=manager, force=True))
 
     async def _create(self, kind: Any, body: Body) -> None:
         try:
-            await self._client.create(kind(body))
+            await patiently(lambda: self._client.create(kind(body)))
         except HTTPStatusError as error:
             if error.response.status_code != TAKEN:
                 raise
@@ -132,12 +139,24 @@ class Kube:
         """Apply the whole status; what is not said is taken away."""
         said = without_nothing(msgspec.to_builtins(status))
         body = {"apiVersion": API_VERSION, "kind": kind_of(kind), "metadata": {"name": name}, "status": said}
-        await self._client.apply(kind.Status(body), name, force=True)
+        await patiently(lambda: self._client.apply(kind.Status(body), name, force=True))
 
     async def promote(self, cluster: str, candidate: str) -> None:
         """Ask CloudNativePG for another primary, as its own command does."""
         patch = {"status": {"targetPrimary": candidate, "phase": "Switchover in progress"}}
         await self._client.patch(CNPG_CLUSTER.Status, cluster, patch, patch_type=PatchType.MERGE)
+
+
+async def patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again, twice, where the API server only stumbled: all we ask may be asked again, for what is made has a name."""
+    for pause in _PAUSES:
+        try:
+            return await ask()
+        except HTTPStatusError as error:
+            if error.response.status_code not in STUMBLES:
+                raise
+            await asyncio.sleep(pause)
+    return await ask()
 
 
 def kind_of(resource: Any) -> str:

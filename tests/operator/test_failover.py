@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -130,13 +131,11 @@ def test_a_stale_label_is_taken_away(stage: Stage, operator: Any, objects: Make)
     assert room.get("pod", "cfa-1")["metadata"]["labels"]["careforall.dev/role"] == "primary"
 
 
-def test_killed_at_random_points_it_reports_each_timeline_once(
-    stage: Stage, operator: Any, objects: Make, pytestconfig: pytest.Config
-) -> None:
+def test_killed_at_random_points_it_reports_each_timeline_once(stage: Stage, operator: Any, objects: Make) -> None:
     seed = random.randrange(2**32)
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
-    rounds = 20 if pytestconfig.getoption("--full", default=False) else 4
+    rounds = 20 if os.environ.get("CAREFORALL_TEST_FULL") == "1" else 4
     room = stage.room
     stage.set_up(objects)
     operator.start()
