@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Cluster:
     """The cluster that CAREFORALL_TEST_KUBECONFIG names, with our images in it."""
     if reason := clusters.missing():
-        pytest.skip(reason)
+        clusters.skip_or_fail(reason)
     clusters.ensure_images()
     return clusters.connected()
 

@@ -32,24 +32,30 @@ def create(
         str | None, typer.Option(help="8 to 128 characters; others on this machine may see it: prefer --password-stdin.")
     ] = None,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    first: Annotated[bool, typer.Option("--first", help="Do nothing where there is an administrator already.")] = False,
     instance: Instance = "default",
 ) -> None:
     """Make an administrator; where the account exists, it becomes one with this password.
 
-    Without a password one is made up. Either way it is printed once, unless it came from standard input.
+    Without a password one is made up. Either way it is printed once, unless it came from standard input. An installer says
+    --first: then it may run again after the password was changed.
     """
     if password_stdin and password is not None:
         raise UsageError("Give --password or --password-stdin, not both.")
     typed = sys.stdin.read().rstrip("\r\n") if password_stdin else password
     if password_stdin and not typed:
         raise UsageError("There is no password on standard input.")
-    mail, shown = asyncio.run(_create(email, typed, instance))
+    made = asyncio.run(_create(email, typed, instance, first=first))
+    if made is None:
+        print("There is an administrator already: nothing to do.")
+        return
+    mail, shown = made
     print(f"administrator: {mail}")
     if not password_stdin:
         print(f"password: {shown}")
 
 
-async def _create(email: str, password: str | None, instance: str) -> tuple[str, str]:
+async def _create(email: str, password: str | None, instance: str, *, first: bool) -> tuple[str, str] | None:
     from careforall.accounts.service import AccountsService  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit.errors import Problem  # noqa: PLC0415 - as above
     from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
@@ -58,6 +64,8 @@ async def _create(email: str, password: str | None, instance: str) -> tuple[str,
     async with offline_parts(*pairs[0]) as (parts, _):
         if not isinstance(parts.service, AccountsService):
             raise TypeError("accounts built another service than its own")
+        if first and await parts.service.has_admin():
+            return None
         try:
             return await parts.service.create_admin(email, password)
         except Problem as error:

@@ -81,10 +81,10 @@ class Process:
 
     def __init__(self, services: Sequence[tuple[Definition, Settings]], streams: Sequence[Stream], roles: Sequence[str]) -> None:
         self._services = services
-        self._streams = streams
         self._roles = frozenset(roles)
         self._common = services[0][1]
         common = self._common
+        self._streams = [_sized(stream, common) for stream in streams]
         name = services[0][0].name if len(services) == 1 else "all"
         self._bus = Bus(common.nats_url, name=f"careforall-{name}", accept_old=common.accept_old_broker)
         self._cache = Cache(common.redis_url, prefix=f"{common.instance}:")
@@ -343,6 +343,11 @@ async def _redrive(runners: Sequence[Runner]) -> None:
         for runner in runners:
             with contextlib.suppress(Unavailable):
                 await runner.redrive()
+
+
+def _sized(stream: Stream, settings: Settings) -> Stream:
+    """Give a stream as many copies and as much room as this broker has."""
+    return msgspec.structs.replace(stream, replicas=settings.stream_replicas, max_bytes=settings.stream_max_bytes)
 
 
 def _hearing(hear: Callable[[bytes], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:

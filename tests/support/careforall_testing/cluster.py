@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "careforall"
 KUBECONFIG = "CAREFORALL_TEST_KUBECONFIG"
+NO_SKIP = "CAREFORALL_TEST_NO_SKIP"
 IMAGE_TOOL = "CAREFORALL_TEST_IMAGE_TOOL"
 IMAGES = {
     "careforall.local/platform:dev": "services/Dockerfile",
@@ -149,6 +151,13 @@ def missing() -> str:
         return NO_CLUSTER
     absent = [program for program in ("kubectl", "helm") if shutil.which(program) is None]
     return f"no {' and no '.join(absent)} on PATH" if absent else ""
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip the test that asks; fail it where `CAREFORALL_TEST_NO_SKIP` says that everything is at hand."""
+    if os.environ.get(NO_SKIP):
+        pytest.fail(f"{NO_SKIP} is set, but: {reason}")
+    pytest.skip(reason)
 
 
 def connected() -> Cluster:

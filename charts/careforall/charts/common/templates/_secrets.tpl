@@ -7,7 +7,7 @@ Which Secrets hold what. Each is either named by the user (existingSecret) or ma
 {{- .root.Values.global.secrets.existingSecret | default (printf "%s-platform" .root.Release.Name) -}}
 {{- end -}}
 
-{{/* One DSN per service (key: its name), one to read each (key: reader-<service>), and `admin` for who makes databases. */}}
+{{/* One DSN per service (key: its name), and one of a role that only reads it (key: reader-<name>), for audit alone. */}}
 {{- define "common.databasesSecret" -}}
 {{- .root.Values.global.databases.existingSecret | default (printf "%s-databases" .root.Release.Name) -}}
 {{- end -}}
@@ -22,6 +22,12 @@ Call with (dict "root" $ "secret" "name" "key" "k" "length" 32).
 {{- if hasKey $data .key -}}
 {{- get $data .key | b64dec -}}
 {{- else -}}
-{{- randAlphaNum (.length | default 32) -}}
+{{- /* A letter first: some servers read what begins with digits as a number. */ -}}
+{{- printf "k%s" (randAlphaNum (.length | default 40)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* One password per service for NATS. */}}
+{{- define "common.natsSecret" -}}
+{{- .root.Values.global.nats.existingSecret | default (printf "%s-nats" .root.Release.Name) -}}
 {{- end -}}
