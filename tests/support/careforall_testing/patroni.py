@@ -91,13 +91,14 @@ class Patroni(msgspec.Struct, frozen=True, kw_only=True):
             return {}
 
     def whole(self) -> bool:
-        """Whether one member leads, the others stream from it on its timeline, and one of them is synchronous."""
+        """Whether one member leads and the others stream from it on its timeline, one of them synchronous."""
         found = list(self.members().values())
         roles = sorted(member["Role"] for member in found)
         states = sorted(member["State"] for member in found)
+        wanted = self.cluster.get("statefulset", SCOPE)["spec"]["replicas"]
         return (
-            roles == ["Leader", "Replica", "Sync Standby"]
-            and states == ["running", "streaming", "streaming"]
+            roles == ["Leader", "Replica", "Sync Standby"][:wanted]
+            and states == ["running", "streaming", "streaming"][:wanted]
             and len({member["TL"] for member in found}) == 1
         )
 

@@ -54,7 +54,14 @@ postgresql:
 {{- end -}}
 
 {{- define "postgres.archiveParameters" -}}
-archive_mode: "off"
+archive_mode: "on"
+{{- if .Values.backup.enabled }}
+archive_timeout: {{ .Values.backup.archiveSeconds }}s
+archive_command: /etc/careforall/backup/store.sh put %p wal/%f
+{{- else }}
+# Nothing to do at once, and backups can be switched on later without a restart.
+archive_command: /bin/true
+{{- end }}
 {{- end -}}
 
 {{/* What a Secret in the cluster has, else `fresh`. */}}
@@ -66,4 +73,44 @@ archive_mode: "off"
 {{- define "postgres.readerPassword" -}}
 {{- $dsn := include "postgres.kept" (dict "root" .root "secret" .secret "key" .key "fresh" "") -}}
 {{- if $dsn }}{{ regexReplaceAll "^[^:]+://[^:]+:([^@]+)@.*$" $dsn "${1}" }}{{ else }}{{ randAlphaNum 32 }}{{ end -}}
+{{- end -}}
+
+{{- define "postgres.backupClaim" -}}
+{{- .Values.backup.store.existingClaim | default (printf "%s-backups" (include "postgres.name" .)) -}}
+{{- end -}}
+
+{{/* What a pod needs to reach the store of WAL and backups: commands or a volume, and the script that knows which. */}}
+{{- define "postgres.storeEnv" -}}
+{{- if eq .Values.backup.store.kind "commands" }}
+{{- range $verb, $line := .Values.backup.store.commands }}
+- name: STORE_{{ upper $verb }}
+  value: {{ $line | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "postgres.storeEnvFrom" -}}
+{{- with .Values.backup.store.existingSecret }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
+{{- define "postgres.storeMounts" -}}
+- {name: backup-scripts, mountPath: /etc/careforall/backup, readOnly: true}
+{{- if eq .Values.backup.store.kind "volume" }}
+- {name: backups, mountPath: /backups}
+{{- end }}
+{{- end -}}
+
+{{- define "postgres.storeVolumes" -}}
+- name: backup-scripts
+  configMap:
+    name: {{ include "postgres.name" . }}-backup
+    defaultMode: 0555
+{{- if eq .Values.backup.store.kind "volume" }}
+- name: backups
+  persistentVolumeClaim:
+    claimName: {{ include "postgres.backupClaim" . }}
+{{- end }}
 {{- end -}}
