@@ -15,7 +15,22 @@ INVENTORY = Stream(name="INVENTORY", subjects=("inventory.>",))
 PRICING = Stream(name="PRICING", subjects=("pricing.>",), max_bytes=_QUIET)
 CARTS = Stream(name="CARTS", subjects=("carts.>",))
 ORDERS = Stream(name="ORDERS", subjects=("orders.>", "checkout.>"))
+SYNC = Stream(name="SYNC", subjects=("sync.>", "customer.>"), max_bytes=_QUIET)
 AUDIT = Stream(name="AUDIT", subjects=("audit.>",), max_bytes=_QUIET)
 ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",), max_bytes=_QUIET)
 
-ALL = (ACCOUNTS, DONATIONS, PAYMENTS, TOTALS, NOTIFICATIONS, CATALOG, INVENTORY, PRICING, CARTS, ORDERS, AUDIT, ADVISORIES)
+ALL = (
+    ACCOUNTS,
+    DONATIONS,
+    PAYMENTS,
+    TOTALS,
+    NOTIFICATIONS,
+    SYNC,
+    CATALOG,
+    INVENTORY,
+    PRICING,
+    CARTS,
+    ORDERS,
+    AUDIT,
+    ADVISORIES,
+)

@@ -23,6 +23,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     storm_events: int = 150
     buyers: int = 2000
     units: int = 400
+    histories: int = 12
 
 
 FULL = Sizes(
@@ -39,6 +40,7 @@ FULL = Sizes(
     storm_events=10_000,
     buyers=50_000,
     units=10_000,
+    histories=1000,
 )
 
 
