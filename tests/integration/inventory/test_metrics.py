@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -13,7 +15,7 @@ NO_CHECKS = "SET LOCAL session_replication_role = replica"
 
 
 @pytest.fixture
-async def tampered(room_url: str, servers: ServerUrls) -> Stockroom:
+async def tampered(room_url: str, servers: ServerUrls) -> AsyncIterator[Stockroom]:
     """Stock whose books were balanced: somebody holds 2 of 10, somebody bought 1, and one of it came back."""
     async with stockroom(room_url, servers.redis) as room:
         await room.put("MUG", 10)
