@@ -104,7 +104,6 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "LagExceeded": "The standby is too far behind.",
             "UnknownCandidate": "The candidate is no healthy replica of the cluster.",
             "PlatformPaused": "The operator only looks.",
-            "OutsideWindow": "The window of the drill is over.",
         },
     ),
     "Complete": (

@@ -1,13 +1,15 @@
 """The only module that speaks to the Kubernetes API: reads for the passes, and carries plans out by server-side apply."""
 
+import asyncio
 import json
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from lightkube import ApiError, AsyncClient
+from httpx2 import HTTPStatusError
+from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import api_info
 from lightkube.generic_resource import create_namespaced_resource
@@ -37,6 +39,8 @@ HANDOVER = "careforall-handover"
 GONE = 404
 TAKEN = 409
 FORBIDDEN = 403
+STUMBLES = {410, 429, 500, 502, 503, 504}
+_PAUSES = (0.1, 0.4)
 _KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER}
 
 
@@ -63,8 +67,8 @@ class Kube:
     async def find(self, kind: Any, name: str) -> Body | None:
         """Return an object, or None where it is not there."""
         try:
-            return plain(await self._client.get(kind, name))
-        except ApiError as error:
+            return plain(await patiently(lambda: self._client.get(kind, name)))
+        except HTTPStatusError as error:
             if error.response.status_code == GONE:
                 return None
             raise
@@ -73,7 +77,11 @@ class Kube:
         """Return the objects that have these labels; a label with an empty value must only be there."""
         selector = {key: value or exists() for key, value in labels.items()}
         named = {"apiVersion": version_of(kind), "kind": kind_of(kind)}  # lists leave both out
-        return [{**named, **plain(one)} async for one in self._client.list(kind, labels=selector or None)]
+
+        async def listed() -> list[Any]:
+            return [one async for one in self._client.list(kind, labels=selector or None)]
+
+        return [{**named, **plain(one)} for one in await patiently(listed)]
 
     async def secret(self, name: str) -> dict[str, str]:
         """Return the values of a Secret; nothing where it is not there."""
@@ -105,19 +113,19 @@ class Kube:
                 await self._create(EVENT, event_of(action, about, self.namespace))
 
     async def _apply(self, kind: Any, body: Body, *, manager: str = FIELD_MANAGER) -> None:
-        await self._client.apply(kind(body), field_manager=manager, force=True)
+        await patiently(lambda: self._client.apply(kind(body), field_manager=manager, force=True))
 
     async def _create(self, kind: Any, body: Body) -> None:
         try:
-            await self._client.create(kind(body))
-        except ApiError as error:
+            await patiently(lambda: self._client.create(kind(body)))
+        except HTTPStatusError as error:
             if error.response.status_code != TAKEN:
                 raise
 
     async def _delete(self, kind: Any, name: str) -> None:
         try:
             await self._client.delete(kind, name)
-        except ApiError as error:
+        except HTTPStatusError as error:
             if error.response.status_code != GONE:
                 raise
 
@@ -131,12 +139,24 @@ class Kube:
         """Apply the whole status; what is not said is taken away."""
         said = without_nothing(msgspec.to_builtins(status))
         body = {"apiVersion": API_VERSION, "kind": kind_of(kind), "metadata": {"name": name}, "status": said}
-        await self._client.apply(kind.Status(body), name, force=True)
+        await patiently(lambda: self._client.apply(kind.Status(body), name, force=True))
 
     async def promote(self, cluster: str, candidate: str) -> None:
         """Ask CloudNativePG for another primary, as its own command does."""
         patch = {"status": {"targetPrimary": candidate, "phase": "Switchover in progress"}}
         await self._client.patch(CNPG_CLUSTER.Status, cluster, patch, patch_type=PatchType.MERGE)
+
+
+async def patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again, twice, where the API server only stumbled: all we ask may be asked again, for what is made has a name."""
+    for pause in _PAUSES:
+        try:
+            return await ask()
+        except HTTPStatusError as error:
+            if error.response.status_code not in STUMBLES:
+                raise
+            await asyncio.sleep(pause)
+    return await ask()
 
 
 def kind_of(resource: Any) -> str:
@@ -165,7 +185,7 @@ def without_nothing(value: Any) -> Any:
 
 def status_code(error: Exception) -> int | None:
     """Return the API server's status of an error; None where it is another error."""
-    return error.response.status_code if isinstance(error, ApiError) else None
+    return error.response.status_code if isinstance(error, HTTPStatusError) else None
 
 
 def _replicas(name: str, number: int | None) -> Body:
@@ -202,4 +222,4 @@ def event_of(notice: Notice, about: Body, namespace: str) -> Body:
     }
 
 
-__all__ = ["ApiError", "ConfigError", "Kube"]
+__all__ = ["ConfigError", "HTTPStatusError", "Kube"]

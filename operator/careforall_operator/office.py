@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 30.0
 ORPHAN_AFTER = 10.0
-_LONGEST_PAUSE = 15.0
+_LONGEST_PAUSE = 5.0
 
 
 class Office:

@@ -1,7 +1,7 @@
 """What the operator found and did: `Platform.status` and `DatabaseSwitchover.status`, also its only memory across restarts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -237,8 +237,3 @@ class SwitchoverStatus(Model, frozen=True, kw_only=True):
     """The timeline before."""
     report: FailoverReport | None = None
     """What it cost."""
-
-
-def empty(value: Any) -> bool:
-    """Return whether a value says nothing, and so is left out of what is written."""
-    return value is None or value == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]  # has no types
 import pytest
+import yaml
 
+from careforall.cli.registry import NAMES
 from careforall_testing import charts
 from careforall_testing.charts import PLATFORM_APIS, PROFILES, containers, objects, pods, rendered
 
@@ -121,7 +124,7 @@ def test_a_budget_stands_only_where_a_pod_may_go() -> None:
 
 def test_setup_has_another_name_whenever_it_does_something_else() -> None:
     def job(*sets: str) -> str:
-        found = [one["metadata"]["name"] for one in objects(rendered("local", *sets)) if one["kind"] == "Job"]
+        found: list[str] = [one["metadata"]["name"] for one in objects(rendered("local", *sets)) if one["kind"] == "Job"]
         return next(name for name in found if name.startswith("careforall-setup-"))
 
     assert job() == job("services.defaults.podAnnotations.a=b")
@@ -140,6 +143,22 @@ def test_only_audit_is_given_the_other_databases() -> None:
                 if "DATABASE_URL" in variable["name"] or "POSTGRES_URL" in variable["name"]
             }
             assert keys == {service.removesuffix("-worker")}, name
+
+
+def test_every_service_has_a_database_and_every_public_path_an_owner() -> None:
+    values = yaml.safe_load((charts.CHART / "values.yaml").read_text())
+    assert sorted(values["global"]["databases"]["services"]) == sorted(NAMES)
+    route = next(one for one in objects(rendered("local")) if one["kind"] == "HTTPRoute")
+    owned = {
+        match["path"]["value"]: rule["backendRefs"][0]["name"].removeprefix("careforall-")
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+    document = json.loads((charts.ROOT / "docs" / "reference" / "openapi.json").read_text())
+    for path, operations in document["paths"].items():
+        tags = {tag for one in operations.values() if isinstance(one, dict) for tag in one.get("tags", [])} & set(NAMES)
+        prefixes = [prefix for prefix in owned if path == prefix or path.startswith(prefix.rstrip("/") + "/")]
+        assert not tags or owned[max(prefixes, key=len)] in tags, path
 
 
 def test_a_registry_goes_in_front_of_names_without_one_and_a_digest_beats_a_tag() -> None:

@@ -72,4 +72,4 @@ def test_the_profiles_name_values_that_are_there() -> None:
         for patch in profile.get("patches", []):
             if patch["path"].endswith("valuesFiles/0"):
                 assert (ROOT / patch["value"]).is_file()
-    assert CHART == ROOT / release()["chartPath"]
+    assert ROOT / release()["chartPath"] == CHART

@@ -27,7 +27,7 @@ def api() -> Cluster:
     if reason := clusters.missing():
         pytest.skip(reason)
     cluster = clusters.connected()
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={ROOT / 'manifests' / 'crds'}")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={ROOT / 'manifests' / 'crds'}")
     for name in ("platforms", "databaseswitchovers"):
         cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}.careforall.dev", "--timeout=30s")
     return cluster

@@ -171,3 +171,10 @@ def test_every_rule_has_its_cases() -> None:
         message for message in rules() if not any(words in message for *_, words in CASES.values()) and message not in tried
     ]
     assert untried == []
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("path", sorted((ROOT / "manifests" / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_taken(path: Path, api: Cluster) -> None:
+    said = api.kubectl("create", "--dry-run=server", f"--filename={path}", check=False)
+    assert "created (server dry run)" in said

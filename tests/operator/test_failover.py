@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +131,11 @@ def test_a_stale_label_is_taken_away(stage: Stage, operator: Any, objects: Make)
     assert room.get("pod", "cfa-1")["metadata"]["labels"]["careforall.dev/role"] == "primary"
 
 
-def test_killed_at_random_points_it_reports_each_timeline_once(
-    stage: Stage, operator: Any, objects: Make, pytestconfig: pytest.Config
-) -> None:
+def test_killed_at_random_points_it_reports_each_timeline_once(stage: Stage, operator: Any, objects: Make) -> None:
     seed = random.randrange(2**32)
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
-    rounds = 20 if pytestconfig.getoption("--full", default=False) else 4
+    rounds = 20 if os.environ.get("CAREFORALL_TEST_FULL") == "1" else 4
     room = stage.room
     stage.set_up(objects)
     operator.start()
@@ -151,7 +151,7 @@ def test_killed_at_random_points_it_reports_each_timeline_once(
         operator.kill()
         stage.end_jobs()
         operator.start()
-        room.until(f"report {number + 2}", lambda n=number: _done(stage, n + 2), timeout=90)
+        room.until(f"report {number + 2}", partial(_done, stage, number + 2), timeout=90)
     names = sorted(job["metadata"]["name"] for job in room.get("jobs"))
     assert names == sorted(f"main-recon-{number + 2}" for number in range(rounds))
     history = stage.database()["failoverHistory"]

@@ -33,3 +33,10 @@ namespaceSelector:
 {{- end -}}
 {{- toJson $names -}}
 {{- end -}}
+
+{{/* Annotations of what `helm test` runs. */}}
+{{- define "careforall.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ .weight | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

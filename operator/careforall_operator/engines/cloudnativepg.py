@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from careforall_operator.engines.base import EngineRefused, endpoints, write_service
-from careforall_operator.k8s import CNPG_CLUSTER, POD, ApiError, Kube
+from careforall_operator.k8s import CNPG_CLUSTER, POD, HTTPStatusError, Kube
 from careforall_operator.models import Database
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, PodRole
 from careforall_operator.status import Member
@@ -53,7 +53,7 @@ class CloudNativePG:
             raise EngineRefused("there is no other healthy instance")
         try:
             await self._kube.promote(database.cluster_name, chosen)
-        except ApiError as error:
+        except HTTPStatusError as error:
             raise EngineRefused(f"the API server says: {error}") from error
 
 

@@ -15,7 +15,7 @@ from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_dat
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
 from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.settings import Settings
-from careforall_operator.status import DatabaseStatus, Degraded, PlatformStatus
+from careforall_operator.status import Degraded, PlatformStatus
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +114,3 @@ def asked_of(
 ) -> Asked:
     """Gather what a decision rests on."""
     return Asked(database=database, owner=owner, template=template, read_only=spec.mode != "Normal", switching=switching)
-
-
-__all__ = ["DatabaseSeen", "DatabaseStatus", "DatabaseWatch", "asked_of", "decide", "without_database"]

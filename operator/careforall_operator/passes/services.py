@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from careforall_operator import broker
-from careforall_operator.k8s import CRON_JOB, DEPLOYMENT, JOB, POD_METRICS, POD_TEMPLATE, ApiError, Kube
+from careforall_operator.k8s import CRON_JOB, DEPLOYMENT, JOB, POD_METRICS, POD_TEMPLATE, HTTPStatusError, Kube
 from careforall_operator.models import PlatformSpec
 from careforall_operator.passes import reading
 from careforall_operator.reconcile.observed import JobSeen, Signals
@@ -59,7 +59,7 @@ async def _cpu(kube: Kube, spec: PlatformSpec, found: Iterable[Mapping[str, Any]
             continue
         try:
             pods = await kube.all(POD_METRICS, **deployment["spec"]["selector"]["matchLabels"])
-        except ApiError:
+        except HTTPStatusError:
             return None
         share = reading.cpu_share(pods, reading.requested_cpu(deployment))
         if share is not None:

@@ -1,15 +1,18 @@
 """`careforall migrate`: bring the databases up to date, in a step of its own."""
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from careforall.cli.registry import chosen, with_settings
+from careforall.kit.service import Definition
+from careforall.kit.settings import Settings
 from careforall.launch.errors import LaunchError
-
 
 _LOOK_EVERY_S = 1.0
 
@@ -41,6 +44,14 @@ def migrate(
         print(f"{definition.name}: {len(done)} {word}" + (f" ({', '.join(done)})" if done else ""))
         if check and done:
             raise typer.Exit(1)
+
+
+async def migrated(pairs: Sequence[tuple[Definition, Settings]], seconds: float) -> None:
+    """Wait, at most so many seconds, until others have brought the databases up to date or nobody can tell."""
+    deadline = time.monotonic() + seconds
+    for definition, settings in pairs:
+        with contextlib.suppress(CannotMigrate):
+            await _in_time(definition.package, settings.dsn(definition.name), check=True, deadline=deadline)
 
 
 async def _in_time(package: str, dsn: str, *, check: bool, deadline: float) -> list[str]:

@@ -12,6 +12,7 @@ import ssl
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,7 +99,10 @@ class ApiProxy:
             return wrong
         if isinstance(wrong, float):
             return await _silence(request, wrong)
-        return await self._forwarded(request)
+        try:
+            return await self._forwarded(request)
+        except aiohttp.ClientConnectionError:  # whoever asked has gone
+            return web.Response(status=502)
 
     async def _forwarded(self, request: web.Request) -> web.StreamResponse:
         session: aiohttp.ClientSession = request.app[_SESSION]
@@ -107,13 +111,24 @@ class ApiProxy:
         }
         headers |= {"Authorization": self._authorization(), "Accept-Encoding": "identity"}
         url = self._server + request.raw_path
-        async with session.request(request.method, url, headers=headers, data=await request.read(), ssl=self._ssl()) as answer:
+        async with session.request(
+            request.method, url, headers=headers, data=await request.read() or None, ssl=self._ssl()
+        ) as answer:
+            if request.method == "PATCH" and answer.status == HTTPStatus.CREATED:
+                self._made(request)
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]})
             await response.prepare(request)
             async for part in answer.content.iter_any():
                 await response.write(part)
             await response.write_eof()
             return response
+
+    def _made(self, request: web.Request) -> None:
+        """An apply of what was not there needs the right to create as well."""
+        call = _call(request)
+        if call is not None:
+            with self._lock:
+                self.calls.add(call._replace(verb="create"))
 
     async def serve(self, ready: threading.Event, stop: asyncio.Event) -> None:
         """Serve until told to stop."""

@@ -88,7 +88,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=document)
 
-    def rolled_out(self, workload: str, *, timeout: float = 120.0) -> None:
+    def rolled_out(self, workload: str, *, timeout: float = 300.0) -> None:
         """Wait until a Deployment or StatefulSet runs as it is written, such as `deployment/careforall-donations`."""
         self.kubectl("rollout", "status", workload, f"--timeout={timeout:g}s", timeout=timeout)
 

@@ -4,8 +4,10 @@ An invariant is a statement that returns one row (`key`, `detail`) per violation
 to be looked at (outboxes by the lowest id of that time, which their key leads to). New invariants are new lines of `INVARIANTS`.
 """
 
+from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.stock import STOCK
 
 INVARIANTS = (
     Invariant(
@@ -179,6 +181,7 @@ LIMIT 1000
 """,
     ),
     *LEDGER,
+    *STOCK,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -218,6 +221,7 @@ WHERE $1::timestamptz IS NOT NULL AND (donors.amount, donors.gifts) IS DISTINCT 
 LIMIT 1000
 """,
     ),
+    *CUSTOMERS,
     Invariant(
         name="notifications.told_once",
         service="notifications",
@@ -271,6 +275,20 @@ UNION ALL
 SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donations GROUP BY currency
 UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
+""",
+    "inventory": """
+SELECT 'inventory.on_hand' AS name, coalesce(sum(on_hand), 0)::text AS value FROM stock
+UNION ALL
+SELECT 'inventory.reserved', coalesce(sum(reserved), 0)::text FROM stock
+UNION ALL
+SELECT 'inventory.movements', count(*)::text FROM stock_movements
+UNION ALL
+SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY status
+""",
+    "sync": """
+SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
+UNION ALL
+SELECT 'sync.' || target || '.' || lower(status), count(*)::text FROM deliveries GROUP BY target, status
 """,
     "payments": """
 SELECT 'payments.' || lower(status) AS name, count(*)::text AS value FROM payment_intents GROUP BY status

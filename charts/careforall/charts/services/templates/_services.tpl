@@ -59,7 +59,7 @@
 {{- end }}
 {{ include "common.secretEnv" (dict "name" "CAREFORALL_SECRET_KEY" "secret" $platform "key" "secret-key") }}
 {{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .service)) "secret" $databases "key" .service) }}
-{{ include "common.secretEnv" (dict "name" "CAREFORALL_POSTGRES_URL" "secret" $databases "key" .service) }}
+{{ include "common.secretEnv" (dict "name" "CAREFORALL_POSTGRES_URL" "secret" $databases "key" (ternary (printf "reader-%s" .service) .service (.readsEverything | default false))) }}
 {{- if .readsEverything }}
 {{- range without $global.databases.services .service }}
 {{ include "common.secretEnv" (dict "name" (printf "CAREFORALL_%s_DATABASE_URL" (upper .)) "secret" $databases "key" (printf "reader-%s" .)) }}
