@@ -38,6 +38,6 @@ list)
         cd "$volume" && find "$NAME" -type f ! -name ".draft.*" | sort
     fi
     ;;
-delete) if [ -n "${STORE_DELETE:-}" ]; then sh -ec "$STORE_DELETE"; else rm -f "$volume/$NAME"; fi ;;
+delete) if [ -n "${STORE_DELETE:-}" ]; then sh -ec "$STORE_DELETE"; else rm -f "$volume/$NAME" && rmdir --ignore-fail-on-non-empty "$(dirname "$volume/$NAME")"; fi ;;
 *) echo "usage: store.sh put FILE NAME | get NAME FILE | list PREFIX | delete NAME" >&2 && exit 2 ;;
 esac
