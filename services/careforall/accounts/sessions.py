@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.accounts import events, repository, repository_keys
-from careforall.accounts.domain import Credentials, RefreshVerdict, User, checked_email, judge_refresh
+from careforall.accounts.domain import Credentials, RefreshVerdict, User, judge_refresh
 from careforall.accounts.errors import AccountSuspended, InvalidCredentials, InvalidRefreshToken
 from careforall.accounts.limits import CredentialLimits
 from careforall.accounts.passwords import Passwords
@@ -21,6 +21,7 @@ from careforall.accounts.settings import AccountsSettings
 from careforall.accounts.signing import Signing
 from careforall.contracts.accounts import SignedIn
 from careforall.contracts.donor import normalised
+from careforall.contracts.mail import checked_email
 from careforall.kit import outbox, secrets
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput

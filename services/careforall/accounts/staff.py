@@ -15,7 +15,6 @@ from careforall.accounts.domain import (
     Profile,
     User,
     UserStatus,
-    checked_email,
     checked_password,
     tidy,
 )
@@ -23,6 +22,7 @@ from careforall.accounts.errors import ApiKeyNotFound, UserNotFound
 from careforall.accounts.passwords import Passwords
 from careforall.accounts.people import Forget, locked, newcomer, refuse_last_admin
 from careforall.contracts.accounts import EmailVerified, UserSuspended
+from careforall.contracts.mail import checked_email
 from careforall.kit import outbox
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput, VersionConflict

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -43,18 +44,23 @@ def create(
     typed = sys.stdin.read().rstrip("\r\n") if password_stdin else password
     if password_stdin and not typed:
         raise UsageError("There is no password on standard input.")
-    mail, shown = asyncio.run(_create(email, typed, instance))
+    mail, shown = asyncio.run(create_administrator(email, typed, service_variables(instance)))
     print(f"administrator: {mail}")
     if not password_stdin:
         print(f"password: {shown}")
 
 
-async def _create(email: str, password: str | None, instance: str) -> tuple[str, str]:
+async def create_administrator(email: str, password: str | None, variables: Mapping[str, str]) -> tuple[str, str]:
+    """Make an administrator and return address and password, which is made up where none is given.
+
+    Raises:
+        CannotCreateAdmin: The address or the password will not do.
+    """
     from careforall.accounts.service import AccountsService  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit.errors import Problem  # noqa: PLC0415 - as above
     from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
 
-    pairs = with_settings([definition("accounts")], service_variables(instance))
+    pairs = with_settings([definition("accounts")], variables)
     async with offline_parts(*pairs[0]) as (parts, _):
         if not isinstance(parts.service, AccountsService):
             raise TypeError("accounts built another service than its own")

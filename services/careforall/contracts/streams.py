@@ -12,7 +12,22 @@ INVENTORY = Stream(name="INVENTORY", subjects=("inventory.>",))
 PRICING = Stream(name="PRICING", subjects=("pricing.>",))
 CARTS = Stream(name="CARTS", subjects=("carts.>",))
 ORDERS = Stream(name="ORDERS", subjects=("orders.>", "checkout.>"))
+SYNC = Stream(name="SYNC", subjects=("sync.>", "customer.>"))
 AUDIT = Stream(name="AUDIT", subjects=("audit.>",))
 ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",))
 
-ALL = (ACCOUNTS, DONATIONS, PAYMENTS, TOTALS, NOTIFICATIONS, CATALOG, INVENTORY, PRICING, CARTS, ORDERS, AUDIT, ADVISORIES)
+ALL = (
+    ACCOUNTS,
+    DONATIONS,
+    PAYMENTS,
+    TOTALS,
+    NOTIFICATIONS,
+    SYNC,
+    CATALOG,
+    INVENTORY,
+    PRICING,
+    CARTS,
+    ORDERS,
+    AUDIT,
+    ADVISORIES,
+)

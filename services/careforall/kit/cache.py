@@ -45,6 +45,11 @@ class Breaker:
         self._retry_at = now + self._pause
         return True
 
+    @property
+    def probing(self) -> bool:
+        """Whether it is open, so that whatever is tried now is a probe."""
+        return self._failures >= self._limit
+
     def succeeded(self) -> None:
         """Close the breaker."""
         if self._failures:

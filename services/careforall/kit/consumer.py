@@ -65,6 +65,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     batch: int = 256
     attempts: int = 3
+    patience: float | None = None
+    """Seconds that a message may wait while requests go first (see kit/courtesy.py); None: as long as the settings allow."""
     subjects: tuple[str, ...] = ()
     """Only for `AnyEvent`: the subjects to hear."""
 
@@ -223,7 +225,7 @@ class Runner:
                 if handles:
                     self._lag.set(delivery_of(handles[-1]).pending)
                     await self._handle(handles)
-                    await self._courtesy.give_way(delivery_of(handles[-1]).stored_at)
+                    await self._courtesy.give_way(delivery_of(handles[-1]).stored_at, self.consumer.patience)
                 elif not self._bus.connected:
                     return
         finally:

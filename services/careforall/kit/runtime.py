@@ -172,7 +172,7 @@ class Process:
 
     def _build(self, definition: Definition, settings: Settings, database: Database) -> None:
         self.databases[definition.name] = database
-        self.parts[definition.name] = definition.build(
+        parts = self.parts[definition.name] = definition.build(
             Resources(
                 settings=settings,
                 database=database,
@@ -185,6 +185,8 @@ class Process:
                 ask=self._ask,
             )
         )
+        if parts.notes is not None:
+            self._health.notes[definition.name] = parts.notes
 
     async def close(self) -> None:
         """Stop the services' own work and close every resource."""
@@ -202,7 +204,12 @@ class Process:
             Mounted(
                 name=definition.name,
                 parts=self.parts[definition.name] if "api" in self._roles else Parts(service=None),
-                operations=Operations(definition.name, self.databases[definition.name], publishes=definition.stream is not None),
+                operations=Operations(
+                    definition.name,
+                    self.databases[definition.name],
+                    publishes=definition.stream is not None,
+                    queues=self.parts[definition.name].queues,
+                ),
                 tokens=ServiceTokens(secrets.derive(settings.secret_key, "service tokens"), definition.name),
             )
             for definition, settings in self._services

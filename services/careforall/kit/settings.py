@@ -102,3 +102,8 @@ def load(kind: type[S], environment: Mapping[str, str], *, service: str) -> S:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         raise SettingsError(f"settings of {service}: {error} (variables are CAREFORALL_<FIELD>)") from error
+
+
+def split(listed: str) -> tuple[str, ...]:
+    """Return the values of a comma-separated setting."""
+    return tuple(part.strip() for part in listed.split(",") if part.strip())

@@ -9,6 +9,9 @@ from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
 from careforall.payments.service import PaymentsService
 
+_PAYER_WAITS = 0.2
+"""Seconds: short enough for a payer's way to the pay page, long enough to make many intents in one transaction."""
+
 
 def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
     """Return the durable consumers of this service."""
@@ -16,4 +19,12 @@ def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
     async def donations(connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
         await service.create_from_donations(connection, messages)
 
-    return (Consumer(name="payments-donations", stream=DONATIONS.name, events=(DonationCreated,), handler=donations),)
+    return (
+        Consumer(
+            name="payments-donations",
+            stream=DONATIONS.name,
+            events=(DonationCreated,),
+            handler=donations,
+            patience=_PAYER_WAITS,
+        ),
+    )

@@ -21,6 +21,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     poison: int = 2
     good: int = 15
     storm_events: int = 150
+    histories: int = 12
 
 
 FULL = Sizes(
@@ -35,6 +36,7 @@ FULL = Sizes(
     poison=10,
     good=2000,
     storm_events=10_000,
+    histories=1000,
 )
 
 

@@ -5,6 +5,7 @@ to be looked at (outboxes by the lowest id of that time, which their key leads t
 """
 
 from careforall.audit.verification.coupons import COUPONS
+from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.report import Invariant
 
@@ -220,6 +221,7 @@ WHERE $1::timestamptz IS NOT NULL AND (donors.amount, donors.gifts) IS DISTINCT 
 LIMIT 1000
 """,
     ),
+    *CUSTOMERS,
     Invariant(
         name="notifications.told_once",
         service="notifications",
@@ -273,6 +275,11 @@ UNION ALL
 SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donations GROUP BY currency
 UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
+""",
+    "sync": """
+SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
+UNION ALL
+SELECT 'sync.' || target || '.' || lower(status), count(*)::text FROM deliveries GROUP BY target, status
 """,
     "payments": """
 SELECT 'payments.' || lower(status) AS name, count(*)::text AS value FROM payment_intents GROUP BY status

@@ -1,4 +1,4 @@
-"""Who may tell us of money: the catalogue of signatures that must not hold, and those that must."""
+"""Who may tell us something: the catalogue of signatures that must not hold, and those that must."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hmac
 
 import pytest
 
-from careforall.payments.signatures import GenericScheme, TimedScheme
+from careforall.kit.signatures import GenericScheme, TimedScheme
 
 BODY = b'{"status": "SUCCESS"}'
 NOW = 1_790_000_000.0

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from careforall.payments.gateways.stripe_signature import StripeScheme
+from careforall.kit.stripe.signature import StripeScheme
 
 NOW = 1_790_000_000.0
 OLD, NEW, FOREIGN = "whsec_old", "whsec_new", "whsec_foreign"

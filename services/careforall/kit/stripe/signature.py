@@ -2,7 +2,7 @@
 
 import stripe
 
-from careforall.payments.signatures import Headers, is_fresh
+from careforall.kit.signatures import Headers, is_fresh
 
 _HEADER = b"stripe-signature"
 _MAX_HEADER = 2048

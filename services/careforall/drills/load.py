@@ -1,6 +1,6 @@
 """People who give, gateways that tell and visitors who look, at a bounded rate, with a book of what each was answered.
 
-load = Load(journey, campaign)
+load = Load(visitor, campaign)
 await load.prepare(100)                      # gifts whose intents are known, for webhooks to be about
 async with load.running(per_second=30):
     ...                                      # break something
@@ -17,23 +17,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import httpx2
 from msgspec import Struct
 
+from careforall.drills import repository
+from careforall.drills.errors import Unexpected
+from careforall.drills.polling import eventually
+from careforall.drills.signing import GENERIC, sign_generic
+from careforall.drills.visitor import Visitor
 from careforall.kit.ids import new_id
-from careforall_testing.journey import Journey
-from careforall_testing.polling import eventually
-from careforall_testing.signing import GENERIC, sign_generic
 
 Request = Callable[..., Awaitable[httpx2.Response]]
 """Takes a request: a client of one process, or a balancer over several."""
 
 DONATION, WEBHOOK, READ = "donation", "webhook", "read"
-AMOUNT = Decimal("10.00")
+AMOUNT, REFUND = Decimal("10.00"), Decimal("1.00")
+_NOTHING_LEFT = frozenset({"refund_refused", "refund_exceeds_captured"})
+"""Why a refund is never going to be taken: the payer's bank holds the money back."""
 PATIENCE_S = 60.0
-_KNOWN_INTENTS = "SELECT count(*) FROM payment_intents WHERE id = ANY($1::uuid[])"
+_GOOD = range(200, 300)
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,13 @@ class Answered(Struct, frozen=True, kw_only=True):
     @property
     def good(self) -> bool:
         """Whether the request was accepted."""
-        return 200 <= self.status < 300
+        return self.status in _GOOD
+
+    @property
+    def code(self) -> str:
+        """The code of a refusal; empty where there is none."""
+        refusal = self.headers.get("content-type", "").startswith("application/problem+json")
+        return str(self.document.get("code", "")) if refusal else ""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -58,35 +67,39 @@ class Answered(Struct, frozen=True, kw_only=True):
 
 
 class Load:
-    """A campaign under load; `answers` holds every answer, `gifts` every acknowledged gift, `paid` those told as paid."""
+    """A campaign under load; `keys` are those of all gifts begun, `gifts` those acknowledged, `paid` those told as paid."""
 
-    def __init__(self, journey: Journey, campaign: str, *, request: Request | None = None) -> None:
-        self.journey = journey
-        self._request: Request = request or journey.client.request
+    def __init__(
+        self, visitor: Visitor, campaign: str, *, request: Request | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
+        self.visitor = visitor
+        self.patience_s = patience_s
+        self._request: Request = request or visitor.client.request
         self.campaign = campaign
         self.answers: list[Answered] = []
         self.gifts: dict[str, dict[str, Any]] = {}
         self.paid: set[str] = set()
-        self._secret = journey.platform.environment["CAREFORALL_WEBHOOK_SECRETS"].partition(",")[0]
+        self.keys: set[str] = set()
         self._payable: list[dict[str, Any]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def prepare(self, count: int) -> None:
         """Give `count` gifts and wait until payments knows their intents."""
         await asyncio.gather(*(self.give() for _ in range(count)))
-        assert len(self.gifts) >= count, self.failures()
+        if len(self.gifts) < count:
+            raise Unexpected(f"gifts were refused before anything was broken: {self.failures()}")
         self._payable = list(self.gifts.values())
         await self.intents_known(self._payable)
 
     async def intents_known(self, gifts: Iterable[Mapping[str, Any]]) -> None:
         """Wait until payments has an intent for every gift."""
-        wanted = [UUID(gift["payment_intent"]["id"]) for gift in gifts]
-        async with self.journey.platform.database("payments") as payments:
+        wanted = [gift["payment_intent"]["id"] for gift in gifts]
+        async with self.visitor.database("payments") as payments:
 
             async def known() -> bool:
-                return bool(await payments.fetchval(_KNOWN_INTENTS, wanted) == len(wanted))
+                return await repository.known_intents(payments, wanted) == len(wanted)
 
-            await eventually(known, within_s=PATIENCE_S, every_s=0.1, what="intents of all gifts")
+            await eventually(known, within_s=self.patience_s, every_s=0.1, what="intents of all gifts")
 
     @asynccontextmanager
     async def running(self, *, per_second: float) -> AsyncIterator[None]:
@@ -101,19 +114,30 @@ class Load:
 
     async def give(self, key: str = "") -> Answered:
         """Give once; the gift is remembered if it was acknowledged."""
-        body = self.journey.gift_body(self.campaign, amount=str(AMOUNT), donor_email=f"donor{len(self.answers) % 50}@example.org")
-        headers = {"Idempotency-Key": key or str(new_id()), "Content-Type": "application/json"}
+        body = self.visitor.gift_body(self.campaign, amount=str(AMOUNT), donor_email=f"donor{len(self.answers) % 50}@example.org")
+        self.keys.add(key := key or str(new_id()))
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
         answered = await self.ask(DONATION, "POST", "/api/v1/donations", content=json.dumps(body).encode(), headers=headers)
         if answered.good:
             gift = answered.document
             self.gifts[gift["id"]] = gift
         return answered
 
+    async def give_until_taken(self) -> dict[str, Any]:
+        """Give once, again and again under one key until the gift is taken, and return it."""
+        key = str(new_id())
+
+        async def given() -> dict[str, Any] | None:
+            answered = await self.give(key)
+            return answered.document if answered.good else None
+
+        return await eventually(given, within_s=self.patience_s, every_s=0.1, what="a gift that is taken")
+
     async def tell(self, gift: Mapping[str, Any]) -> Answered:
         """Deliver the webhook that a gift was paid; the same event whenever it is told again."""
         told = {"event_id": f"paid-{gift['id']}", "payment_intent_id": gift["payment_intent"]["id"], "status": "SUCCESS"}
         body = json.dumps(told).encode()
-        answered = await self.ask(WEBHOOK, "POST", GENERIC, content=body, headers=sign_generic(self._secret, body))
+        answered = await self.ask(WEBHOOK, "POST", GENERIC, content=body, headers=sign_generic(self.visitor.webhook_secret, body))
         if answered.good:
             self.paid.add(gift["id"])
         return answered
@@ -133,7 +157,19 @@ class Load:
         async def taken() -> bool:
             return (await self.tell(gift)).good
 
-        await eventually(taken, within_s=PATIENCE_S, every_s=0.2, what="a webhook that is taken")
+        await eventually(taken, within_s=self.patience_s, every_s=0.2, what="a webhook that is taken")
+
+    async def refund(self, gift: Mapping[str, Any]) -> bool:
+        """Order a part back as staff does, until it is taken; false where no money is left to go back."""
+        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{gift['id']}"}
+        path = f"/api/v1/payments/{gift['payment_intent']['id']}/refund"
+
+        async def decided() -> Answered | None:
+            order = {"amount": str(REFUND), "reason": "asked for"}
+            answered = await self.ask("refund", "POST", path, json=order, headers=headers)
+            return answered if answered.good or answered.code in _NOTHING_LEFT else None
+
+        return (await eventually(decided, within_s=self.patience_s, every_s=0.2, what="a refund that is taken")).good
 
     async def ask(self, kind: str, method: str, path: str, **request: Any) -> Answered:
         """Send one request and write down its answer."""
@@ -170,6 +206,13 @@ class Load:
         task.add_done_callback(self._tasks.discard)
 
 
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait a while, or until it is time to stop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
 class Persistent:
     """Givers who do not give up: each repeats under the same key until the gift, its webhook and its refund were taken.
 
@@ -204,30 +247,10 @@ class Persistent:
         while not stop.is_set():
             number += 1
             await self._whole_gift(refund=number % self._refund_every == 0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.1)
+            await pause(stop, 0.1)
 
     async def _whole_gift(self, *, refund: bool) -> None:
-        key = str(new_id())
-
-        async def given() -> dict[str, Any] | None:
-            answered = await self._load.give(key)
-            return answered.document if answered.good else None
-
-        gift = await eventually(given, within_s=PATIENCE_S, every_s=0.1, what="a gift that is taken")
+        gift = await self._load.give_until_taken()
         await self._load.until_taken(gift)
-        if refund:
-            await self._refund(gift)
-
-    async def _refund(self, gift: Mapping[str, Any]) -> None:
-        headers = {**self._load.journey.admin, "Idempotency-Key": f"refund-{gift['id']}"}
-        path = f"/api/v1/payments/{gift['payment_intent']['id']}/refund"
-
-        async def taken() -> bool:
-            answered = await self._load.ask(
-                "refund", "POST", path, json={"amount": "1.00", "reason": "asked for"}, headers=headers
-            )
-            return answered.good
-
-        await eventually(taken, within_s=PATIENCE_S, every_s=0.2, what="a refund that is taken")
-        self.refunded[gift["id"]] = Decimal("1.00")
+        if refund and await self._load.refund(gift):
+            self.refunded[gift["id"]] = REFUND

@@ -1,4 +1,4 @@
-"""Proof that a webhook comes from a gateway: HMAC-SHA256 over the raw bytes, compared in constant time (rule 8).
+"""Proof that a webhook comes from whom it claims: HMAC-SHA256 over the raw bytes, compared in constant time (rule 8).
 
 Each scheme accepts several live secrets, so that one can be replaced while the other still signs.
 """
