@@ -143,7 +143,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True):
             currency=goods.currency,
             added_at=moment.now,
         )
-        return _with(cart, replace(item, quantity=quantity), notes, self.hold)
+        return _with(cart, replace(item, quantity=quantity), notes, self.hold, moment.now)
 
 
 class SetQuantity(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +158,7 @@ class SetQuantity(msgspec.Struct, frozen=True, kw_only=True):
         item = cart.item(self.item_id)
         goods = moment.shelf.get(item.sku)
         quantity, notes = (self.quantity, ()) if goods is None else limited(goods, self.quantity)
-        return _with(cart, replace(item, quantity=quantity), notes, self.hold)
+        return _with(cart, replace(item, quantity=quantity), notes, self.hold, moment.now)
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +220,8 @@ def merged(own: Cart, guest: Cart, shelf: Shelf) -> Cart:
     for item in guest.items:
         goods = shelf.get(item.sku)
         currency = next((one.currency for one in items.values()), item.currency)
-        if reason := _dropped(goods, currency, full=item.sku not in items and len(items) >= MOST_ITEMS):
+        full = item.sku not in items and len(items) >= MOST_ITEMS
+        if reason := _dropped(goods, currency, held=guest.held(item.sku), full=full):
             notes.append(Note(code=reason, message=_DROPPED[reason], sku=item.sku))
             continue
         assert goods is not None
@@ -256,10 +257,10 @@ _DROPPED = {
 }
 
 
-def _dropped(goods: Goods | None, currency: str, *, full: bool) -> str:
+def _dropped(goods: Goods | None, currency: str, *, held: int, full: bool) -> str:
     if goods is None or not goods.active:
         return "dropped_removed"
-    if goods.available is not None and goods.available <= 0:
+    if goods.available is not None and goods.available + held <= 0:
         return "dropped_sold_out"
     if goods.currency != currency:
         return "dropped_currency"
@@ -277,10 +278,10 @@ def _sold(shelf: Shelf, sku: str, cart: Cart) -> Goods:
     return goods
 
 
-def _with(cart: Cart, item: Item, notes: Sequence[Note], hold: Hold | None) -> Cart:
-    """Return the cart with an item set, and without the newest holds that it does not need any more."""
+def _with(cart: Cart, item: Item, notes: Sequence[Note], hold: Hold | None, now: datetime) -> Cart:
+    """Return the cart with an item set, without holds that ran out and the newest ones that it does not need any more."""
     items = {one.id: one for one in cart.items} | {item.id: item}
-    holds = (*cart.holds, hold) if hold is not None else cart.holds
+    holds = [one for one in (*cart.holds, hold) if one is not None and one.until > now]
     return replace(cart, items=tuple(items.values()), holds=_needed(holds, item), notes=tuple(notes))
 
 

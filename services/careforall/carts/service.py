@@ -21,6 +21,7 @@ from careforall.contracts.carts import CartLine, Contents, ContentsAsked
 from careforall.kit import json
 from careforall.kit.cache import Cache
 from careforall.kit.db import Connection, Database
+from careforall.kit.errors import Problem, UnknownOutcome
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
 from careforall.kit.service import Ask
@@ -150,11 +151,14 @@ class CartsService:
             pass
 
     async def _held(self, wanted: Wanted, hold: Hold | None) -> Done:
-        """Write a change; where it is refused or was written before, what was held for it is given back."""
+        """Write a change; where it is refused or was written before, what was held for it is given back.
+
+        Where nobody knows whether it was written, the hold stays until it ends by itself.
+        """
         try:
             done = await self._written(wanted)
-        except BaseException:
-            if hold is not None:
+        except Problem as refusal:
+            if hold is not None and not isinstance(refusal, UnknownOutcome):
                 await self._holding.give_back([hold])
             raise
         if hold is not None and (done.cart is None or hold not in done.cart.holds):

@@ -8,6 +8,7 @@ from careforall.audit.verification.coupons import COUPONS
 from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.stock import STOCK
 
 INVARIANTS = (
     Invariant(
@@ -182,6 +183,7 @@ LIMIT 1000
     ),
     *LEDGER,
     *COUPONS,
+    *STOCK,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -275,6 +277,15 @@ UNION ALL
 SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donations GROUP BY currency
 UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
+""",
+    "inventory": """
+SELECT 'inventory.on_hand' AS name, coalesce(sum(on_hand), 0)::text AS value FROM stock
+UNION ALL
+SELECT 'inventory.reserved', coalesce(sum(reserved), 0)::text FROM stock
+UNION ALL
+SELECT 'inventory.movements', count(*)::text FROM stock_movements
+UNION ALL
+SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY status
 """,
     "sync": """
 SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
