@@ -8,7 +8,19 @@ from careforall.kit.service import Definition
 from careforall.kit.settings import Settings, SettingsError, load
 from careforall.launch.errors import LaunchError
 
-NAMES = ("accounts", "donations", "payments", "totals", "notifications", "inventory", "sync", "audit", "simulator")
+NAMES = (
+    "accounts",
+    "donations",
+    "payments",
+    "totals",
+    "notifications",
+    "inventory",
+    "sync",
+    "audit",
+    "simulator",
+    "pricing",
+    "carts",
+)
 """In the order in which they start."""
 
 
