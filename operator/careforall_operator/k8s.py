@@ -119,7 +119,7 @@ class Kube:
         try:
             await patiently(lambda: self._client.create(kind(body)))
         except HTTPStatusError as error:
-            if error.response.status_code != TAKEN:
+            if _reason(error) != "AlreadyExists":
                 raise
 
     async def _delete(self, kind: Any, name: str) -> None:
@@ -147,13 +147,26 @@ class Kube:
         await self._client.patch(CNPG_CLUSTER.Status, cluster, patch, patch_type=PatchType.MERGE)
 
 
+def _stumbled(error: HTTPStatusError) -> bool:
+    """Return whether the API server may answer better in a moment; of two kinds of 409 only a conflict goes away."""
+    code = error.response.status_code
+    return code in STUMBLES or (code == TAKEN and _reason(error) == "Conflict")
+
+
+def _reason(error: HTTPStatusError) -> str:
+    try:
+        return str(error.response.json().get("reason", ""))
+    except ValueError:
+        return ""
+
+
 async def patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
     """Ask again, twice, where the API server only stumbled: all we ask may be asked again, for what is made has a name."""
     for pause in _PAUSES:
         try:
             return await ask()
         except HTTPStatusError as error:
-            if error.response.status_code not in STUMBLES:
+            if not _stumbled(error):
                 raise
             await asyncio.sleep(pause)
     return await ask()

@@ -136,7 +136,7 @@ class ApiProxy:
         app.router.add_route("*", "/{path:.*}", self._answer)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             app[_SESSION] = session
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
             await runner.setup()
             site = web.TCPSite(runner, LOOPBACK, 0)
             await site.start()
@@ -144,6 +144,7 @@ class ApiProxy:
             ready.set()
             await stop.wait()
             await runner.cleanup()
+        await asyncio.sleep(0.3)  # sockets close in the loop's next turns, and warn where there are none
 
 
 _SESSION: web.AppKey[aiohttp.ClientSession] = web.AppKey("session", aiohttp.ClientSession)
