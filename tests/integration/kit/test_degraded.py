@@ -113,7 +113,7 @@ async def test_a_process_refuses_writes_and_answers_reads_while_the_flag_is_up_a
 ) -> None:
     with own_nats() as broker:
         urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
-        async with platform(urls, ["donations"]) as made, signing_in(made) as callers:
+        async with platform(urls, ["donations"], CAREFORALL_STREAM_MAX_BYTES="67108864") as made, signing_in(made) as callers:
             body = {"title": "Wells", "goal": "1000.00", "currency": "EUR", "status": "LIVE"}
             campaign = (await made.client.post(CAMPAIGNS, json=body, headers=callers.admin())).json()
             await _raise_flag(broker)
