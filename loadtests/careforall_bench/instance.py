@@ -93,6 +93,11 @@ class Platform(Struct, frozen=True, kw_only=True):
             answers = [client.post("/campaigns", json={"title": f"Bench {index}", **wanted}) for index in range(number)]
         return [str(_good(answer)["id"]) for answer in answers]
 
+    def put_stock(self, sku: str, on_hand: int) -> None:
+        """Count a SKU's stock."""
+        with self._client() as client:
+            _good(client.put("/admin/inventory", json={"sku": sku, "on_hand": on_hand}))
+
     def counted(self, campaigns: Sequence[str]) -> int:
         """Gifts that the totals of these campaigns count."""
         with self._client() as client:

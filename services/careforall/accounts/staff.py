@@ -111,6 +111,10 @@ class Staff:
         await self._database.run(transaction)
         return mail, typed
 
+    async def has_admin(self) -> bool:
+        """Tell whether there is an active administrator, so that an installer makes the first one only."""
+        return bool(await self._database.run(repository.lock_admins))
+
     async def _is_admin(self, mail: str, password: str) -> bool:
         async with self._database.connection() as connection:
             known = await repository.credentials(connection, mail)

@@ -30,7 +30,7 @@ def bench(
         typer.Option(
             metavar="NAME",
             help="Measure this alone (may be repeated): baselines, start, memory, donations, donations-512, latency, "
-            "webhooks, totals, relay, lives.",
+            "webhooks, totals, reservations, relay, lives.",
         ),
     ] = None,
     growth: Annotated[

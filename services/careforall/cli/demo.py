@@ -17,7 +17,7 @@ from careforall.cli.registry import definition, with_settings
 app = typer.Typer(no_args_is_help=True)
 
 DONOR = "donor1@example.org"
-_SERVICES = ("accounts", "donations", "payments", "catalog")
+_SERVICES = ("accounts", "donations", "payments", "catalog", "inventory")
 
 
 @app.command("load")
@@ -53,13 +53,15 @@ async def _load(environment: dict[str, str], gifts: int, password: str, *, again
         offline_parts(*pairs["donations"]) as (donations, donations_database),
         offline_parts(*pairs["payments"]) as (payments, payments_database),
         offline_parts(*pairs["catalog"]) as (_, catalog_database),
+        offline_parts(*pairs["inventory"]) as (inventory, _),
     ):
         if password:
             staff: Any = accounts.service
             await staff.staff.create_person(DONOR, password)
         demo = Demo(donations, donations_database, payments, payments_database, pairs["payments"][1])
         told = await demo.load(gifts, again=again)
-        return f"{told}\n{await load_shop(catalog_database)}"
+        stock: Any = inventory.service
+        return f"{told}\n{await load_shop(catalog_database, stock)}"
 
 
 def _definitions() -> list[Any]:

@@ -8,7 +8,21 @@ from careforall.kit.service import Definition
 from careforall.kit.settings import Settings, SettingsError, load
 from careforall.launch.errors import LaunchError
 
-NAMES = ("accounts", "donations", "payments", "totals", "notifications", "catalog", "search", "sync", "audit", "simulator")
+NAMES = (
+    "accounts",
+    "donations",
+    "payments",
+    "totals",
+    "notifications",
+    "catalog",
+    "search",
+    "inventory",
+    "sync",
+    "audit",
+    "simulator",
+    "pricing",
+    "carts",
+)
 """In the order in which they start."""
 
 

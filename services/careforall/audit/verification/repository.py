@@ -4,9 +4,11 @@ An invariant is a statement that returns one row (`key`, `detail`) per violation
 to be looked at (outboxes by the lowest id of that time, which their key leads to). New invariants are new lines of `INVARIANTS`.
 """
 
+from careforall.audit.verification.coupons import COUPONS
 from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.stock import STOCK
 
 INVARIANTS = (
     Invariant(
@@ -180,6 +182,8 @@ LIMIT 1000
 """,
     ),
     *LEDGER,
+    *COUPONS,
+    *STOCK,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -274,6 +278,15 @@ SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donati
 UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
 """,
+    "inventory": """
+SELECT 'inventory.on_hand' AS name, coalesce(sum(on_hand), 0)::text AS value FROM stock
+UNION ALL
+SELECT 'inventory.reserved', coalesce(sum(reserved), 0)::text FROM stock
+UNION ALL
+SELECT 'inventory.movements', count(*)::text FROM stock_movements
+UNION ALL
+SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY status
+""",
     "sync": """
 SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
 UNION ALL
@@ -293,6 +306,13 @@ FROM ledger_lines
 GROUP BY regexp_replace(account, ':.*', ''), currency
 UNION ALL
 SELECT 'payments.open_alarms', count(*)::text FROM payment_alarms WHERE settled_at IS NULL
+""",
+    "pricing": """
+SELECT 'pricing.coupons' AS name, count(*)::text AS value FROM coupons
+UNION ALL
+SELECT 'pricing.coupons_used', coalesce(sum(used), 0)::text FROM coupons
+UNION ALL
+SELECT 'pricing.coupons_held', coalesce(sum(held), 0)::text FROM coupons
 """,
     "totals": """
 SELECT 'totals.gifts' AS name, coalesce(sum(total_donations), 0)::text AS value FROM campaign_totals
