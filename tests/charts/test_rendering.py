@@ -25,9 +25,9 @@ FOREIGN = {
     "CustomResourceDefinition",
 }
 SPEAKS_TO_THE_API = re.compile(
-    r"^((StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator)|Pod/careforall-test-platform$)"
+    r"^((StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator|definitions)|Pod/careforall-test-platform$)"
 )
-"""Patroni keeps its state in ConfigMaps, the operator watches, a test of the release asks for its state: only they have a token."""
+"""Patroni keeps its state in ConfigMaps, the operator watches, a Job renews the definitions, a test of the release asks: no others."""
 ONCE = {"Job", "CronJob", "Pod"}
 """Pods that end by themselves have nobody to probe or drain them."""
 
