@@ -1,9 +1,10 @@
-"""Messages in: accepted gifts, whose intents we make."""
+"""Messages in: accepted gifts and placed orders, whose intents we make."""
 
 from collections.abc import Sequence
 
 from careforall.contracts.donations import DonationCreated
-from careforall.contracts.streams import DONATIONS
+from careforall.contracts.orders import OrderCreated
+from careforall.contracts.streams import DONATIONS, ORDERS
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
@@ -16,4 +17,10 @@ def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
     async def donations(connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
         await service.create_from_donations(connection, messages)
 
-    return (Consumer(name="payments-donations", stream=DONATIONS.name, events=(DonationCreated,), handler=donations),)
+    async def orders(connection: Connection, messages: Sequence[Message[OrderCreated]]) -> None:
+        await service.create_from_orders(connection, messages)
+
+    return (
+        Consumer(name="payments-donations", stream=DONATIONS.name, events=(DonationCreated,), handler=donations),
+        Consumer(name="payments-orders", stream=ORDERS.name, events=(OrderCreated,), handler=orders),
+    )

@@ -1,0 +1,460 @@
+"""The checkout saga without I/O: what a saga does next, whatever it hears and whenever it was interrupted (rule 15).
+
+`advance(state, event)` returns the state after an event and the commands that belong to it. A state names the one step that is to
+be done now (its stage), or that it waits; whoever finds it there does that step, again if need be, under the same step id. What
+was done is remembered as names of steps, and everything else follows from it: forward until the money is taken, and back by what
+must be undone: first the money, then the stock, then the coupon.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+from uuid import UUID, uuid5
+
+import msgspec
+
+from careforall.contracts.orders import OrderStatus
+
+SagaType = Literal["CHECKOUT", "DIRECT", "CANCEL", "RETURN"]
+SagaStatus = Literal["STARTED", "IN_PROGRESS", "COMPLETED", "COMPENSATING", "COMPENSATED", "FAILED"]
+Step = Literal[
+    "reserve", "lock", "pin", "authorise", "confirm", "capture", "redeem", "cancel", "refund", "release", "restock", "free"
+]
+Stage = Step | Literal["ready", "payer", "end"]
+CheckoutState = Literal["VALIDATING", "RESERVED", "PAYING", "CONFIRMED", "PAYMENT_FAILED", "TIMEOUT", "RELEASED", "FAILED"]
+Outcome = Literal["DONE", "OUT_OF_STOCK", "REFUSED", "NOT_HELD", "AUTHORIZED", "CAPTURED", "DECLINED", "PENDING", "ENDED", "AWAY"]
+"""What came of a step. AWAY: its owner did not answer, and somebody is waiting for us; once money may move, nobody says so."""
+
+CODE_VERSION = 1
+FORWARD: tuple[Step, ...] = ("reserve", "lock", "pin", "authorise", "confirm", "capture", "redeem")
+BACK: tuple[Step, ...] = ("cancel", "refund", "restock", "release", "free")
+STEPS: tuple[Step, ...] = FORWARD + BACK
+WAITS: frozenset[str] = frozenset({"ready", "payer"})
+ENDED: frozenset[SagaStatus] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
+
+
+class Saga(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a saga stands. `done` are the steps whose effect is there; undoing one takes it out again."""
+
+    id: UUID
+    type: SagaType
+    status: SagaStatus = "STARTED"
+    stage: Stage = "reserve"
+    done: frozenset[str] = frozenset()
+    attempts: Mapping[str, int] = {}
+    """How often each step was begun; a later try of a step is another step, with an id of its own."""
+    holding: bool = False
+    """Stock may be held or sold for it."""
+    keeping: bool = False
+    """A price and coupons may be kept for it."""
+    coupons: bool = False
+    """There are coupons among them, which are used up when the order is confirmed."""
+    placed: bool = False
+    """The order is written."""
+    settled: bool = False
+    """The order knows how it ended."""
+    announced: bool = False
+    """The order is told of, so that somebody may be paying."""
+    paying: bool = False
+    """The buyer asked to pay."""
+    card: bool = False
+    """There is a means of payment to authorise with."""
+    declined: bool = False
+    by_hand: bool = False
+    """Staff says that it is paid otherwise."""
+    ending: str = ""
+    """Why it goes back."""
+    cancelled: bool = False
+    """It goes back because somebody wanted it to: the order is CANCELLED then, else FAILED."""
+
+    def has(self, step: Step) -> bool:
+        """Whether a step's effect is there."""
+        return step in self.done
+
+    @property
+    def step(self) -> Step:
+        """The step that is to be done now."""
+        match self.stage:
+            case "ready" | "payer" | "end":
+                raise ValueError(f"a saga that is at {self.stage} has no step to do")
+            case step:
+                return step
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the buyer's turn."""
+        return self.stage in WAITS
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.stage == "end"
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """A step's owner said what came of it."""
+
+    step: Step
+    outcome: Outcome
+    reason: str = ""
+
+
+class PayAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """The buyer wants to pay; with a card at once, else on the pay page. `relock`: the price is kept anew first."""
+
+    card: bool
+    relock: bool = False
+    hold: bool = False
+    """Keep the new price only: the buyer has to agree first."""
+
+
+class PaymentTold(msgspec.Struct, frozen=True, kw_only=True):
+    """Payments says how the order's intent stands."""
+
+    status: Literal["AUTHORIZED", "CAPTURED", "ENDED"]
+
+
+class PaidByHand(msgspec.Struct, frozen=True, kw_only=True):
+    """Staff says that the money came another way."""
+
+
+class Expired(msgspec.Struct, frozen=True, kw_only=True):
+    """The time of a waiting saga is over."""
+
+
+class CancelAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """The buyer or staff calls it off."""
+
+    reason: str
+
+
+SagaEvent = Answered | PayAsked | PaymentTold | PaidByHand | Expired | CancelAsked
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Write the order, PENDING."""
+
+
+class Announce(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell of the order, so that it can be paid."""
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """Move the order."""
+
+    to: OrderStatus
+    reason: str = ""
+
+
+class Tell(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell of the checkout itself: it holds stock and price now."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """Do a step, as its so-manieth try."""
+
+    step: Step
+    attempt: int
+
+
+Command = Place | Announce | Settle | Tell | Ask
+Moved = tuple[Saga, tuple[Command, ...]]
+
+
+def step_id(saga_id: UUID, step: str, attempt: int) -> UUID:
+    """Return the id of a step, which is its idempotency key at whoever does it."""
+    return uuid5(saga_id, step if attempt <= 1 else f"{step}:{attempt}")
+
+
+def begin(saga: Saga) -> Moved:
+    """Return a new saga on its first step."""
+    first: Mapping[SagaType, Step] = {"CHECKOUT": "reserve", "DIRECT": "reserve", "CANCEL": "refund", "RETURN": "restock"}
+    return _go(msgspec.structs.replace(saga, status="STARTED"), first[saga.type])
+
+
+def advance(saga: Saga, event: SagaEvent) -> Moved:
+    """Return a saga after an event, and what is to be done; an event that says nothing to it changes nothing."""
+    moved: Moved = saga, ()
+    match event:
+        case Answered(step=step) if step == saga.stage:
+            moved = (_RETURNING if saga.type in {"CANCEL", "RETURN"} else _SELLING)[step](saga, event)
+        case PayAsked() if saga.waits:
+            moved = _pay(saga, event)
+        case PaymentTold() if saga.announced:
+            moved = _told(saga, event)
+        case PaidByHand() if saga.stage == "payer":
+            moved = _go(msgspec.structs.replace(saga, by_hand=True), "cancel")
+        case Expired() if saga.waits:
+            moved = _back(saga, "expired")
+        case CancelAsked() if not saga.ending and saga.stage in {"reserve", "lock", "ready", "payer"}:
+            moved = _back(msgspec.structs.replace(saga, cancelled=True), event.reason or "cancelled")
+    return moved
+
+
+def checkout_state(saga: Saga) -> CheckoutState:
+    """Return what a buyer is told of a checkout."""
+    if saga.has("capture"):
+        return "FAILED" if saga.ending else "CONFIRMED"
+    if saga.ended:
+        return "TIMEOUT" if saga.ending == "expired" else "RELEASED" if saga.cancelled else "FAILED"
+    if saga.stage == "ready":
+        return "RESERVED"
+    if saga.stage == "payer" and saga.declined:
+        return "PAYMENT_FAILED"
+    return "PAYING" if saga.paying else "VALIDATING"
+
+
+def _go(saga: Saga, step: Step, *first: Command) -> Moved:
+    """Begin a step: the next try of it, under an id of its own."""
+    attempt = saga.attempts.get(step, 0) + 1
+    holding, keeping = saga.holding or step == "reserve", saga.keeping or step == "lock"
+    status: SagaStatus = (
+        "COMPENSATING" if saga.ending else "STARTED" if saga.status == "STARTED" and not saga.done else "IN_PROGRESS"
+    )
+    attempts = {**saga.attempts, step: attempt}
+    moved = msgspec.structs.replace(saga, stage=step, status=status, attempts=attempts, holding=holding, keeping=keeping)
+    return moved, (*first, Ask(step=step, attempt=attempt))
+
+
+def _wait(saga: Saga, stage: Literal["ready", "payer"], *first: Command) -> Moved:
+    return msgspec.structs.replace(saga, stage=stage, status="IN_PROGRESS"), first
+
+
+def _end(saga: Saga, status: SagaStatus, *first: Command) -> Moved:
+    return msgspec.structs.replace(saga, stage="end", status=status), first
+
+
+def _with(saga: Saga, *steps: Step) -> Saga:
+    return msgspec.structs.replace(saga, done=saga.done | set(steps))
+
+
+def _without(saga: Saga, *steps: Step) -> Saga:
+    return msgspec.structs.replace(saga, done=saga.done - set(steps))
+
+
+def _back(saga: Saga, reason: str, *first: Command) -> Moved:
+    """Go back: first the money, then what the order is told, then stock and coupon."""
+    saga = msgspec.structs.replace(saga, ending=saga.ending or reason, paying=False)
+    if saga.has("capture") and not saga.has("refund") and not saga.by_hand:
+        return _go(saga, "refund", *first)
+    if saga.announced and not saga.has("refund") and not saga.has("cancel"):
+        return _go(saga, "cancel", *first)
+    return _give_back(saga, *first)
+
+
+def _give_back(saga: Saga, *first: Command) -> Moved:
+    """The money is with its owner: settle the order, and free what is held for it."""
+    if saga.placed and not saga.settled:
+        first = (*first, Settle(to="CANCELLED" if saga.cancelled else "FAILED", reason=saga.ending))
+        saga = msgspec.structs.replace(saga, settled=True)
+    if saga.holding:
+        return _go(saga, "restock" if saga.has("confirm") else "release", *first)
+    if saga.keeping:
+        return _go(saga, "free", *first)
+    undone = bool(saga.attempts.keys() & set(BACK))
+    return _end(saga, "COMPENSATED" if undone else "FAILED", *first)
+
+
+def _pay(saga: Saga, event: PayAsked) -> Moved:
+    saga = msgspec.structs.replace(saga, paying=not event.hold, card=event.card, declined=False)
+    if saga.stage == "ready":
+        return _go(saga, "lock" if event.relock else "pin")
+    return _go(saga, "authorise") if saga.card else _wait(saga, "payer")
+
+
+def _to_payment(saga: Saga) -> Moved:
+    """What is held is pinned: write and announce the order, whose id is the intent's subject, and have it paid."""
+    first: tuple[Command, ...] = () if saga.placed else (Place(),)
+    if not saga.announced:
+        first = (*first, Announce())
+    saga = msgspec.structs.replace(saga, placed=True, announced=True, paying=True)
+    if saga.has("authorise"):
+        return _go(saga, "confirm", *first)
+    return _go(saga, "authorise", *first) if saga.card else _wait(saga, "payer", *first)
+
+
+def _told(saga: Saga, event: PaymentTold) -> Moved:
+    """What payments tells by itself: it may be faster than the answer to our own question."""
+    early, waiting = saga.stage in {"reserve", "pin"}, saga.stage in {"authorise", "payer"}
+    if event.status == "CAPTURED" and early:
+        return _with(saga, "authorise", "capture"), ()
+    if event.status == "AUTHORIZED" and early:
+        return _with(saga, "authorise"), ()
+    if event.status == "CAPTURED" and (waiting or saga.stage in {"confirm", "capture"}):
+        return _captured(saga)
+    if event.status == "AUTHORIZED" and waiting:
+        return _go(_with(saga, "authorise"), "confirm")
+    if event.status == "ENDED" and (early or waiting):
+        return _back(_with(saga, "cancel"), "payment_ended")
+    return saga, ()
+
+
+def _captured(saga: Saga) -> Moved:
+    """The money is taken: from here only forward, or a refund where the stock is gone."""
+    saga = _with(saga, "authorise", "capture")
+    if not saga.has("confirm"):
+        return (saga, ()) if saga.stage == "confirm" else _go(saga, "confirm")
+    return _confirmed(saga)
+
+
+def _confirmed(saga: Saga) -> Moved:
+    """Paid, and the stock is its own."""
+    first = () if saga.settled else (Settle(to="CONFIRMED"),)
+    saga = msgspec.structs.replace(saga, settled=True)
+    if saga.coupons and not saga.has("redeem"):
+        return _go(saga, "redeem", *first)
+    return _end(saga, "COMPLETED", *first)
+
+
+def _reserved(saga: Saga, answer: Answered) -> Moved:
+    match answer.outcome:
+        case "DONE":
+            saga = _with(saga, "reserve")
+            return _go(saga, "lock" if saga.type == "CHECKOUT" and not saga.has("lock") else "pin")
+        case "AWAY" if saga.type == "DIRECT" and not saga.placed:
+            return msgspec.structs.replace(saga, placed=True), (Place(),)
+        case "AWAY":
+            return _unpaid(saga)
+        case "OUT_OF_STOCK" | "REFUSED":
+            return _back(msgspec.structs.replace(saga, holding=False), answer.reason or "out_of_stock")
+        case _:
+            return saga, ()
+
+
+def _unpaid(saga: Saga) -> Moved:
+    """Somebody we need is away, and no order is announced yet: the buyer may try again."""
+    if saga.type == "CHECKOUT" and saga.paying and not saga.announced:
+        return _wait(msgspec.structs.replace(saga, paying=False, card=False), "ready")
+    return saga, ()
+
+
+def _locked(saga: Saga, answer: Answered) -> Moved:
+    match answer.outcome:
+        case "DONE" if saga.paying:
+            return _go(_with(saga, "lock"), "pin")
+        case "DONE":
+            first = () if saga.has("lock") else (Tell(),)
+            return _wait(_with(saga, "lock"), "ready", *first)
+        case "REFUSED":
+            return _back(saga, answer.reason or "price_refused")
+        case "AWAY":
+            return _unpaid(saga)
+        case _:
+            return saga, ()
+
+
+def _pinned(saga: Saga, answer: Answered) -> Moved:
+    match answer.outcome:
+        case "DONE":
+            return _to_payment(_with(saga, "pin"))
+        case "NOT_HELD":
+            return _go(_without(saga, "reserve"), "reserve")
+        case "AWAY":
+            return _unpaid(saga)
+        case _:
+            return saga, ()
+
+
+def _authorised(saga: Saga, answer: Answered) -> Moved:
+    saga = msgspec.structs.replace(saga, card=False)
+    match answer.outcome:
+        case "AUTHORIZED":
+            return _go(_with(saga, "authorise"), "confirm")
+        case "CAPTURED":
+            return _captured(saga)
+        case "DECLINED":
+            return _wait(msgspec.structs.replace(saga, declined=True), "payer")
+        case "PENDING":
+            return _wait(saga, "payer")
+        case "ENDED":
+            return _back(_with(saga, "cancel"), answer.reason or "payment_ended")
+        case _:
+            return saga, ()
+
+
+def _stock_sold(saga: Saga, answer: Answered) -> Moved:
+    match answer.outcome:
+        case "DONE":
+            saga = _with(saga, "confirm")
+            return _confirmed(saga) if saga.has("capture") else _go(saga, "capture")
+        case "NOT_HELD":
+            return _back(_without(saga, "reserve"), "out_of_stock")
+        case _:
+            return saga, ()
+
+
+def _taken(saga: Saga, answer: Answered) -> Moved:
+    match answer.outcome:
+        case "CAPTURED":
+            return _captured(saga)
+        case "ENDED":
+            return _back(_with(saga, "cancel"), answer.reason or "payment_ended")
+        case _:
+            return saga, ()
+
+
+def _redeemed(saga: Saga, answer: Answered) -> Moved:
+    return _end(_with(saga, "redeem"), "COMPLETED") if answer.outcome in {"DONE", "NOT_HELD"} else (saga, ())
+
+
+def _intent_ended(saga: Saga, answer: Answered) -> Moved:
+    """The intent is closed at its gateway, unless somebody paid just before."""
+    match answer.outcome:
+        case "ENDED" if saga.by_hand:
+            return _go(_with(saga, "authorise", "capture", "cancel"), "confirm")
+        case "ENDED":
+            return _give_back(_with(saga, "cancel"))
+        case "CAPTURED" if saga.by_hand or (saga.ending == "expired" and not saga.cancelled):
+            # The hold is pinned past the intent, so that what was paid in the last moment is still there.
+            return _captured(msgspec.structs.replace(saga, ending="", by_hand=False, stage="payer"))
+        case "CAPTURED":
+            return _back(_with(saga, "capture"), saga.ending)
+        case _:
+            return saga, ()
+
+
+def _money_back(saga: Saga, answer: Answered) -> Moved:
+    return _give_back(_with(saga, "refund")) if answer.outcome in {"DONE", "PENDING"} else (saga, ())
+
+
+def _released(saga: Saga, answer: Answered) -> Moved:
+    if answer.outcome not in {"DONE", "NOT_HELD"}:
+        return saga, ()
+    return _give_back(_without(msgspec.structs.replace(saga, holding=False), "confirm", "reserve", "pin"))
+
+
+def _freed(saga: Saga, answer: Answered) -> Moved:
+    if answer.outcome not in {"DONE", "NOT_HELD"}:
+        return saga, ()
+    return _give_back(_without(msgspec.structs.replace(saga, keeping=False), "lock"))
+
+
+def _return_restocked(saga: Saga, answer: Answered) -> Moved:
+    if answer.outcome not in {"DONE", "NOT_HELD"}:
+        return saga, ()
+    saga = _with(saga, "restock")
+    return _go(saga, "refund") if saga.type == "RETURN" else _end(saga, "COMPLETED")
+
+
+def _return_refunded(saga: Saga, answer: Answered) -> Moved:
+    if answer.outcome not in {"DONE", "PENDING"}:
+        return saga, ()
+    saga = _with(saga, "refund")
+    return _go(saga, "restock") if saga.type == "CANCEL" else _end(saga, "COMPLETED")
+
+
+_Move = Callable[[Saga, Answered], Moved]
+_SELLING: Mapping[Step, _Move] = {
+    "reserve": _reserved,
+    "lock": _locked,
+    "pin": _pinned,
+    "authorise": _authorised,
+    "confirm": _stock_sold,
+    "capture": _taken,
+    "redeem": _redeemed,
+    "cancel": _intent_ended,
+    "refund": _money_back,
+    "release": _released,
+    "restock": _released,
+    "free": _freed,
+}
+_RETURNING: Mapping[Step, _Move] = {**_SELLING, "restock": _return_restocked, "refund": _return_refunded}
