@@ -6,11 +6,18 @@ asked again with the same id, inventory answers as the first time and does nothi
 
 from datetime import datetime
 from typing import ClassVar, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
 from careforall.kit.envelope import Event
+
+_SKUS = UUID("6f1c3b52-8f0a-5d2e-9b07-2f6d0a4c9e11")
+
+
+def sku_id(sku: str) -> UUID:
+    """Return the name-based id under which events speak of a SKU."""
+    return uuid5(_SKUS, sku)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,14 +129,19 @@ class Reserve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. `short` names each SKU that lacks, and nothing is held then."""
+    """What came of it. `short` names each SKU that lacks, and nothing is held then.
 
-    outcome: Literal["RESERVED", "OUT_OF_STOCK", "UNKNOWN_SKU"]
+    REFUSED: the question itself is at fault, `reason` is the code of the refusal; asked again it is refused again.
+    """
+
+    outcome: Literal["RESERVED", "OUT_OF_STOCK", "UNKNOWN_SKU", "REFUSED"]
+    holder_id: UUID | None = None
     items: list[Held] = []
     expires_at: datetime | None = None
     short: list[str] = []
     delivery_days: int | None = None
     """Estimated days until delivery, of the slowest warehouse used."""
+    reason: str = ""
 
 
 class Extend(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,9 +171,13 @@ class Restock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. NOT_HELD: the hold had expired or been released, or never was; nothing changed."""
+    """What came of it. NOT_HELD: the hold had expired or been released, or never was; nothing changed.
 
-    outcome: Literal["DONE", "NOT_HELD"]
+    Confirming what is confirmed is DONE. REFUSED: the question itself is at fault, `reason` is the code of the refusal.
+    """
+
+    outcome: Literal["DONE", "NOT_HELD", "REFUSED"]
+    reason: str = ""
 
 
 class AvailabilityAsked(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,7 @@ class Bus:
         self._on_connect: list[Callable[[], Awaitable[None]]] = []
         self._window: _Window | None = None
         self._declared: tuple[Stream, ...] = ()
+        self._replies: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -162,10 +163,16 @@ class Bus:
             raise BrokerUnavailable from error
 
     async def answer(self, subject: str, handler: Callable[[bytes], Awaitable[bytes]]) -> None:
-        """Answer requests on `subject` in a queue group, now and after every reconnect."""
+        """Answer requests on `subject` in a queue group, now and after every reconnect.
+
+        Requests are answered side by side, so that concurrent ones can share a transaction; where the handler finds something
+        away, nobody is answered, and the asker's own deadline tells it so.
+        """
 
         async def reply(message: Msg) -> None:
-            await message.respond(await handler(message.data))
+            task = asyncio.ensure_future(_reply(message, handler))
+            self._replies.add(task)
+            task.add_done_callback(self._replies.discard)
 
         await self._subscribe_when_connected(subject, reply, queue=subject)
 
@@ -380,6 +387,15 @@ def _created(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value
     return datetime.fromisoformat(value) if isinstance(value, str) else None
+
+
+async def _reply(message: Msg, handler: Callable[[bytes], Awaitable[bytes]]) -> None:
+    try:
+        await message.respond(await handler(message.data))
+    except (Unavailable, NatsError) as error:
+        log.info("request not answered", subject=message.subject, error=repr(error))
+    except Exception as error:  # noqa: BLE001 - one bad request must not end the answering of others
+        log.warning("request failed", subject=message.subject, error=repr(error))
 
 
 def _forget(task: asyncio.Task[None]) -> None:

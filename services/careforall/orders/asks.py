@@ -80,6 +80,13 @@ class Asks:
         except (TimeoutError, Problem, msgspec.MsgspecError) as error:
             raise Away(f"{subject}: {error!r}") from error
 
+    async def _settled(self, step: SagaStep, subject: str, asked: msgspec.Struct) -> Answered:
+        """Ask for a step that is done, or finds nothing to do it with."""
+        told = await self.query(subject, asked, inventory.Settled)
+        if told.outcome == "REFUSED":
+            raise Away(f"{subject}: refused, {told.reason}")
+        return Answered(step=step, outcome=told.outcome)
+
     async def _reserve(self, run: Run, identifier: UUID) -> Heard:
         sale, direct = run.sale, run.saga.type == "DIRECT"
         asked = inventory.Reserve(
@@ -94,9 +101,8 @@ class Asks:
         if told.outcome == "RESERVED":
             held = msgspec.structs.replace(sale, held_until=told.expires_at, delivery_days=told.delivery_days, short=())
             return Answered(step="reserve", outcome="DONE"), held
-        unknown = told.outcome == "UNKNOWN_SKU"
-        outcome: Outcome = "REFUSED" if unknown else "OUT_OF_STOCK"
-        answer = Answered(step="reserve", outcome=outcome, reason="unknown_sku" if unknown else "out_of_stock")
+        outcome: Outcome = "OUT_OF_STOCK" if told.outcome == "OUT_OF_STOCK" else "REFUSED"
+        answer = Answered(step="reserve", outcome=outcome, reason=told.reason or told.outcome.lower())
         return answer, msgspec.structs.replace(sale, short=tuple(told.short))
 
     async def _lock(self, run: Run, identifier: UUID) -> Heard:
@@ -117,8 +123,7 @@ class Asks:
     async def _pin(self, run: Run, identifier: UUID) -> Heard:
         until = datetime.now(UTC) + timedelta(seconds=self._settings.payment_seconds) + _PIN_MARGIN
         asked = inventory.Extend(step_id=identifier, holder_id=run.saga.id, until=until, pinned=True)
-        told = await self.query(inventory.EXTEND, asked, inventory.Settled)
-        return Answered(step="pin", outcome=told.outcome), run.sale
+        return await self._settled("pin", inventory.EXTEND, asked), run.sale
 
     async def _authorise(self, run: Run, identifier: UUID) -> Heard:
         sale = run.sale
@@ -152,8 +157,7 @@ class Asks:
 
     async def _confirm(self, run: Run, identifier: UUID) -> Heard:
         asked = inventory.Settle(step_id=identifier, holder_id=run.saga.id, cause=f"order {run.sale.order_number}")
-        told = await self.query(inventory.CONFIRM, asked, inventory.Settled)
-        return Answered(step="confirm", outcome=told.outcome), run.sale
+        return await self._settled("confirm", inventory.CONFIRM, asked), run.sale
 
     async def _capture(self, run: Run, identifier: UUID) -> Heard:
         asked = payments.IntentStep(step_id=identifier, intent_id=run.sale.intent_id)
@@ -188,8 +192,7 @@ class Asks:
 
     async def _release(self, run: Run, identifier: UUID) -> Heard:
         asked = inventory.Settle(step_id=identifier, holder_id=run.saga.id, cause=run.saga.ending or "released")
-        told = await self.query(inventory.RELEASE, asked, inventory.Settled)
-        return Answered(step="release", outcome=told.outcome), run.sale
+        return await self._settled("release", inventory.RELEASE, asked), run.sale
 
     async def _restock(self, run: Run, identifier: UUID) -> Heard:
         sale = run.sale
@@ -197,18 +200,15 @@ class Asks:
         holder = sale.holder_id or run.saga.id
         cause = sale.refund_reason or run.saga.ending or "returned"
         asked = inventory.Restock(step_id=identifier, holder_id=holder, lines=back, cause=cause)
-        told = await self.query(inventory.RESTOCK, asked, inventory.Settled)
-        return Answered(step="restock", outcome=told.outcome), sale
+        return await self._settled("restock", inventory.RESTOCK, asked), sale
 
     async def _redeem(self, run: Run, identifier: UUID) -> Heard:
         asked = pricing.Settle(step_id=identifier, holder_id=run.saga.id)
-        told = await self.query(pricing.REDEEM, asked, pricing.Settled)
-        return Answered(step="redeem", outcome=told.outcome), run.sale
+        return await self._settled("redeem", pricing.REDEEM, asked), run.sale
 
     async def _free(self, run: Run, identifier: UUID) -> Heard:
         asked = pricing.Settle(step_id=identifier, holder_id=run.saga.id)
-        told = await self.query(pricing.RELEASE, asked, pricing.Settled)
-        return Answered(step="free", outcome=told.outcome), run.sale
+        return await self._settled("free", pricing.RELEASE, asked), run.sale
 
 
 def title(sale: Sale) -> str:

@@ -6,6 +6,7 @@ to be looked at (outboxes by the lowest id of that time, which their key leads t
 
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.stock import STOCK
 
 INVARIANTS = (
     Invariant(
@@ -179,6 +180,7 @@ LIMIT 1000
 """,
     ),
     *LEDGER,
+    *STOCK,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -271,6 +273,15 @@ UNION ALL
 SELECT 'donations.disputed.' || currency, sum(disputed_amount)::text FROM donations GROUP BY currency
 UNION ALL
 SELECT 'donations.history', count(*)::text FROM donation_history
+""",
+    "inventory": """
+SELECT 'inventory.on_hand' AS name, coalesce(sum(on_hand), 0)::text AS value FROM stock
+UNION ALL
+SELECT 'inventory.reserved', coalesce(sum(reserved), 0)::text FROM stock
+UNION ALL
+SELECT 'inventory.movements', count(*)::text FROM stock_movements
+UNION ALL
+SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY status
 """,
     "payments": """
 SELECT 'payments.' || lower(status) AS name, count(*)::text AS value FROM payment_intents GROUP BY status

@@ -1,0 +1,171 @@
+"""Keeping stock: everything that changes it goes through one batch, from the first line.
+
+Concurrent requests of every kind share a transaction. It locks their SKUs once, in key order (a hot SKU is waited for, never
+skipped), reads what lies there, does all that is asked in memory and writes the outcome in one statement. Holds of these SKUs
+that ran out are expired under the same locks before anything is reserved (rule 16). What a step was answered is stored along, so
+that asked again it is answered the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from careforall.contracts.inventory import Reserved, Settled
+from careforall.inventory import domain, events, repository, repository_book
+from careforall.inventory.book import Book
+from careforall.inventory.domain import Action, AdjustStock, CountStock, Shelf, Warehouse
+from careforall.inventory.hints import Hints
+from careforall.inventory.repository_book import Step
+from careforall.inventory.schemas import StockRow
+from careforall.kit import json
+from careforall.kit.batch import Busy, GroupCommit
+from careforall.kit.context import Cause
+from careforall.kit.db import Connection, Database
+from careforall.kit.errors import IdempotencyKeyReused, Problem
+from careforall.kit.idempotency import Answer
+from careforall.kit.metrics import RESERVATIONS
+
+OK = 200
+STATUS: Mapping[str, int] = {"RESERVED": 201, "OUT_OF_STOCK": 409, "UNKNOWN_SKU": 404, "DONE": OK, "NOT_HELD": 409}
+"""How HTTP says what came of it."""
+_COUNTED = {"PENDING": "reserved", "CONFIRMED": "confirmed", "RELEASED": "released", "EXPIRED": "expired"}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One request on its way into a batch."""
+
+    step_id: UUID
+    fingerprint: bytes
+    action: Action
+    cause: Cause
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A committed answer, with the book in which it stands."""
+
+    answer: Answer
+    book: Book
+
+
+class Keeping:
+    """Changes stock in shared transactions."""
+
+    def __init__(self, database: Database, hints: Hints, *, default_warehouse: str, batch_size: int, flights: int) -> None:
+        self._hints = hints
+        self._default_warehouse = default_warehouse
+        self._batch: GroupCommit[Asked, Done] = GroupCommit(
+            "inventory", database, self._write, max_batch=batch_size, flights=flights
+        )
+
+    async def ask(self, asked: Asked) -> Answer:
+        """Do what is asked, or return what the step was answered before.
+
+        Raises:
+            IdempotencyKeyReused: The step was asked for something else.
+        """
+        done = await self._batch.submit(asked, key=str(asked.step_id), fingerprint=asked.fingerprint)
+        if done.book.close():
+            self._hints.after(done.book)
+            _count(done.book)
+        return done.answer
+
+    def under_way(self, step_id: UUID) -> bool:
+        """Whether a step is being answered right now."""
+        return self._batch.holds(str(step_id))
+
+    async def drain(self) -> None:
+        """Wait until everything accepted is answered."""
+        await self._batch.drain()
+
+    async def _write(self, connection: Connection, asked: Sequence[Asked]) -> Sequence[Done | Exception | Busy]:
+        """Write a batch; a step or holder that another process made in between has it done again from the start."""
+        try:
+            return await self._written(connection, asked)
+        except asyncpg.UniqueViolationError as error:
+            raise asyncpg.SerializationError(str(error)) from error
+
+    async def _written(self, connection: Connection, asked: Sequence[Asked]) -> Sequence[Done | Exception]:
+        made = await repository_book.make_skus(connection, [one.action.sku for one in asked if _makes_sku(one.action)])
+        book, stored = await self._open(connection, asked)
+        outcomes = _replayed(asked, stored)
+        if outcomes:
+            await repository_book.touch_steps(connection, list(outcomes))
+        answered = _act(book, [one for one in asked if one.step_id not in outcomes], outcomes)
+        await repository_book.write(connection, book, answered, events.of_book(book))
+        await repository_book.forget_skus(connection, made - book.changed_skus)
+        found = [outcomes[one.step_id] for one in asked]
+        return [Done(one, book) if isinstance(one, Answer) else one for one in found]
+
+    async def _open(self, connection: Connection, asked: Sequence[Asked]) -> tuple[Book, Mapping[UUID, Step]]:
+        """Lock and read what the batch needs; return the open book, and what was answered before."""
+        skus = {sku for one in asked for sku in domain.skus_of(one.action)}
+        holders = {holder for one in asked if (holder := domain.holder_of(one.action)) is not None}
+        found = await repository_book.survey(connection, skus, holders)
+        locked = await repository_book.lock_skus(connection, skus | {sku for sku, _ in found})
+        now, stored = await repository_book.steps(connection, [one.step_id for one in asked])
+        page = await repository_book.read_page(connection, locked, holders | {holder for _, holder in found}, now)
+        if any(hold.holder_id in holders and hold.sku not in locked for hold in page.holds):
+            raise asyncpg.SerializationError("a holder got something else while we waited for its locks")
+        warehouses = await self._warehouses(connection, asked)
+        return Book(page, warehouses=warehouses, default_warehouse=self._default_warehouse), stored
+
+    async def _warehouses(self, connection: Connection, asked: Sequence[Asked]) -> Mapping[str, Warehouse]:
+        """Read the warehouses where a batch may put stock into a new place."""
+        if not any(isinstance(one.action, CountStock | AdjustStock) for one in asked):
+            return {}
+        return {one.code: one for one in await repository.warehouses(connection)}
+
+
+def _makes_sku(action: Action) -> TypeGuard[CountStock]:
+    """Whether an action makes its SKU known."""
+    return isinstance(action, CountStock)
+
+
+def _replayed(asked: Sequence[Asked], stored: Mapping[UUID, Step]) -> dict[UUID, Answer | Exception]:
+    """Return the answers of steps that were answered before, as then."""
+    outcomes: dict[UUID, Answer | Exception] = {}
+    for one in asked:
+        step = stored.get(one.step_id)
+        if step is not None:
+            same = step.fingerprint == one.fingerprint
+            outcomes[one.step_id] = (
+                Answer(status=step.status, body=step.answer, replayed=True) if same else IdempotencyKeyReused()
+            )
+    return outcomes
+
+
+def _act(book: Book, fresh: Sequence[Asked], outcomes: dict[UUID, Answer | Exception]) -> list[Step]:
+    """Do all that is asked, in the batch's order; return what is to be remembered. A refused step may be asked again."""
+    answered: list[Step] = []
+    expired = False
+    for one in sorted(fresh, key=lambda one: domain.rank(one.action)):
+        if not expired and domain.after_expiry(one.action):
+            book.expire_overdue()
+            expired = True
+        try:
+            result = book.act(one.action, one.cause)
+        except Problem as refusal:
+            outcomes[one.step_id] = refusal
+            continue
+        answer = _answer(result)
+        outcomes[one.step_id] = answer
+        answered.append(Step(step_id=one.step_id, fingerprint=one.fingerprint, status=answer.status, answer=answer.body))
+    if not expired:
+        book.expire_overdue()
+    return answered
+
+
+def _answer(result: Reserved | Settled | Shelf) -> Answer:
+    if isinstance(result, Shelf):
+        return Answer(status=OK, body=json.encode(StockRow.of(result)))
+    return Answer(status=STATUS[result.outcome], body=json.encode(result))
+
+
+def _count(book: Book) -> None:
+    for told in book.told:
+        RESERVATIONS.labels(outcome=_COUNTED[told.status]).inc()
+    if book.refused:
+        RESERVATIONS.labels(outcome="refused").inc(book.refused)
