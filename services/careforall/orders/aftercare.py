@@ -14,7 +14,7 @@ from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.kit.text import refuse_texts, text_error
 from careforall.orders import domain, repository, repository_returns
-from careforall.orders.asks import Away
+from careforall.orders.asking import Away
 from careforall.orders.domain import CONDITION_RULES, Fact, Order, Return, ReturnLine, ReturnReason, Step
 from careforall.orders.driver import Driver
 from careforall.orders.errors import IllegalTransition, NotReturnable, OrderNotFound, ReturnNotFound, StillMoving

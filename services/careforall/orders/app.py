@@ -11,7 +11,7 @@ from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.orders import api
 from careforall.orders.aftercare import Aftercare
-from careforall.orders.asks import Asks
+from careforall.orders.asking import Asks
 from careforall.orders.checkouts import Checkouts
 from careforall.orders.consumers import consumers
 from careforall.orders.direct import DirectOrders

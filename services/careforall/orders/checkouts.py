@@ -18,7 +18,7 @@ from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
 from careforall.kit.text import refuse_texts, text_error
 from careforall.orders import pricing_of, repository_items
-from careforall.orders.asks import Asks, Away
+from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Item
 from careforall.orders.driver import Driver
 from careforall.orders.errors import (
@@ -140,8 +140,15 @@ class Checkouts:
         if rise is not None:
             raise rise
         if moved.saga.stage == "ready" and not asked.hold:
-            raise _who_was_away(run, moved)
+            raise self._changed(run, moved) or _who_was_away(run, moved)
         return moved
+
+    def _changed(self, before: Run, after: Run) -> PriceChanged | None:
+        """Return the refusal where the price could not be kept: a coupon was gone."""
+        if before.sale.amounts is None or after.sale.amounts is None or before.sale.amounts.total == after.sale.amounts.total:
+            return None
+        old, new = _shown(before.sale.amounts.total, before.sale), _shown(after.sale.amounts.total, after.sale)
+        return PriceChanged(old_total=old, new_total=new, currency=after.sale.amounts.currency)
 
     async def _at_what_price(self, sale: Sale, asked: PayAsked) -> tuple[PayAsked, Sale, PriceChanged | None]:
         """Apply the price rules: what was shown is charged, a drop is given, a rise after the lock is limited or asked about."""

@@ -12,7 +12,7 @@ from careforall.kit.errors import IdempotencyKeyReused
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.orders import pricing_of, repository, repository_items
-from careforall.orders.asks import Away
+from careforall.orders.asking import Away
 from careforall.orders.checkouts import NAMES
 from careforall.orders.domain import Order
 from careforall.orders.driver import Driver

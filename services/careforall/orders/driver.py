@@ -17,7 +17,7 @@ from careforall.kit.db import Database
 from careforall.kit.errors import Unavailable
 from careforall.kit.ids import new_id
 from careforall.orders import events, repository_sagas
-from careforall.orders.asks import Asks, Away
+from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
 from careforall.orders.records import Logged, LogStatus, Run, Sale, Turn

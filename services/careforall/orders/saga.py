@@ -348,6 +348,9 @@ def _pinned(saga: Saga, answer: Answered) -> Moved:
             return _to_payment(_with(saga, "pin"))
         case "NOT_HELD":
             return _go(_without(saga, "reserve"), "reserve")
+        case "REFUSED" if not saga.announced:
+            # A coupon is gone, and with it the price: it is kept anew, and the buyer is asked again.
+            return _go(msgspec.structs.replace(saga, paying=False, card=False, coupons=False), "lock")
         case "AWAY":
             return _unpaid(saga)
         case _:

@@ -5,9 +5,9 @@ A step is a request with an id made from saga, step and try: asked again with th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -121,9 +121,17 @@ class Asks:
         return Answered(step="lock", outcome="DONE"), pricing_of.priced(sale, quote)
 
     async def _pin(self, run: Run, identifier: UUID) -> Heard:
-        until = datetime.now(UTC) + timedelta(seconds=self._settings.payment_seconds) + _PIN_MARGIN
+        """Pin coupons, then stock; until when is part of what was stored, so that a repeat says the same."""
+        sale = run.sale
+        assert sale.held_until is not None
+        until = sale.held_until + timedelta(seconds=self._settings.payment_seconds) + _PIN_MARGIN
+        if run.saga.coupons:
+            coupons = pricing.Extend(step_id=uuid5(identifier, "coupons"), holder_id=run.saga.id, until=until, pinned=True)
+            kept = await self._settled("pin", pricing.EXTEND, coupons)
+            if kept.outcome == "NOT_HELD":
+                return Answered(step="pin", outcome="REFUSED", reason="coupon_gone"), sale
         asked = inventory.Extend(step_id=identifier, holder_id=run.saga.id, until=until, pinned=True)
-        return await self._settled("pin", inventory.EXTEND, asked), run.sale
+        return await self._settled("pin", inventory.EXTEND, asked), sale
 
     async def _authorise(self, run: Run, identifier: UUID) -> Heard:
         sale = run.sale
