@@ -8,7 +8,9 @@ from careforall.kit.service import Definition
 from careforall.kit.settings import Settings, SettingsError, load
 from careforall.launch.errors import LaunchError
 
-NAMES = ("accounts", "donations", "payments", "totals", "notifications", "inventory", "orders", "audit", "simulator")
+NAMES = (
+    *("accounts", "donations", "payments", "totals", "notifications", "inventory", "pricing", "orders", "audit", "simulator"),
+)
 """In the order in which they start."""
 
 

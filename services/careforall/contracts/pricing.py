@@ -13,6 +13,8 @@ QUOTE = "query.pricing.quote"
 """Request subject: `QuoteAsked` to `Quote`; nothing is written."""
 LOCK = "ask.pricing.lock"
 """Request subject: `Lock` to `Quote`; the price is kept and the coupon held until `locked_until`."""
+EXTEND = "ask.pricing.extend"
+"""Request subject: `Extend` to `Settled`; price and coupons are kept for longer (rule 15)."""
 REDEEM = "ask.pricing.redeem"
 """Request subject: `Settle` to `Settled`; the coupon is used."""
 RELEASE = "ask.pricing.release"
@@ -97,6 +99,15 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     locked_until: datetime | None = None
 
 
+class Extend(msgspec.Struct, frozen=True, kw_only=True):
+    """Keep a holder's price and coupons until `until`; `pinned` coupons are never given back by a sweep (rule 15)."""
+
+    step_id: UUID
+    holder_id: UUID
+    until: datetime
+    pinned: bool = False
+
+
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
     """Use, or give back, the coupons that a holder holds."""
 
@@ -105,9 +116,13 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """What came of it. NOT_HELD: nothing is promised to the holder, or a coupon is gone; nothing changed.
 
-    outcome: Literal["DONE", "NOT_HELD"]
+    REFUSED: the question itself is at fault, `reason` is the code of the refusal.
+    """
+
+    outcome: Literal["DONE", "NOT_HELD", "REFUSED"]
+    reason: str = ""
 
 
 class CouponChanged(Event, frozen=True, kw_only=True):

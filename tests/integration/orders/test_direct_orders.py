@@ -73,7 +73,7 @@ async def test_what_cannot_be_ordered_is_refused_with_nothing_done(
     await shop.stock("CLOSED-1", 100, active=False)
     answer = await shop.client.post("/api/v1/orders", json={"items": items, "client_token": str(new_id())}, headers=buyer)
     assert answer.status_code == status, answer.text
-    codes = {answer.json()["code"], *(error["code"] for error in answer.json()["errors"])}
+    codes = {answer.json()["code"], *(error["code"] for error in answer.json().get("errors", []))}
     assert code in codes
     assert await shop.shelf("MUG-5") == (100, 0)
     assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
@@ -148,7 +148,11 @@ async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, 
     order = await shop.bought(buyer, **{"MUG-11": 1})
     path = f"/api/v1/orders/{order['id']}"
     stale = await shop.client.patch(f"{path}/status", json={"status": "PROCESSING", "version": 1}, headers=shop.admin)
-    assert (stale.status_code, stale.json()["code"], stale.json()["current_version"]) == (409, "version_conflict", order["version"])
+    assert (stale.status_code, stale.json()["code"], stale.json()["current_version"]) == (
+        409,
+        "version_conflict",
+        order["version"],
+    )
     moved = await shop.client.patch(
         f"{path}/status", json={"status": "PROCESSING"}, headers={**shop.admin, "If-Match": f'"{order["version"]}"'}
     )
@@ -182,7 +186,8 @@ async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[st
     asked = await shop.client.post(
         f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 1}]}, headers=buyer
     )
-    assert (asked.status_code, asked.json()["amount"], asked.json()["status"]) == (201, "10.00", "PENDING"), asked.text
+    assert asked.status_code == 201, asked.text
+    assert (asked.json()["amount"], asked.json()["status"]) == ("10.00", "PENDING")
     much = await shop.client.post(
         f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 3}]}, headers=buyer
     )

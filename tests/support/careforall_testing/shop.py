@@ -118,12 +118,12 @@ class Shop(Journey):
 
 
 @asynccontextmanager
-async def running_shop(
-    services: Sequence[str] = SERVICES, *, apart: Sequence[str] = (), **variables: str
-) -> AsyncIterator[Shop]:
+async def running_shop(services: Sequence[str] = SERVICES, *, apart: Sequence[str] = (), **variables: str) -> AsyncIterator[Shop]:
     """Run the services of a shop against servers of its own; those named by `apart` in a second process."""
     with own_servers() as servers:
-        async with platform(servers.urls, databases_of=services, **{"CAREFORALL_ORDERS_PER_MINUTE": "1000000", **variables}) as running:
+        async with platform(
+            servers.urls, databases_of=services, **{"CAREFORALL_ORDERS_PER_MINUTE": "1000000", **variables}
+        ) as running:
             await running.serve([name for name in services if name not in apart])
             if apart:
                 await running.serve(apart)

@@ -42,7 +42,12 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 TYPES: tuple[SagaType, ...] = get_args(SagaType)
 EVENTS: list[SagaEvent] = [
     *(Answered(step=step, outcome=outcome) for step in STEPS for outcome in OUTCOMES),
-    *(PayAsked(card=card, relock=relock, hold=hold) for card in (True, False) for relock in (True, False) for hold in (True, False)),
+    *(
+        PayAsked(card=card, relock=relock, hold=hold)
+        for card in (True, False)
+        for relock in (True, False)
+        for hold in (True, False)
+    ),
     *(PaymentTold(status=status) for status in ("AUTHORIZED", "CAPTURED", "ENDED")),
     PaidByHand(),
     Expired(),
@@ -73,7 +78,15 @@ def ready() -> Saga:
 def test_a_checkout_takes_the_steps_in_the_order_of_the_rule() -> None:
     saga = begun()
     asked: list[str] = ["reserve"]
-    for event in (done("reserve"), done("lock"), PayAsked(card=True), done("pin"), done("authorise"), done("confirm"), done("capture")):
+    for event in (
+        done("reserve"),
+        done("lock"),
+        PayAsked(card=True),
+        done("pin"),
+        done("authorise"),
+        done("confirm"),
+        done("capture"),
+    ):
         saga, commands = advance(saga, event)
         asked += [command.step if isinstance(command, Ask) else type(command).__name__ for command in commands]
     assert asked == [
@@ -356,8 +369,10 @@ class Interrupted(RuleBasedStateMachine):
 
 def test_interrupted_sagas_end_with_money_and_stock_on_one_side() -> None:
     run_state_machine_as_test(
-        Interrupted, settings=settings(max_examples=100, stateful_step_count=30, deadline=None, print_blob=True,
-                                       suppress_health_check=list(HealthCheck))
+        Interrupted,
+        settings=settings(
+            max_examples=100, stateful_step_count=30, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
+        ),
     )
 
 

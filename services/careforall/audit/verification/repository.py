@@ -4,7 +4,9 @@ An invariant is a statement that returns one row (`key`, `detail`) per violation
 to be looked at (outboxes by the lowest id of that time, which their key leads to). New invariants are new lines of `INVARIANTS`.
 """
 
+from careforall.audit.verification.coupons import COUPONS
 from careforall.audit.verification.ledger import LEDGER
+from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
 from careforall.audit.verification.stock import STOCK
 
@@ -181,6 +183,8 @@ LIMIT 1000
     ),
     *LEDGER,
     *STOCK,
+    *COUPONS,
+    *SHOP_ORDERS,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",
@@ -297,6 +301,13 @@ FROM ledger_lines
 GROUP BY regexp_replace(account, ':.*', ''), currency
 UNION ALL
 SELECT 'payments.open_alarms', count(*)::text FROM payment_alarms WHERE settled_at IS NULL
+""",
+    "pricing": """
+SELECT 'pricing.coupons' AS name, count(*)::text AS value FROM coupons
+UNION ALL
+SELECT 'pricing.coupons_used', coalesce(sum(used), 0)::text FROM coupons
+UNION ALL
+SELECT 'pricing.coupons_held', coalesce(sum(held), 0)::text FROM coupons
 """,
     "totals": """
 SELECT 'totals.gifts' AS name, coalesce(sum(total_donations), 0)::text AS value FROM campaign_totals

@@ -1,0 +1,73 @@
+"""Making prices: the rules as they stand, what is known of the goods, and the calculation."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from careforall.contracts.pricing import Quote, QuoteAsked
+from careforall.kit.db import Connection, Database
+from careforall.kit.ids import new_id
+from careforall.pricing import calculation, repository, repository_coupons
+from careforall.pricing.calculation import Priced
+from careforall.pricing.coupons import CouponState
+from careforall.pricing.domain import Offer, Rulebook
+
+
+class Goods:
+    """Rules and offers of one moment, with which baskets are priced."""
+
+    def __init__(self, rules: Rulebook, offers: Mapping[str, Offer], now: datetime) -> None:
+        self._rules = rules
+        self._offers = offers
+        self.now = now
+
+    def price(self, asked: QuoteAsked, states: Mapping[str, CouponState]) -> Priced:
+        """Return the price of a basket whose coupons are as given."""
+        return calculation.price(asked, self._offers, self._rules, states, now=self.now, quote_id=new_id())
+
+
+class Quoting:
+    """Reads what prices are made of; the rules are read anew only when they have changed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rules = Rulebook()
+
+    async def quote(self, asked: QuoteAsked) -> Quote:
+        """Return the price of a basket; nothing is written, and no coupon is held."""
+        async with self._database.connection() as connection:
+            goods = await self.goods(connection, [asked])
+            states = await self._states(connection, asked)
+        return goods.price(asked, states).quote
+
+    async def goods(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> Goods:
+        """Return what some baskets are priced with, as the database stands now."""
+        if await repository.rulebook_version(connection) != self._rules.version:
+            self._rules = await repository.rulebook(connection)
+        rules = self._rules
+        skus = [line.sku for asked in baskets for line in asked.lines if _storable(line.sku)]
+        offers = await repository.offers(connection, skus, rules.demand_hours)
+        return Goods(rules, offers, await repository.now(connection))
+
+    async def _states(self, connection: Connection, asked: QuoteAsked) -> dict[str, CouponState]:
+        if not asked.coupons:
+            return {}
+        coupons = await repository_coupons.coupons_of(connection, codes_of(asked))
+        uses: Mapping[tuple[UUID, UUID], int] = {}
+        if asked.user_id is not None:
+            uses = await repository_coupons.uses_by(connection, [(coupon_id, asked.user_id) for coupon_id in coupons])
+        return {
+            coupon.code: CouponState(
+                coupon=coupon, free=coupon.free, by_user=uses.get((coupon.id, asked.user_id), 0) if asked.user_id else 0
+            )
+            for coupon in coupons.values()
+        }
+
+
+def codes_of(asked: QuoteAsked) -> list[str]:
+    """Return the codes of a basket's coupons as they are stored, each once; codes that cannot exist are left out."""
+    return list(dict.fromkeys(code.upper() for code in asked.coupons if _storable(code)))
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and text.isprintable()

@@ -1,0 +1,58 @@
+"""The use cases of pricing, one group each; what handlers, queries, jobs and consumers call."""
+
+import msgspec
+
+from careforall.contracts.pricing import QuoteAsked
+from careforall.kit import json
+from careforall.kit.db import Connection, Database
+from careforall.kit.http.limits import Limit, Limiter
+from careforall.pricing import repository, repository_coupons
+from careforall.pricing.administration import Coupons, Rules
+from careforall.pricing.checkouts import Checkouts
+from careforall.pricing.domain import MOST_DEMAND_HOURS
+from careforall.pricing.projection import Projection
+from careforall.pricing.quoting import Quoting
+from careforall.pricing.settings import PricingSettings
+
+_KEPT_DAYS = 90
+
+
+class PricingService:
+    """Everything pricing can do."""
+
+    def __init__(self, database: Database, settings: PricingSettings, limiter: Limiter) -> None:
+        self.database = database
+        self.coupons = Coupons(database)
+        self.rules = Rules(database)
+        self.projection = Projection()
+        self.quoting = Quoting(database)
+        self.checkouts = Checkouts(
+            database,
+            self.quoting,
+            grace=settings.hold_grace_seconds,
+            batch_size=settings.batch_size,
+            flights=settings.batch_flights,
+        )
+        self._limiter = limiter
+        self._limit = Limit("quotes", settings.rate_quotes)
+
+    async def answer_quote(self, payload: bytes) -> bytes:
+        """Answer `query.pricing.quote`."""
+        return json.encode(await self.quoting.quote(msgspec.json.decode(payload, type=QuoteAsked)))
+
+    async def count_quote(self, client: str) -> None:
+        """Count a public quote.
+
+        Raises:
+            TooManyRequests: This address asked too often.
+        """
+        await self._limiter.hit(self._limit, client)
+
+    async def prune(self) -> None:
+        """Forget sales at which no rule looks, and steps and prices of long ago."""
+
+        async def work(connection: Connection) -> None:
+            await repository.forget_demand(connection, MOST_DEMAND_HOURS + 1)
+            await repository_coupons.forget_steps(connection, _KEPT_DAYS)
+
+        await self.database.run(work)
