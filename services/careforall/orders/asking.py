@@ -115,7 +115,7 @@ class Asks:
         )
         quote = await self.query(pricing.LOCK, asked, pricing.Quote)
         if gone := pricing_of.unpriced(quote, sale):
-            return Answered(step="lock", outcome="REFUSED", reason="product_unavailable"), msgspec.structs.replace(
+            return Answered(step="lock", outcome="REFUSED", reason=pricing_of.why_unpriced(quote)), msgspec.structs.replace(
                 sale, short=gone
             )
         return Answered(step="lock", outcome="DONE"), pricing_of.priced(sale, quote)

@@ -273,6 +273,8 @@ def _refuse(run: Run) -> NoReturn:
             raise OutOfStock(skus=list(run.sale.short))
         case "unknown_sku" | "product_unavailable" | "price_refused":
             raise ProductUnavailable(skus=list(run.sale.short))
+        case "not_shipped_there":
+            raise InvalidInput.field("/shipping_address_id", "not_shipped_there", "we do not ship there")
         case "expired":
             raise CheckoutExpired
         case "inventory_unavailable":

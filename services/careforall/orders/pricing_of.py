@@ -34,6 +34,12 @@ def unpriced(quote: pricing.Quote, sale: Sale) -> tuple[str, ...]:
     return tuple(sorted(refused | (wanted - priced)))
 
 
+def why_unpriced(quote: pricing.Quote) -> str:
+    """Return the code of what stands in the way of a price."""
+    codes = {one.code for one in quote.refused}
+    return "not_shipped_there" if "not_shipped_there" in codes else "product_unavailable"
+
+
 def priced(sale: Sale, quote: pricing.Quote) -> Sale:
     """Return the sale at the quoted price; a coupon that does not count is noticed."""
     product_of = {line.sku: line.product_id for line in sale.lines}

@@ -1,4 +1,4 @@
-"""Direct orders on a real platform: placed, paid by webhook, confirmed; and everything that is refused, with nothing half done."""
+"""Direct orders on a real platform: placed, paid by webhook, confirmed; and all that is refused, with nothing half done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from careforall_testing.shop import Shop
 
 async def test_an_order_is_paid_by_a_signed_webhook_and_confirmed(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-1", 5, price="12.50")
-    placed = await shop.placed(buyer, **{"MUG-1": 2})
+    placed = await shop.placed(buyer, {"MUG-1": 2})
     assert (placed["status"], placed["total"], placed["currency"]) == ("PENDING", "25.00", "EUR")
     assert placed["order_number"].startswith("ORD-")
     assert await shop.shelf("MUG-1") == (5, 2)
@@ -31,20 +31,20 @@ async def test_an_order_is_paid_by_a_signed_webhook_and_confirmed(shop: Shop, bu
 
 async def test_a_repeat_of_a_token_is_the_same_order(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-2", 5)
-    answers = await asyncio.gather(*(shop.order(buyer, token="one", **{"MUG-2": 1}) for _ in range(5)))
+    answers = await asyncio.gather(*(shop.order(buyer, {"MUG-2": 1}, token="one") for _ in range(5)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert await shop.shelf("MUG-2") == (5, 1)
-    other = await shop.order(buyer, token="one", **{"MUG-2": 2})
+    other = await shop.order(buyer, {"MUG-2": 2}, token="one")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 async def test_too_little_stock_names_the_skus_and_holds_nothing(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-3", 1)
     await shop.stock("MUG-4", 9)
-    answer = await shop.order(buyer, token="two", **{"MUG-3": 2, "MUG-4": 1})
+    answer = await shop.order(buyer, {"MUG-3": 2, "MUG-4": 1}, token="two")
     assert (answer.status_code, answer.json()["code"], answer.json()["skus"]) == (409, "out_of_stock", ["MUG-3"])
-    again = await shop.order(buyer, token="two", **{"MUG-3": 2, "MUG-4": 1})
+    again = await shop.order(buyer, {"MUG-3": 2, "MUG-4": 1}, token="two")
     assert (again.status_code, again.json()["code"]) == (409, "out_of_stock")
     assert [await shop.shelf(sku) for sku in ("MUG-3", "MUG-4")] == [(1, 0), (9, 0)]
     assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
@@ -90,7 +90,7 @@ async def test_equal_skus_are_added_up(shop: Shop, buyer: dict[str, str]) -> Non
 
 async def test_a_foreign_order_does_not_exist(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-7", 5)
-    order = await shop.placed(buyer, **{"MUG-7": 1})
+    order = await shop.placed(buyer, {"MUG-7": 1})
     other = await shop.sign_up(f"other-{new_id().hex}@example.org")
     path = f"/api/v1/orders/{order['id']}"
     answers = [
@@ -108,7 +108,7 @@ async def test_a_foreign_order_does_not_exist(shop: Shop, buyer: dict[str, str])
 
 async def test_an_unpaid_order_ends_with_its_intent_and_frees_the_stock(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-8", 5)
-    order = await shop.placed(buyer, **{"MUG-8": 3})
+    order = await shop.placed(buyer, {"MUG-8": 3})
     started = (await shop.initiate(buyer, order["id"])).json()
     await shop.hurry()
     failed = await shop.order_in(buyer, order["id"], "FAILED")
@@ -121,7 +121,7 @@ async def test_an_unpaid_order_ends_with_its_intent_and_frees_the_stock(shop: Sh
 
 async def test_cancelling_an_unpaid_order_frees_the_stock(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-9", 5)
-    order = await shop.placed(buyer, **{"MUG-9": 3})
+    order = await shop.placed(buyer, {"MUG-9": 3})
     await shop.initiate(buyer, order["id"])
     answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", json={"reason": "too dear"}, headers=buyer)
     assert (answer.status_code, answer.json()["status"]) == (200, "CANCELLED"), answer.text
@@ -131,7 +131,7 @@ async def test_cancelling_an_unpaid_order_frees_the_stock(shop: Shop, buyer: dic
 
 async def test_cancelling_a_paid_order_refunds_and_restocks(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-10", 5)
-    order = await shop.bought(buyer, **{"MUG-10": 3})
+    order = await shop.bought(buyer, {"MUG-10": 3})
     answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", json={"reason": "too late"}, headers=buyer)
     assert answer.status_code in {200, 202}, answer.text
     assert answer.json()["status"] == "CANCELLED"
@@ -145,7 +145,7 @@ async def test_cancelling_a_paid_order_refunds_and_restocks(shop: Shop, buyer: d
 
 async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-11", 5)
-    order = await shop.bought(buyer, **{"MUG-11": 1})
+    order = await shop.bought(buyer, {"MUG-11": 1})
     path = f"/api/v1/orders/{order['id']}"
     stale = await shop.client.patch(f"{path}/status", json={"status": "PROCESSING", "version": 1}, headers=shop.admin)
     assert (stale.status_code, stale.json()["code"], stale.json()["current_version"]) == (
@@ -168,7 +168,7 @@ async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, 
 
 async def test_paid_by_hand_confirms_with_stock_and_closes_the_payment(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-12", 5)
-    order = await shop.placed(buyer, **{"MUG-12": 1})
+    order = await shop.placed(buyer, {"MUG-12": 1})
     path = f"/api/v1/orders/{order['id']}/status"
     paid = await shop.client.patch(path, json={"status": "PAID", "version": order["version"]}, headers=shop.admin)
     assert (paid.status_code, paid.json()["status"], paid.json()["payment"]["paid_by"]) == (200, "CONFIRMED", "HAND"), paid.text
@@ -178,7 +178,7 @@ async def test_paid_by_hand_confirms_with_stock_and_closes_the_payment(shop: Sho
 
 async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-13", 5, price="10.00")
-    order = await shop.bought(buyer, **{"MUG-13": 3})
+    order = await shop.bought(buyer, {"MUG-13": 3})
     path = f"/api/v1/orders/{order['id']}"
     early = await shop.client.post(f"{path}/return", json={"reason": "DAMAGED"}, headers=buyer)
     assert (early.status_code, early.json()["code"]) == (409, "not_returnable")

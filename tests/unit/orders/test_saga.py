@@ -18,8 +18,8 @@ from careforall.orders.domain import order_number
 from careforall.orders.saga import (
     ENDED,
     STEPS,
-    Answered,
     Announce,
+    Answered,
     Ask,
     CancelAsked,
     Expired,

@@ -7,7 +7,8 @@ SHOP_ORDERS = (
         name="sagas.runnable_make_progress",
         service="orders",
         sql="""
-SELECT id::text AS key, format('%s at %s, runnable since %s, %s tries: %s', type, current_step, lease_until, tries, error) AS detail
+SELECT id::text AS key,
+       format('%s at %s, runnable since %s, %s tries: %s', type, current_step, lease_until, tries, error) AS detail
 FROM saga_state
 WHERE $1::timestamptz IS NOT NULL AND lease_until < clock_timestamp() - interval '5 minutes'
 LIMIT 1000
@@ -46,7 +47,8 @@ LIMIT 1000
         name="orders.history_leads_to_state",
         service="orders",
         sql="""
-SELECT o.order_number AS key, format('%s in version %s, history says %s in %s', o.status, o.version, h.to_status, h.version) AS detail
+SELECT o.order_number AS key,
+       format('%s in version %s, history says %s in %s', o.status, o.version, h.to_status, h.version) AS detail
 FROM orders o
 LEFT JOIN LATERAL (
     SELECT to_status, version FROM order_status_history WHERE order_id = o.id ORDER BY version DESC LIMIT 1

@@ -119,12 +119,12 @@ CREATE TRIGGER order_status_history_append_only BEFORE UPDATE OR DELETE ON order
 CREATE TRIGGER saga_step_log_append_only BEFORE UPDATE OR DELETE ON saga_step_log
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- States only move forward, whatever the code believes; a test compares this list with the code's.
+-- States only move forward, whatever the code believes. Packing and shipping at once appear here as one step.
 CREATE FUNCTION check_order_step() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (old.status, new.status) NOT IN (
         ('PENDING', 'CONFIRMED'), ('PENDING', 'FAILED'), ('PENDING', 'CANCELLED'),
-        ('CONFIRMED', 'PROCESSING'), ('CONFIRMED', 'CANCELLED'),
+        ('CONFIRMED', 'PROCESSING'), ('CONFIRMED', 'CANCELLED'), ('CONFIRMED', 'SHIPPED'),
         ('PROCESSING', 'SHIPPED'), ('PROCESSING', 'CANCELLED'),
         ('SHIPPED', 'DELIVERED'), ('SHIPPED', 'RETURNED'),
         ('DELIVERED', 'RETURNED'),
