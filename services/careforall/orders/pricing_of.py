@@ -27,11 +27,15 @@ def question(sale: Sale) -> pricing.QuoteAsked:
 
 
 def unpriced(quote: pricing.Quote, sale: Sale) -> tuple[str, ...]:
-    """Return the SKUs for which there is no price any more; with any of them there is no price at all."""
+    """Return the SKUs for which there is no price any more; with any of them there is no price at all.
+
+    What is refused beside a price are coupons, which may be called as a SKU is.
+    """
     wanted = {one.sku for one in sale.wanted}
-    priced = {line.sku for line in quote.lines}
+    if wanted <= {line.sku for line in quote.lines}:
+        return ()
     refused = {one.subject for one in quote.refused if one.subject in wanted}
-    return tuple(sorted(refused | (wanted - priced)))
+    return tuple(sorted(refused or wanted))
 
 
 def why_unpriced(quote: pricing.Quote) -> str:
