@@ -82,9 +82,9 @@ def priced(sale: Sale, quote: pricing.Quote) -> Sale:
     )
 
 
-def rises_too_much(old: Decimal, new: Decimal, percent: Decimal) -> bool:
+def rises_too_much(old: Decimal, new: Decimal, percent: float) -> bool:
     """Whether a price rose by more than a buyer need not be asked about."""
-    return new > old * (1 + percent / 100)
+    return new > old * (1 + Decimal(str(percent)) / 100)
 
 
 def summed(wanted: Sequence[Wanted]) -> tuple[Wanted, ...]:

@@ -108,6 +108,16 @@ class LineOut(msgspec.Struct, frozen=True, kw_only=True):
     seller_id: UUID | None
 
 
+class ExplanationOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A price rule that was looked at: applied or not, and why."""
+
+    rule: str
+    applied: bool
+    reason: str
+    amount: AmountOut
+    sku: str
+
+
 class CheckoutOut(msgspec.Struct, frozen=True, kw_only=True):
     """A checkout: what it costs, until when that holds, and how it stands."""
 
@@ -124,7 +134,7 @@ class CheckoutOut(msgspec.Struct, frozen=True, kw_only=True):
     estimated_delivery_days: int | None
     available_payment_methods: list[Method]
     notices: list[Notice]
-    explanation: list[Explanation]
+    explanation: list[ExplanationOut]
     order_id: UUID | None
     order_number: str | None
     pay_url: str | None
@@ -279,10 +289,16 @@ def checkout_out(run: Run) -> CheckoutOut:
         estimated_delivery_days=sale.delivery_days,
         available_payment_methods=["CARD", "PAYPAL", "UPI", "WALLET"],
         notices=list(sale.notices),
-        explanation=list(sale.explanation),
+        explanation=[_explained(one, amounts.currency) for one in sale.explanation] if amounts else [],
         order_id=sale.order_id if sale.order_number else None,
         order_number=sale.order_number or None,
         pay_url=f"/pay/{sale.intent_id}" if run.saga.stage == "payer" else None,
+    )
+
+
+def _explained(one: Explanation, currency: str) -> ExplanationOut:
+    return ExplanationOut(
+        rule=one.rule, applied=one.applied, reason=one.reason, amount=money.show(one.amount, currency), sku=one.sku
     )
 
 

@@ -1,7 +1,5 @@
 """Settings of the orders service."""
 
-from decimal import Decimal
-
 from careforall.kit.settings import Settings
 
 
@@ -18,7 +16,7 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
     """How long after that it may still be paid, where stock and price allow."""
     payment_seconds: int = 900
     """How long an order waits for its money."""
-    price_rise_percent: Decimal = Decimal(2)
+    price_rise_percent: float = 2.0
     """How much dearer a checkout may have become, once its price lock ran out, without asking the buyer again."""
     return_days: int = 30
     """How long after delivery an order may be sent back."""
