@@ -29,7 +29,9 @@ PAID, FREE, REFUNDED = "paid once, stock sold once", "nothing charged, stock fre
 NEIGHBOURS = tuple(name for name in SERVICES if name != "orders")
 LEASE = {"CAREFORALL_SAGA_LEASE_SECONDS": "2"}
 
-pytestmark = pytest.mark.timeout(900)
+_TRIES = 10
+
+pytestmark = pytest.mark.timeout(1500)
 
 
 class Till:
@@ -147,18 +149,28 @@ async def _die(shop: Shop, victim: Served, clients: tuple[httpx2.AsyncClient, ht
     act, see, end = SCENES[step]
     await victim.stop()
     victim.launch(CAREFORALL_CRASH_AT=f"saga.{step}.{place}")
-    shop.front = safe
-    till = Till(shop, await shop.sign_up(f"buyer-{new_id().hex}@example.org"), f"{step}-{place}".upper().replace("_", "-"))
-    await till.arrive()
-    await victim.wait_ready()
-    shop.front = dying
-    with pytest.raises(httpx2.HTTPError):
-        await act(till)
+    for tried in range(_TRIES):
+        shop.front = safe
+        till = Till(shop, await shop.sign_up(f"buyer-{new_id().hex}@example.org"), f"{step}-{place}-{tried}".upper())
+        await till.arrive()
+        await victim.wait_ready()
+        shop.front = dying
+        if not await _answered(act(till)):
+            break
     assert await victim.wait_dead(timeout_s=60) == -signal.SIGKILL, f"{step} {place}: {victim.log_text()[-2000:]}"
     shop.front = safe
     await eventually(lambda: _at_rest(shop, till), within_s=60, what=f"somebody went on after {step} {place}")
     await see(till)
     return end
+
+
+async def _answered(acting: Awaitable[None]) -> bool:
+    """Whether a buyer was answered: the event of a payment may be faster than the one who asked, and take the saga over."""
+    try:
+        await acting
+    except httpx2.HTTPError:
+        return False
+    return True
 
 
 async def _at_rest(shop: Shop, till: Till) -> bool:

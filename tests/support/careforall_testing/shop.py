@@ -38,6 +38,8 @@ class Shop(Journey):
         self._broker = broker
         self.front: httpx2.AsyncClient = running.client
         """Where orders and checkouts are answered."""
+        self.shelves: httpx2.AsyncClient = running.client
+        """Where inventory is answered."""
         self._addresses: dict[str, str] = {}
         self._products: dict[str, tuple[UUID, int]] = {}
         self.carts: dict[UUID, tuple[UUID | None, Contents]] = {}
@@ -50,7 +52,7 @@ class Shop(Journey):
     async def stock(self, sku: str, on_hand: int, **product: Any) -> str:
         """Put a product of one SKU on the shelf: catalog tells of it, and it is counted."""
         await self.sell(sku, **product)
-        answer = await self.client.put("/api/v1/admin/inventory", json={"sku": sku, "on_hand": on_hand}, headers=self.admin)
+        answer = await self.shelves.put("/api/v1/admin/inventory", json={"sku": sku, "on_hand": on_hand}, headers=self.admin)
         assert answer.status_code in {200, 201}, answer.text
         return sku
 
@@ -209,7 +211,7 @@ class Shop(Journey):
 
     async def shelf(self, sku: str) -> tuple[int, int]:
         """What is on hand and reserved of a SKU."""
-        answer = await self.client.get(f"/api/v1/inventory/{sku}", headers=self.admin)
+        answer = await self.shelves.get(f"/api/v1/inventory/{sku}", headers=self.admin)
         assert answer.status_code == 200, answer.text
         return answer.json()["on_hand"], answer.json()["reserved"]
 
