@@ -27,6 +27,7 @@ SCENARIOS: dict[str, Callable[[Setting], Measure | list[Measure]]] = {
     "latency": scenarios.latency,
     "webhooks": scenarios.webhooks,
     "totals": scenarios.totals,
+    "reservations": scenarios.reservations,
     "relay": scenarios.relay,
     "lives": scenarios.lives,
 }
@@ -134,11 +135,13 @@ class Bench:
         seconds = self._sizes.baseline_seconds
         new, again = seed.webhooks(seconds)
         totals = seed.totals(seconds)
+        hot = one_each.reservations(seconds)
         self._baselines = msgspec.structs.replace(
-            self._baselines, webhooks_new=new.rate, webhooks_duplicate=again.rate, totals=totals.rate
+            self._baselines, webhooks_new=new.rate, webhooks_duplicate=again.rate, totals=totals.rate, reservations=hot
         )
         self._measures += [
             figure("one statement each", one_each.statements(seconds), unit="/s"),
+            figure("one transaction each, one hot SKU", hot, unit="/s"),
             rate_of("seed design: webhooks new", [new]),
             rate_of("seed design: webhooks duplicate", [again]),
             rate_of("seed design: totals reads", [totals]),

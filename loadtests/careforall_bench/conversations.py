@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from typing_extensions import override
 
-from careforall_bench.plan import Donations, Lives, Repeat, Script, Webhooks
+from careforall_bench.plan import Donations, Lives, Repeat, Reservations, Script, Webhooks
 
 OK, CREATED = 200, 201
 GATEWAY_SECONDS = 0.5
@@ -49,6 +49,8 @@ def conversation(script: Script, *, host: str, port: int) -> Conversation:
             return _Repeating(script, authority=authority)
         case Donations():
             return _Donating(script, authority=authority)
+        case Reservations():
+            return _Reserving(script, authority=authority)
         case Webhooks():
             return _Telling(script, authority=authority)
         case Lives():
@@ -116,6 +118,26 @@ class _Donating(Conversation):
     def reply(self, number: int, status: int, body: bytes) -> bytes | None:
         if self._keep and status == CREATED:
             self.kept.append(_accepted.decode(body).payment_intent.id)
+        return None
+
+
+class _Reserving(Conversation):
+    def __init__(self, script: Reservations, *, authority: str) -> None:
+        self.tallies: Counter[str] = Counter()
+        self.kept: list[str] = []
+        self.pause = 0.0
+        self._token = script.token
+        body = f'{{"lines":[{{"sku":"{script.sku}","quantity":1}}]}}'
+        head = post_head(script.path, authority=authority).decode() + f"Authorization: Bearer {script.authorization}\r\n"
+        self._head = f"{head}Content-Length: {len(body)}\r\n".encode()
+        self._end = f"\r\n\r\n{body}".encode()
+
+    @override
+    def opening(self, number: int) -> bytes:
+        return b"%bIdempotency-Key: %b-%d%b" % (self._head, self._token.encode(), number, self._end)
+
+    @override
+    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
         return None
 
 

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ class Launched(Struct, frozen=True, kw_only=True):
     root: Path
     instance: str
     folder: Path
+    mine: bool = True
+    """Whether it was made for the measurement, and is forgotten again."""
 
     def up(self) -> float:
         """Start it; returns the seconds until it was ready."""
@@ -90,6 +93,11 @@ class Platform(Struct, frozen=True, kw_only=True):
             answers = [client.post("/campaigns", json={"title": f"Bench {index}", **wanted}) for index in range(number)]
         return [str(_good(answer)["id"]) for answer in answers]
 
+    def put_stock(self, sku: str, on_hand: int) -> None:
+        """Count a SKU's stock."""
+        with self._client() as client:
+            _good(client.put("/admin/inventory", json={"sku": sku, "on_hand": on_hand}))
+
     def counted(self, campaigns: Sequence[str]) -> int:
         """Gifts that the totals of these campaigns count."""
         with self._client() as client:
@@ -125,3 +133,15 @@ def _good(answer: httpx2.Response) -> dict[str, Any]:
         raise PlatformError(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:400]}")
     found: dict[str, Any] = answer.json()
     return found
+
+
+@contextmanager
+def servers_of(launched: Launched) -> Iterator[dict[str, str]]:
+    """URLs of an instance's servers by their role; one of our own runs only while the context is open."""
+    try:
+        if launched.mine:
+            launched.up()
+        yield launched.status()["dsn"]
+    finally:
+        if launched.mine:
+            launched.down(purge=True)

@@ -12,7 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from careforall_bench.repository import ONE_EACH_STATEMENT, ONE_EACH_TRANSACTION, make_one_each_tables, recreate_database
+from careforall_bench.repository import (
+    ONE_EACH_RESERVATION,
+    ONE_EACH_STATEMENT,
+    ONE_EACH_TRANSACTION,
+    make_one_each_tables,
+    recreate_database,
+)
 
 DATABASE = "bench_one_each"
 CLIENTS, THREADS = 64, 2
@@ -38,6 +44,10 @@ class OneEach(Struct, frozen=True, kw_only=True):
     def statements(self, seconds: float) -> float:
         """Donations per second, all rows in one statement."""
         return self._run(ONE_EACH_STATEMENT, seconds)
+
+    def reservations(self, seconds: float) -> float:
+        """Reservations of one hot SKU per second, one transaction each: they wait for one another at its row."""
+        return self._run(ONE_EACH_RESERVATION, seconds)
 
     def _run(self, script: str, seconds: float) -> float:
         with tempfile.NamedTemporaryFile("w", suffix=".pgbench") as file:

@@ -34,6 +34,15 @@ class Donations(Struct, frozen=True, kw_only=True, tag="donations"):
     idempotent: bool = False
 
 
+class Reservations(Struct, frozen=True, kw_only=True, tag="reservations"):
+    """One unit of one SKU each, each by its own holder under its own key; `authorization` is the bearer token."""
+
+    path: str
+    sku: str
+    token: str
+    authorization: str
+
+
 class Webhooks(Struct, frozen=True, kw_only=True, tag="webhooks"):
     """One signed SUCCESS per payment intent, in the order of the list; the same token means the same events."""
 
@@ -55,7 +64,7 @@ class Lives(Struct, frozen=True, kw_only=True, tag="lives"):
     secret: str
 
 
-Script = Repeat | Donations | Webhooks | Lives
+Script = Repeat | Donations | Reservations | Webhooks | Lives
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -86,6 +86,8 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_new: float | None = None
     webhooks_duplicate: float | None = None
     totals: float | None = None
+    reservations: float | None = None
+    """One transaction each on one hot SKU."""
 
 
 def this_machine(postgres: str) -> Machine:

@@ -133,6 +133,20 @@ CREATE TABLE outbox (
     published_at timestamptz
 );
 CREATE INDEX outbox_unpublished ON outbox (created_at) WHERE published_at IS NULL;
+CREATE TABLE stock (
+    sku text PRIMARY KEY,
+    on_hand integer NOT NULL,
+    reserved integer NOT NULL DEFAULT 0,
+    CHECK (reserved BETWEEN 0 AND on_hand)
+);
+INSERT INTO stock (sku, on_hand) VALUES ('HOT', 100000000);
+CREATE TABLE reservations (
+    id uuid PRIMARY KEY,
+    sku text NOT NULL REFERENCES stock,
+    quantity integer NOT NULL,
+    status text NOT NULL DEFAULT 'PENDING',
+    expires_at timestamptz NOT NULL
+);
 """
 ONE_EACH_TRANSACTION = """\
 \\set donor random(1, 1000000000)
@@ -143,6 +157,15 @@ INSERT INTO donations SELECT gen_random_uuid(), '00000000-0000-7000-8000-0000000
 INSERT INTO donation_history (donation_id, version, status) VALUES (:id, 1, 'PENDING');
 INSERT INTO outbox (id, event_type, payload) VALUES \
 (gen_random_uuid(), 'donations.created', jsonb_build_object('id', :id::uuid, 'cents', :cents::integer));
+COMMIT;
+"""
+ONE_EACH_RESERVATION = """\
+BEGIN;
+UPDATE stock SET reserved = reserved + 1 WHERE sku = 'HOT' AND on_hand - reserved >= 1;
+INSERT INTO reservations (id, sku, quantity, expires_at) \
+VALUES (gen_random_uuid(), 'HOT', 1, clock_timestamp() + interval '15 minutes') RETURNING id \\gset
+INSERT INTO outbox (id, event_type, payload) \
+VALUES (gen_random_uuid(), 'inventory.reserved', jsonb_build_object('id', :id::uuid));
 COMMIT;
 """
 ONE_EACH_STATEMENT = """\

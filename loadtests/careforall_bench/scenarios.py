@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from careforall.kit.ids import new_id
 from careforall_bench import processes, repository
 from careforall_bench.baselines import CURRENCY, limited, new_token
 from careforall_bench.costs import Meter
 from careforall_bench.figures import Load
-from careforall_bench.instance import API, Platform, PlatformError
+from careforall_bench.instance import API, Platform, PlatformError, connect
 from careforall_bench.load import run_load
-from careforall_bench.plan import ONE_AMOUNT, Donations, Lives, Plan, Repeat, Script, Webhooks
+from careforall_bench.plan import ONE_AMOUNT, Donations, Lives, Plan, Repeat, Reservations, Script, Webhooks
 from careforall_bench.report import Baselines, Measure, figure, rate_of, with_load
 from careforall_bench.settling import DONATIONS, Settled, settled, wait_for_lives, wait_until_idle
 
 AMOUNTS = (ONE_AMOUNT, "10.00", "12.50", "25.00", "50.00", "99.95")
 DONATION_PATH, WEBHOOK_PATH, TOTALS_PATH = f"{API}/donations", f"{API}/payments/webhook", f"{API}/totals/campaigns"
+RESERVATION_PATH = f"{API}/inventory/reservations"
+PLENTY = 50_000_000
 CAMPAIGNS = 20
 HIT = '"cache_level":"redis"'
 HOT_READS, COLD_READS = 97, 3
@@ -114,6 +117,27 @@ def totals(setting: Setting) -> Measure:
     hits = load.tallies.get(HIT, 0) / max(1, load.finished)
     note = f"{hits:.1%} answered by the cache; {meter.told(load.finished)}"
     return rate_of("totals reads", [load], baselines=setting.baselines, seed=setting.baselines.totals, note=note)
+
+
+def reservations(setting: Setting) -> list[Measure]:
+    """Units of one hot SKU held by as many holders, everything on; by 64 callers and by many."""
+    platform = connect(setting.platform.launched)
+    sku = f"HOT-{new_token()}"
+    platform.put_stock(sku, PLENTY)
+    return [_held(setting, platform, sku, connections) for connections in (64, MANY)]
+
+
+def _held(setting: Setting, platform: Platform, sku: str, connections: int) -> Measure:
+    script = Reservations(path=RESERVATION_PATH, sku=sku, token=new_token(), authorization=platform.token)
+    run_load(_plan(platform, script, 1, connections=connections))
+    script = replace(script, token=new_token())
+    meter = Meter(platform)
+    load = run_load(_plan(platform, script, setting.sizes.burst_seconds, connections=connections))
+    wait_until_idle(platform, deadline=DRAIN_DEADLINE)
+    name = "reservations, one hot SKU" + ("" if connections < MANY else f", {connections} connections")
+    measure = rate_of(name, [load], note=f"lags zero again; {meter.told(load.finished)}")
+    one_each = setting.baselines.reservations
+    return replace(measure, ratio_one_each=measure.value / one_each if one_each else None)
 
 
 def relay(setting: Setting) -> Measure:

@@ -36,6 +36,7 @@ TARGETS = {
         Target(name="webhooks new", unit="/s", floor=5_000, aim=10_000, going=16_000),
         Target(name="webhooks duplicate", unit="/s", floor=9_000, aim=30_000, going=42_000),
         Target(name="totals reads", unit="/s", floor=12_000, aim=36_000, going=50_000),
+        Target(name="reservations, one hot SKU", unit="/s", floor=8_000, aim=15_000, going=25_000),
         Target(name="relay events", unit="/s", floor=20_000, aim=60_000, going=100_000),
         Target(name="p99 at half of the floor", unit="ms", floor=50, aim=20, going=10, lower_is_better=True),
         Target(name="memory", unit="MB", floor=900, aim=500, going=350, lower_is_better=True),

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from careforall.drills import repository
+from careforall.drills.load import AMOUNT, DONATION, READ, WEBHOOK, Answered, Load
 from careforall.launch.server_process import Server
 from careforall_testing import outcomes
-from careforall_testing.journey import IDLE, Journey, running_platform
-from careforall_testing.load import AMOUNT, DONATION, READ, WEBHOOK, Answered, Load
+from careforall_testing.journey import Journey, running_platform
 from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
 
@@ -59,9 +60,8 @@ async def for_a_while(seconds: float) -> None:
     await eventually(lambda: time.monotonic() >= until, within_s=seconds + 5, every_s=0.2)
 
 
-async def in_order(load: Load) -> None:
+async def in_order(journey: Journey, load: Load) -> None:
     """Nothing lost, every effect once, the books balance."""
-    journey = load.journey
     await load.pay_everything()
     gifts = load.gifts.keys()
     await outcomes.all_stored(journey, gifts)
@@ -82,7 +82,7 @@ async def test_without_redis_nobody_notices(journey: Journey, load: Load) -> Non
         await answers_more(load)
     assert load.failures() == []
     assert len(load.of(WEBHOOK)) > 0
-    await in_order(load)
+    await in_order(journey, load)
 
 
 async def test_an_emptied_redis_doubles_nothing(journey: Journey, load: Load) -> None:
@@ -95,7 +95,7 @@ async def test_an_emptied_redis_doubles_nothing(journey: Journey, load: Load) ->
     assert again
     assert all(answered.headers.get("idempotent-replayed") == "true" for answered in again)
     assert load.failures() == []
-    await in_order(load)
+    await in_order(journey, load)
 
 
 async def test_without_the_broker_everything_is_accepted_and_delivered_afterwards(journey: Journey, load: Load) -> None:
@@ -109,7 +109,7 @@ async def test_without_the_broker_everything_is_accepted_and_delivered_afterward
     assert waiting > 0
     assert load.failures() == []
     await eventually(lambda: _emptied(journey), within_s=EMPTY_WITHIN_S, every_s=0.2, what="empty outboxes")
-    await in_order(load)
+    await in_order(journey, load)
 
 
 async def test_a_broker_that_lost_its_disks_is_told_everything_again(journey: Journey, load: Load) -> None:
@@ -130,7 +130,7 @@ async def test_a_broker_that_lost_its_disks_is_told_everything_again(journey: Jo
 
         await eventually(noticed, within_s=EMPTY_WITHIN_S, every_s=0.2, what="relays that noticed the wipe")
     assert load.failures() == []
-    await in_order(load)
+    await in_order(journey, load)
 
 
 async def test_without_the_database_it_says_so_and_loses_nothing(journey: Journey, load: Load) -> None:
@@ -148,7 +148,7 @@ async def test_without_the_database_it_says_so_and_loses_nothing(journey: Journe
     _reads_go_on([answered for answered in during if answered.kind == READ])
     assert {answered.status for answered in load.answers} <= {200, 201, 503}, _unexpected(journey)
     assert [process.pid for process in journey.platform.processes if process.alive] == pids, _last_words(journey)
-    await in_order(load)
+    await in_order(journey, load)
 
 
 def _refuses_clearly(answers: list[Answered]) -> None:
@@ -187,7 +187,7 @@ async def _gives(load: Load) -> bool:
 
 async def _outbox(journey: Journey) -> int:
     async with journey.platform.database("donations") as donations:
-        return int(await donations.fetchval(IDLE))
+        return await repository.unpublished(donations)
 
 
 async def _emptied(journey: Journey) -> bool:

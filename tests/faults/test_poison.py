@@ -11,11 +11,11 @@ import nats
 import pytest
 
 from careforall.contracts.donations import DonationCreated
+from careforall.drills.load import AMOUNT, Load
 from careforall.kit.envelope import seal
 from careforall.kit.ids import id_at, new_id
 from careforall_testing import outcomes
 from careforall_testing.journey import Journey, running_platform
-from careforall_testing.load import AMOUNT, Load
 from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from careforall.drills.load import AMOUNT, DONATION, Load
 from careforall_testing import outcomes
 from careforall_testing.balancer import balancing
 from careforall_testing.journey import Journey, running_platform
-from careforall_testing.load import AMOUNT, DONATION, Load
 from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
 

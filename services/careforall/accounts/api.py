@@ -44,9 +44,11 @@ from careforall.kit.errors import InvalidInput
 from careforall.kit.http.answers import etag, wanted_version
 from careforall.kit.http.identity import Principal, Role, admin_only, somebody
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
+from careforall.kit.ids import parse_id
 
 AnyRequest = Request[Any, Any, Any]
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
+GuestCart = Annotated[str | None, HeaderParameter(name="X-Cart-Id", description="The cart filled as a guest.")]
 S = TypeVar("S", bound=msgspec.Struct)
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -66,9 +68,14 @@ async def signup(service: AccountsService, data: Signup, request: AnyRequest) ->
 
 
 @post("/auth/login", status_code=HTTP_200_OK, summary="Sign in")
-async def login(service: AccountsService, data: Login, request: AnyRequest) -> Response[Tokens]:
-    """Open a session. An unknown mail and a wrong password get the same 401 `invalid_credentials`."""
-    return _secret(await service.sessions.login(data.email, data.password, client=_client(request)))
+async def login(service: AccountsService, data: Login, request: AnyRequest, cart_id: GuestCart = None) -> Response[Tokens]:
+    """Open a session. An unknown mail and a wrong password get the same 401 `invalid_credentials`.
+
+    A guest's cart that is sent along is taken over into the user's own, within a moment.
+    """
+    guest_cart = parse_id(cart_id) if cart_id is not None else None
+    tokens = await service.sessions.login(data.email, data.password, client=_client(request), guest_cart_id=guest_cart)
+    return _secret(tokens)
 
 
 @post("/auth/refresh", status_code=HTTP_200_OK, summary="Stay signed in")

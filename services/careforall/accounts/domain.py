@@ -10,9 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
 
-from careforall.contracts.donor import normalised
 from careforall.kit.errors import FieldError, InvalidInput
 from careforall.kit.http.identity import Role
 from careforall.kit.text import refuse_texts, text_error
@@ -25,7 +23,6 @@ SessionEnd = Literal["LOGOUT", "REUSE", "PASSWORD_CHANGED", "SUSPENDED", "DELETE
 PASSWORD_LENGTHS = range(8, 129)
 MAX_ADDRESSES = 50
 ADMIN_SCOPE = "admin"
-_LONGEST_MAIL = 254
 _PHONE = re.compile(r"\+?[0-9 ()./-]{3,32}")
 _NETWORK_BITS = 64
 
@@ -194,21 +191,6 @@ def rotation_due(keys: Sequence[SigningKey], now: datetime, *, every: timedelta)
 
 def _age(key: SigningKey) -> tuple[datetime, str]:
     return key.signs_from, key.kid
-
-
-def checked_email(mail: str, *, pointer: str = "/email") -> str:
-    """Return a mail as it is stored and compared (NFC, lower case).
-
-    Raises:
-        InvalidInput: With code `invalid_email`.
-    """
-    refused = InvalidInput.field(pointer, "invalid_email", "this is not an e-mail address")
-    if len(mail) > _LONGEST_MAIL:
-        raise refused
-    try:
-        return normalised(validate_email(normalised(mail), check_deliverability=False).normalized)
-    except EmailNotValidError:
-        raise refused from None
 
 
 def checked_password(password: str, breached: Collection[str], *, email: str, pointer: str = "/password") -> str:

@@ -8,7 +8,7 @@ import secrets as randomness
 from uuid import UUID
 
 from careforall.accounts import events, repository, repository_keys
-from careforall.accounts.domain import Profile, User, checked_email, checked_password, checked_profile
+from careforall.accounts.domain import Profile, User, checked_password, checked_profile
 from careforall.accounts.errors import EmailTaken, InvalidLink
 from careforall.accounts.limits import CredentialLimits
 from careforall.accounts.passwords import Passwords
@@ -21,6 +21,7 @@ from careforall.contracts.accounts import (
     UserRegistered,
     UserSuspended,
 )
+from careforall.contracts.mail import checked_email
 from careforall.kit import outbox
 from careforall.kit.db import Connection, Database
 

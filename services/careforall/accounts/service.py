@@ -44,6 +44,10 @@ class AccountsService:
         """Make an administrator and return mail and password, to be shown once (see `Staff.create_admin`)."""
         return await self.staff.create_admin(email, password)
 
+    async def has_admin(self) -> bool:
+        """Tell whether anybody administers the platform (see `Staff.has_admin`)."""
+        return await self.staff.has_admin()
+
     async def prepare(self) -> None:
         """Do what the first request would otherwise wait for; a database that is away is met later."""
         await self._passwords.prepare()

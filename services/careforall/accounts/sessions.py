@@ -12,15 +12,17 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.accounts import repository, repository_keys
-from careforall.accounts.domain import Credentials, RefreshVerdict, User, checked_email, judge_refresh
+from careforall.accounts import events, repository, repository_keys
+from careforall.accounts.domain import Credentials, RefreshVerdict, User, judge_refresh
 from careforall.accounts.errors import AccountSuspended, InvalidCredentials, InvalidRefreshToken
 from careforall.accounts.limits import CredentialLimits
 from careforall.accounts.passwords import Passwords
 from careforall.accounts.settings import AccountsSettings
 from careforall.accounts.signing import Signing
+from careforall.contracts.accounts import SignedIn
 from careforall.contracts.donor import normalised
-from careforall.kit import secrets
+from careforall.contracts.mail import checked_email
+from careforall.kit import outbox, secrets
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput
 from careforall.kit.http.identity import Role
@@ -50,8 +52,8 @@ class Sessions:
         self._limits = limits
         self._key = secrets.derive(settings.secret_key, "refresh tokens")
 
-    async def login(self, email: str, password: str, *, client: str) -> Tokens:
-        """Open a session.
+    async def login(self, email: str, password: str, *, client: str, guest_cart_id: UUID | None = None) -> Tokens:
+        """Open a session; a guest's cart that comes along is announced, so that it is taken over.
 
         Raises:
             InvalidCredentials: Unknown mail or wrong password, by the same answer in the same time.
@@ -69,7 +71,7 @@ class Sessions:
             raise AccountSuspended
         outdated = self._passwords.is_outdated(found.password_hash)
         anew = await self._passwords.hash(typed) if outdated else None
-        return await self._open(found, anew)
+        return await self._open(found, anew, guest_cart_id)
 
     async def refresh(self, token: str) -> Tokens:
         """Trade a refresh token for its successor and a new access token.
@@ -107,7 +109,7 @@ class Sessions:
         async with self._database.connection() as connection:
             return await repository.credentials(connection, mail)
 
-    async def _open(self, found: Credentials, anew: str | None) -> Tokens:
+    async def _open(self, found: Credentials, anew: str | None, guest_cart_id: UUID | None) -> Tokens:
         token = randomness.token_urlsafe(32)
 
         async def transaction(connection: Connection) -> User | None:
@@ -122,7 +124,11 @@ class Sessions:
             if not opened:
                 return None  # suspended, or the password changed, since we looked
             await self._store(connection, _hash(token), session_id)
-            return await repository.note_login(connection, found.user_id, anew)
+            user = await repository.note_login(connection, found.user_id, anew)
+            if guest_cart_id is not None:
+                signed_in = SignedIn(user_id=user.id, guest_cart_id=guest_cart_id)
+                await outbox.insert(connection, [events.about(user, signed_in)])
+            return user
 
         user = await self._database.run(transaction)
         if user is None:

@@ -15,7 +15,6 @@ from careforall.accounts.domain import (
     Profile,
     User,
     UserStatus,
-    checked_email,
     checked_password,
     tidy,
 )
@@ -23,6 +22,7 @@ from careforall.accounts.errors import ApiKeyNotFound, UserNotFound
 from careforall.accounts.passwords import Passwords
 from careforall.accounts.people import Forget, locked, newcomer, refuse_last_admin
 from careforall.contracts.accounts import EmailVerified, UserSuspended
+from careforall.contracts.mail import checked_email
 from careforall.kit import outbox
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput, VersionConflict
@@ -110,6 +110,10 @@ class Staff:
 
         await self._database.run(transaction)
         return mail, typed
+
+    async def has_admin(self) -> bool:
+        """Tell whether there is an active administrator, so that an installer makes the first one only."""
+        return bool(await self._database.run(repository.lock_admins))
 
     async def _is_admin(self, mail: str, password: str) -> bool:
         async with self._database.connection() as connection:

@@ -20,7 +20,19 @@ _LEAF, _NODE, _LINK = b"\x00", b"\x01", b"\x02"
 _encode = msgspec.json.Encoder(decimal_format="string", order="deterministic").encode
 
 PERSONAL = frozenset(
-    {"email", "donor_email", "donor_name", "name", "first_name", "last_name", "phone", "address", "message", "recipient"}
+    {
+        "email",
+        "donor_email",
+        "donor_name",
+        "name",
+        "first_name",
+        "last_name",
+        "phone",
+        "address",
+        "message",
+        "recipient",
+        "metadata",
+    }
 )
 """Payload fields that speak of a person; kept apart so that they can be erased."""
 

@@ -64,6 +64,7 @@ COMMANDS = (
     Command("reindex", "careforall.cli.reindex:reindex", "Build the search index anew."),
     Command("drill", "careforall.cli.drill:drill", "Rehearse a failure under load and report."),
     Command("bench", "careforall.cli.bench:bench", "Measure this machine."),
+    Command("load", "careforall.cli.load:load", "Load it with visitors, by k6 or Locust."),
     Command("test", "careforall.cli.test:run_tests", "Run the checks and the tests.", passes_on=True),
     Command("openapi", "careforall.cli.openapi:openapi", "Print the OpenAPI document."),
 )

@@ -12,7 +12,7 @@ import typer
 from careforall.cli.environment import launch_environment
 from careforall.cli.options import JsonFile
 from careforall.launch.binaries import POSTGRES, find_binary
-from careforall.launch.errors import MissingError
+from careforall.launch.errors import MissingError, UsageError
 from careforall.launch.settings import LaunchEnvironment
 
 RAISED_LIMITS = {
@@ -30,9 +30,13 @@ def bench(
         typer.Option(
             metavar="NAME",
             help="Measure this alone (may be repeated): baselines, start, memory, donations, donations-512, latency, "
-            "webhooks, totals, relay, lives.",
+            "webhooks, totals, reservations, relay, lives.",
         ),
     ] = None,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Measure instead whether an event costs more on a large database: 10 k and 1 M rows.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --growth: 10 M donations too, with some 20 GB of disk.")] = False,
     json_file: JsonFile = None,
     instance: Annotated[
         str | None, typer.Option(metavar="NAME", help="Measure this running platform instead of a new one.")
@@ -43,10 +47,12 @@ def bench(
     A platform of its own is started and forgotten again. Every report is kept under .care/bench. Exit status 1 when a figure
     of a full run lies below its floor or could not be measured.
     """
+    if full and not growth:
+        raise UsageError("--full goes with --growth.")
     environment = launch_environment()
     loadtests = find_loadtests(environment)
     words = [*places_of(environment), *(f"--only={name}" for name in only or [])]
-    words += ["--quick"] if quick else []
+    words += [flag for flag, given in (("--quick", quick), ("--growth", growth), ("--full", full)) if given]
     words += [f"--json={json_file.absolute()}"] if json_file is not None else []
     words += [f"--instance={instance}"] if instance is not None else []
     done = subprocess.run(  # noqa: S603 - our own module under our own interpreter

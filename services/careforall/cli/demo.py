@@ -17,6 +17,7 @@ from careforall.cli.registry import definition, with_settings
 app = typer.Typer(no_args_is_help=True)
 
 DONOR = "donor1@example.org"
+_SERVICES = ("accounts", "donations", "payments", "inventory")
 
 
 @app.command("load")
@@ -43,20 +44,24 @@ def reset(
 
 async def _load(environment: dict[str, str], gifts: int, password: str, *, again: bool = False) -> str:
     from careforall.cli.demo_data import Demo  # noqa: PLC0415 - lazy: --help stays quick
+    from careforall.cli.demo_stock import open_warehouses  # noqa: PLC0415 - as above
     from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
 
-    pairs = dict(zip(("accounts", "donations", "payments"), with_settings(_definitions(), environment), strict=True))
+    pairs = dict(zip(_SERVICES, with_settings(_definitions(), environment), strict=True))
     async with (
         offline_parts(*pairs["accounts"]) as (accounts, _),
         offline_parts(*pairs["donations"]) as (donations, donations_database),
         offline_parts(*pairs["payments"]) as (payments, payments_database),
+        offline_parts(*pairs["inventory"]) as (inventory, _),
     ):
         if password:
             staff: Any = accounts.service
             await staff.staff.create_person(DONOR, password)
+        shop: Any = inventory.service
+        await open_warehouses(shop)
         demo = Demo(donations, donations_database, payments, payments_database, pairs["payments"][1])
         return await demo.load(gifts, again=again)
 
 
 def _definitions() -> list[Any]:
-    return [definition(name) for name in ("accounts", "donations", "payments")]
+    return [definition(name) for name in _SERVICES]

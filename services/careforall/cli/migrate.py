@@ -1,13 +1,20 @@
 """`careforall migrate`: bring the databases up to date, in a step of its own."""
 
 import asyncio
+import contextlib
 import os
+import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from careforall.cli.registry import chosen, with_settings
+from careforall.kit.service import Definition
+from careforall.kit.settings import Settings
 from careforall.launch.errors import LaunchError
+
+_LOOK_EVERY_S = 1.0
 
 
 class CannotMigrate(LaunchError):
@@ -19,17 +26,45 @@ class CannotMigrate(LaunchError):
 def migrate(
     services: Annotated[list[str], typer.Argument(help="Services whose databases to migrate, or `all`.")],
     check: Annotated[bool, typer.Option("--check", help="Only tell what is pending; exit 1 if anything is.")] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds to wait for a server, or with --check for who migrates.")
+    ] = 0,
     instance: Annotated[str, typer.Option(help="Name of the instance.")] = "",
 ) -> None:
-    """Create missing databases and apply pending migrations, one transaction each, under an advisory lock."""
+    """Create missing databases and apply pending migrations, one transaction each, under an advisory lock.
+
+    With --check and --wait it ends well as soon as nothing is pending: what a service waits for before it starts.
+    """
     environment = {**os.environ, **({"CAREFORALL_INSTANCE": instance} if instance else {})}
     pairs = with_settings(chosen(services), environment)
+    deadline = time.monotonic() + wait
     for definition, settings in pairs:
-        done = asyncio.run(_migrate(definition.package, settings.dsn(definition.name), check=check))
+        done = asyncio.run(_in_time(definition.package, settings.dsn(definition.name), check=check, deadline=deadline))
         word = "pending" if check else "applied"
         print(f"{definition.name}: {len(done)} {word}" + (f" ({', '.join(done)})" if done else ""))
         if check and done:
             raise typer.Exit(1)
+
+
+async def migrated(pairs: Sequence[tuple[Definition, Settings]], seconds: float) -> None:
+    """Wait, at most so many seconds, until others have brought the databases up to date or nobody can tell."""
+    deadline = time.monotonic() + seconds
+    for definition, settings in pairs:
+        with contextlib.suppress(CannotMigrate):
+            await _in_time(definition.package, settings.dsn(definition.name), check=True, deadline=deadline)
+
+
+async def _in_time(package: str, dsn: str, *, check: bool, deadline: float) -> list[str]:
+    """Look, or try, until it is good or the deadline (monotonic seconds) is there; return the last answer."""
+    while True:
+        try:
+            done = await _migrate(package, dsn, check=check)
+            if not (check and done) or time.monotonic() >= deadline:
+                return done
+        except CannotMigrate:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(min(_LOOK_EVERY_S, max(deadline - time.monotonic(), 0)))
 
 
 async def _migrate(package: str, dsn: str, *, check: bool) -> list[str]:

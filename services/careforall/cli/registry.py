@@ -9,7 +9,18 @@ from careforall.kit.settings import Settings, SettingsError, load
 from careforall.launch.errors import LaunchError
 
 NAMES = (
-    *("accounts", "donations", "payments", "totals", "notifications", "inventory", "pricing", "orders", "audit", "simulator"),
+    "accounts",
+    "donations",
+    "payments",
+    "totals",
+    "notifications",
+    "inventory",
+    "sync",
+    "audit",
+    "simulator",
+    "pricing",
+    "carts",
+    "orders",
 )
 """In the order in which they start."""
 

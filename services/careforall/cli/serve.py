@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
+from careforall.cli.migrate import migrated
 from careforall.cli.registry import chosen, with_settings
 from careforall.launch.errors import LaunchError
 
@@ -30,12 +32,21 @@ def serve(
         int, typer.Option(envvar="CAREFORALL_INTERNAL_PORT", help="Port of the internal listener; 0 for none.")
     ] = 0,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Processes; more than one share the port.")] = 1,
+    wait: Annotated[
+        float,
+        typer.Option(
+            envvar="CAREFORALL_SCHEMA_WAIT",
+            min=0,
+            max=3600,
+            help="Seconds to wait for who migrates, instead of refusing an old schema at once.",
+        ),
+    ] = 0,
     instance: Annotated[str, typer.Option(help="Name of the instance.")] = "",
 ) -> None:
     """Run services in this process until it is told to stop.
 
     Settings come from the environment as CAREFORALL_<FIELD>, for one service as CAREFORALL_<SERVICE>_<FIELD>, or from a mounted
-    file as CAREFORALL_<FIELD>_FILE. The schema must be up to date: run `careforall migrate all` first.
+    file as CAREFORALL_<FIELD>_FILE. The schema must be up to date: run `careforall migrate all` first, or --wait for who does.
     """
     from careforall.contracts import streams  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit import crash, logs  # noqa: PLC0415 - as above
@@ -50,11 +61,19 @@ def serve(
     logs.configure("all" if len(pairs) > 1 else pairs[0][0].name, pairs[0][1].log_level)
     if point := environment.get("CAREFORALL_CRASH_AT"):
         crash.arm(point)
+    if wait:
+        signal.signal(signal.SIGTERM, _leave)
+        asyncio.run(migrated(pairs, wait))
     process = Process(pairs, streams.ALL, roles)
     try:
         _run(process.run(Listener(host=host, port=port, internal_port=internal_port)))
     except (SchemaBehind, MigrationError) as error:
         raise CannotServe(str(error)) from error
+
+
+def _leave(*_: object) -> None:
+    """End while waiting: the first process of a container would ignore the signal otherwise."""
+    sys.exit(0)
 
 
 def _roles(role: str) -> tuple[str, ...]:

@@ -57,6 +57,14 @@ class PreferencesChanged(_User, frozen=True, kw_only=True):
     topics: tuple[str, ...] = ()
 
 
+class SignedIn(_User, frozen=True, kw_only=True):
+    """Somebody opened a session and sent the cart that they had filled as a guest; said only where there is one."""
+
+    SUBJECT: ClassVar[str] = "accounts.signed_in"
+
+    guest_cart_id: UUID
+
+
 class UserSuspended(_User, frozen=True, kw_only=True):
     """All tokens of the user end now (suspension, deletion or a changed role)."""
 

@@ -25,6 +25,8 @@ class CartLine(msgspec.Struct, frozen=True, kw_only=True):
     sku: str
     quantity: int
     price_at_addition: Decimal
+    holders: list[UUID] = []
+    """Under which holders inventory holds stock for this line since it was put in (AT_CART): a checkout takes its place."""
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,20 +2,35 @@
 
 from careforall.kit.bus import Stream
 
-_GIB = 1024**3
-"""What the streams of the shop may hold: a broker reserves it for all of them, and refuses the last ones on a small disk."""
+_QUIET = 512 * 1024**2
+"""Bytes kept of streams that say little: the broker sets aside what all streams may hold, and a laptop has no 50 GB to spare."""
 
-ACCOUNTS = Stream(name="ACCOUNTS", subjects=("accounts.>",))
+ACCOUNTS = Stream(name="ACCOUNTS", subjects=("accounts.>",), max_bytes=_QUIET)
 DONATIONS = Stream(name="DONATIONS", subjects=("donations.>", "campaigns.>"))
 PAYMENTS = Stream(name="PAYMENTS", subjects=("payments.>",))
-TOTALS = Stream(name="TOTALS", subjects=("totals.>",))
-NOTIFICATIONS = Stream(name="NOTIFICATIONS", subjects=("notifications.>",))
-CATALOG = Stream(name="CATALOG", subjects=("catalog.>",), max_bytes=_GIB)
-INVENTORY = Stream(name="INVENTORY", subjects=("inventory.>",), max_bytes=_GIB)
-PRICING = Stream(name="PRICING", subjects=("pricing.>",), max_bytes=_GIB)
-CARTS = Stream(name="CARTS", subjects=("carts.>",), max_bytes=_GIB)
-ORDERS = Stream(name="ORDERS", subjects=("orders.>", "checkout.>"), max_bytes=_GIB)
-AUDIT = Stream(name="AUDIT", subjects=("audit.>",))
-ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",), max_bytes=_GIB)
+TOTALS = Stream(name="TOTALS", subjects=("totals.>",), max_bytes=_QUIET)
+NOTIFICATIONS = Stream(name="NOTIFICATIONS", subjects=("notifications.>",), max_bytes=_QUIET)
+CATALOG = Stream(name="CATALOG", subjects=("catalog.>",), max_bytes=_QUIET)
+INVENTORY = Stream(name="INVENTORY", subjects=("inventory.>",))
+PRICING = Stream(name="PRICING", subjects=("pricing.>",), max_bytes=_QUIET)
+CARTS = Stream(name="CARTS", subjects=("carts.>",))
+ORDERS = Stream(name="ORDERS", subjects=("orders.>", "checkout.>"))
+SYNC = Stream(name="SYNC", subjects=("sync.>", "customer.>"), max_bytes=_QUIET)
+AUDIT = Stream(name="AUDIT", subjects=("audit.>",), max_bytes=_QUIET)
+ADVISORIES = Stream(name="ADVISORIES", subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>",), max_bytes=_QUIET)
 
-ALL = (ACCOUNTS, DONATIONS, PAYMENTS, TOTALS, NOTIFICATIONS, CATALOG, INVENTORY, PRICING, CARTS, ORDERS, AUDIT, ADVISORIES)
+ALL = (
+    ACCOUNTS,
+    DONATIONS,
+    PAYMENTS,
+    TOTALS,
+    NOTIFICATIONS,
+    SYNC,
+    CATALOG,
+    INVENTORY,
+    PRICING,
+    CARTS,
+    ORDERS,
+    AUDIT,
+    ADVISORIES,
+)

@@ -59,6 +59,9 @@ class Keeping:
         self._batch: GroupCommit[Asked, Done] = GroupCommit(
             "inventory", database, self._write, max_batch=batch_size, flights=flights
         )
+        self._refusals: GroupCommit[Step, Answer] = GroupCommit(
+            "inventory-refusals", database, self._write_refusals, max_batch=batch_size, flights=1
+        )
 
     async def ask(self, asked: Asked) -> Answer:
         """Do what is asked, or return what the step was answered before.
@@ -72,13 +75,33 @@ class Keeping:
             _count(done.book)
         return done.answer
 
-    def under_way(self, step_id: UUID) -> bool:
-        """Whether a step is being answered right now."""
-        return self._batch.holds(str(step_id))
+    async def refuse(self, asked: Asked, short: Reserved) -> Answer:
+        """Answer that nothing is left without looking at the stock, unless the step was answered before.
+
+        Stored as every answer is: the same step under way elsewhere is then answered the same, and holds nothing.
+        """
+        answer = _answer(short)
+        step = Step(step_id=asked.step_id, fingerprint=asked.fingerprint, status=answer.status, answer=answer.body)
+        return await self._refusals.submit(step, key=str(step.step_id), fingerprint=step.fingerprint)
 
     async def drain(self) -> None:
         """Wait until everything accepted is answered."""
         await self._batch.drain()
+        await self._refusals.drain()
+
+    async def _write_refusals(self, connection: Connection, steps: Sequence[Step]) -> Sequence[Answer | Exception | Busy]:
+        won = await repository_book.store_steps(connection, steps)
+        lost = [step for step in steps if step.step_id not in won]
+        stored: Mapping[UUID, Step] = {}
+        if lost:
+            await repository_book.touch_steps(connection, [step.step_id for step in lost])
+            _, stored = await repository_book.steps(connection, [step.step_id for step in lost])
+        return [
+            _again(stored[step.step_id], step.fingerprint)
+            if step.step_id in stored
+            else Answer(status=step.status, body=step.answer)
+            for step in steps
+        ]
 
     async def _write(self, connection: Connection, asked: Sequence[Asked]) -> Sequence[Done | Exception | Busy]:
         """Write a batch; a step or holder that another process made in between has it done again from the start."""
@@ -126,15 +149,14 @@ def _makes_sku(action: Action) -> TypeGuard[CountStock]:
 
 def _replayed(asked: Sequence[Asked], stored: Mapping[UUID, Step]) -> dict[UUID, Answer | Exception]:
     """Return the answers of steps that were answered before, as then."""
-    outcomes: dict[UUID, Answer | Exception] = {}
-    for one in asked:
-        step = stored.get(one.step_id)
-        if step is not None:
-            same = step.fingerprint == one.fingerprint
-            outcomes[one.step_id] = (
-                Answer(status=step.status, body=step.answer, replayed=True) if same else IdempotencyKeyReused()
-            )
-    return outcomes
+    return {one.step_id: _again(step, one.fingerprint) for one in asked if (step := stored.get(one.step_id)) is not None}
+
+
+def _again(step: Step, fingerprint: bytes) -> Answer | Exception:
+    """Return what a step was answered, to whoever asks the same."""
+    if step.fingerprint != fingerprint:
+        return IdempotencyKeyReused()
+    return Answer(status=step.status, body=step.answer, replayed=True)
 
 
 def _act(book: Book, fresh: Sequence[Asked], outcomes: dict[UUID, Answer | Exception]) -> list[Step]:

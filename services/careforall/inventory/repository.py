@@ -70,11 +70,6 @@ async def reservation(connection: Connection, holder_id: UUID) -> ReservationOut
     return ReservationOut(holder_id=holder_id, version=rows[0]["version"], items=items)
 
 
-async def is_answered(connection: Connection, step_id: UUID) -> bool:
-    """Whether a step has its answer."""
-    return bool(await connection.fetchval(_IS_ANSWERED, step_id))
-
-
 async def warehouses(connection: Connection) -> list[Warehouse]:
     """Return all warehouses, by code."""
     return [Warehouse(**row) for row in await connection.fetch(_WAREHOUSES)]
@@ -169,7 +164,6 @@ JOIN reservations AS r ON r.holder_id = h.id
 WHERE h.id = $1
 ORDER BY r.sku, r.warehouse
 """
-_IS_ANSWERED = "SELECT true FROM steps WHERE step_id = $1"
 _WAREHOUSE = "SELECT id, code, name, region, country, delivery_days, version FROM warehouses"
 _WAREHOUSES = _WAREHOUSE + " ORDER BY code"
 _WAREHOUSE_FOR_UPDATE = _WAREHOUSE + " WHERE code = $1 FOR UPDATE"

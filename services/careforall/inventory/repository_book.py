@@ -81,6 +81,12 @@ async def steps(connection: Connection, step_ids: Sequence[UUID]) -> tuple[datet
     }
 
 
+async def store_steps(connection: Connection, answered: Sequence[Step]) -> set[UUID]:
+    """Store the answers of steps that have none, and return which those were."""
+    rows = await connection.fetch(_STORE_STEPS, *_step_columns(answered))
+    return {row["step_id"] for row in rows}
+
+
 async def touch_steps(connection: Connection, step_ids: Sequence[UUID]) -> None:
     """Write to answered steps, so that the COMMIT of the repeat proves the first one durable (rule 2)."""
     await connection.execute(_TOUCH_STEPS, sorted(step_ids))
@@ -99,7 +105,7 @@ async def write(connection: Connection, book: Book, answered: Sequence[Step], to
         *_holder_columns(book),
         *_hold_columns(book.changed_holds),
         *_columns([msgspec.structs.astuple(movement) for movement in book.movements], 8),
-        *_columns([(step.step_id, step.fingerprint, step.status, step.answer) for step in sorted(answered, key=_step_id)], 4),
+        *_step_columns(answered),
         *outbox.columns(told),
     )
 
@@ -142,6 +148,11 @@ def _hold_columns(holds: Sequence[Hold]) -> list[list[Any]]:
         ],
         9,
     )
+
+
+def _step_columns(steps: Sequence[Step]) -> list[list[Any]]:
+    ordered = sorted(steps, key=_step_id)
+    return _columns([(step.step_id, step.fingerprint, step.status, step.answer) for step in ordered], 4)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -193,6 +204,12 @@ _STEPS = """
 SELECT clock_timestamp() AS now, s.step_id, s.fingerprint, s.status, s.answer
 FROM (SELECT 1) AS always
 LEFT JOIN steps AS s ON s.step_id = ANY($1::uuid[])
+"""
+_STORE_STEPS = """
+INSERT INTO steps (step_id, fingerprint, status, answer)
+SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::smallint[], $4::bytea[])
+ON CONFLICT (step_id) DO NOTHING
+RETURNING step_id
 """
 _TOUCH_STEPS = """
 UPDATE steps AS s SET seen_at = clock_timestamp()

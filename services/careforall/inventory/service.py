@@ -19,7 +19,7 @@ from careforall.inventory.domain import (
 )
 from careforall.inventory.errors import NotHeld, ReservationNotFound, SkuNotFound, WarehouseNotFound
 from careforall.inventory.hints import Hints
-from careforall.inventory.keeping import OK, STATUS, Asked, Keeping
+from careforall.inventory.keeping import OK, Asked, Keeping
 from careforall.inventory.schemas import (
     Adjustment,
     MovementOut,
@@ -31,7 +31,6 @@ from careforall.inventory.schemas import (
     StockRow,
     WarehousePatch,
 )
-from careforall.kit import json
 from careforall.kit.context import NOBODY, Cause, current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DuplicateEntry, FieldError, InvalidInput, VersionConflict
@@ -58,15 +57,14 @@ class InventoryService:
     async def do(self, asked: Asked) -> Answer:
         """Do a step, or return what it was answered before.
 
-        A reservation of one SKU that was sold out a moment ago is refused early; never one that was answered, or is being
-        answered: it gets its own answer.
+        A reservation of one SKU that was sold out a moment ago is refused early, without a look at the stock.
         """
         action = asked.action
         if isinstance(action, ReserveStock) and len(action.demand) == 1:
             sku = next(iter(action.demand))
-            if await self._hints.sold_out(sku) and not await self._is_known(asked.step_id):
+            if await self._hints.sold_out(sku):
                 short = Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=[sku])
-                return Answer(status=STATUS[short.outcome], body=json.encode(short))
+                return await self._keeping.refuse(asked, short)
         return await self._keeping.ask(asked)
 
     async def reserve(self, new: NewReservation, call: Call | None, cause: Cause) -> Answer:
@@ -230,12 +228,6 @@ class InventoryService:
         """Return the present stock of SKUs as events, for projections that start anew."""
         found = await repository.snapshot(connection, after, limit)
         return [events.snapshot(one.id, one.version, one.sku, one.on_hand, one.reserved) for one in found]
-
-    async def _is_known(self, step_id: UUID) -> bool:
-        if self._keeping.under_way(step_id):
-            return True
-        async with self.database.connection() as connection:
-            return await repository.is_answered(connection, step_id)
 
 
 def _step_id(call: Call | None) -> UUID:

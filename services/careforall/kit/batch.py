@@ -134,10 +134,6 @@ class GroupCommit(Generic[I, R]):
         entry.futures.append(future)
         return await future
 
-    def holds(self, key: str) -> bool:
-        """Whether an item of this key waits or is being written."""
-        return key in self._by_key
-
     async def drain(self) -> None:
         """Wait until everything accepted so far is answered; for an orderly stop."""
         while self._by_key:

@@ -14,6 +14,13 @@ from careforall.kit.metrics import BREAKER_OPEN
 
 _READS = 2
 """Reads under way at once; what is asked for meanwhile travels together."""
+_STAMP_DIGITS = 20
+_PUT_NEWER = """
+local there = redis.call('GETRANGE', KEYS[1], 0, 19)
+if there == '' or tonumber(there) <= tonumber(string.sub(ARGV[1], 1, 20)) then
+    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
 _ERRORS = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -37,6 +44,11 @@ class Breaker:
             return False
         self._retry_at = now + self._pause
         return True
+
+    @property
+    def probing(self) -> bool:
+        """Whether it is open, so that whatever is tried now is a probe."""
+        return self._failures >= self._limit
 
     def succeeded(self) -> None:
         """Close the breaker."""
@@ -106,6 +118,24 @@ class Cache:
                 for key, value in values.items():
                     _ = pipe.set(self._prefix + key, value, ex=seconds)
                 await pipe.execute()
+        except _ERRORS:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+
+    async def get_stamped(self, key: str) -> bytes | None:
+        """Read a value that `put_newer` stored."""
+        found = await self.get(key)
+        return found[_STAMP_DIGITS:] if found is not None else None
+
+    async def put_newer(self, key: str, stamp: int, value: bytes, *, seconds: int) -> None:
+        """Store a value for `seconds` unless one with a higher stamp is there; a failure is silence."""
+        if not self.breaker.closed:
+            return
+        stamped = f"{stamp:0{_STAMP_DIGITS}}".encode() + value
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._redis.eval(_PUT_NEWER, 1, self._prefix + key, stamped, seconds)
         except _ERRORS:
             self.breaker.failed()
         else:

@@ -6,6 +6,7 @@ Losing PostgreSQL or NATS never counts as an attempt: the batch is held until th
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -65,6 +66,8 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     batch: int = 256
     attempts: int = 3
+    patience: float | None = None
+    """Seconds that a message may wait while requests go first (see kit/courtesy.py); None: as long as the settings allow."""
     subjects: tuple[str, ...] = ()
     """Only for `AnyEvent`: the subjects to hear."""
 
@@ -222,8 +225,8 @@ class Runner:
                 handles = await self._fetch(puller)
                 if handles:
                     self._lag.set(delivery_of(handles[-1]).pending)
-                    await self._handle(handles)
-                    await self._courtesy.give_way(delivery_of(handles[-1]).stored_at)
+                    await self._handle_or_give_back(handles)
+                    await self._courtesy.give_way(delivery_of(handles[-1]).stored_at, self.consumer.patience)
                 elif not self._bus.connected:
                     return
         finally:
@@ -235,6 +238,17 @@ class Runner:
         if not handles:
             self._lag.set(0)
         return handles
+
+    async def _handle_or_give_back(self, handles: Sequence[Msg]) -> None:
+        """Work through messages; told to stop, give back what is not settled, so that another process need not wait for it."""
+        try:
+            await self._handle(handles)
+        except asyncio.CancelledError:
+            with contextlib.suppress(NatsError, OSError):
+                for handle in handles:
+                    if not handle.is_acked:
+                        await handle.nak()
+            raise
 
     async def _handle(self, handles: Sequence[Msg]) -> None:
         self._sizes.observe(len(handles))

@@ -54,9 +54,15 @@ class Courtesy:
         self._seconds = seconds
         self._pressure = pressure or Pressure()
 
-    async def give_way(self, born: datetime) -> None:
-        """Wait while cores are short, until what was born then has become too old to wait."""
-        while (datetime.now(UTC) - born).total_seconds() < self._seconds:
+    async def give_way(self, born: datetime, patience: float | None = None) -> None:
+        """Wait while cores are short, until what was born then has become too old to wait.
+
+        Args:
+            born: When the newest message came.
+            patience: Seconds after which this work waits no longer, where it is more pressing than others.
+        """
+        seconds = self._seconds if patience is None else min(patience, self._seconds)
+        while (datetime.now(UTC) - born).total_seconds() < seconds:
             await asyncio.sleep(_LOOK_EVERY)
             if self._pressure() < _SHORT:
                 return

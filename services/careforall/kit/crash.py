@@ -33,6 +33,8 @@ POINTS = SAGA_POINTS | frozenset(
         "reconcile.after_ask_before_apply",
         "reconcile.after_apply",
         "reconcile.after_slice",
+        "sync.after_lease",
+        "sync.after_call_before_settle",
         "notifications.after_claim",
         "notifications.after_send_before_mark",
     }

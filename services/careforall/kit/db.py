@@ -16,6 +16,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
+from careforall.kit.timelines import Timelines
 
 T = TypeVar("T")
 
@@ -71,19 +72,6 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: float = 300.0
 
 
-class Timelines:
-    """The highest PostgreSQL timeline seen per cluster; a lower one is a server that lost an election (rule 18)."""
-
-    def __init__(self) -> None:
-        self._highest: dict[str, int] = {}
-
-    def admit(self, cluster: str, timeline: int) -> bool:
-        """Remember `timeline` and tell whether it is not older than what was already seen."""
-        highest = max(self._highest.get(cluster, 0), timeline)
-        self._highest[cluster] = highest
-        return timeline >= highest
-
-
 class Database:
     """A pool with the project's database habits. Open it once per process and database."""
 
@@ -97,6 +85,8 @@ class Database:
         self._evictions: set[asyncio.Task[None]] = set()
         self.on_commit: Callable[[], None] | None = None
         """Called after each transaction, to wake whoever waits for its outbox rows."""
+        self.doubted: Callable[[], bool] | None = None
+        """Says whether somebody who watches the server warns of it, so that readers keep to their caches."""
         self.queries = 0
         self.failures = 0
         self.last_failure: float | None = None
@@ -182,23 +172,26 @@ class Database:
         """Open a connection outside the pool, for session advisory locks; the caller closes it.
 
         Raises:
-            DatabaseUnavailable: If the server cannot be reached.
+            DatabaseUnavailable: If the server cannot be reached, is read-only or of an older timeline.
         """
-        settings = {"application_name": f"careforall-{self.name}-session"}
         try:
-            return cast(
-                "Connection",
-                await asyncpg.connect(
-                    self.dsn,
-                    timeout=self.settings.connect_timeout,
-                    command_timeout=self.settings.command_timeout,
-                    connection_class=CareConnection,
-                    server_settings=settings,
-                ),
+            connection = await asyncpg.connect(
+                self.dsn,
+                timeout=self.settings.connect_timeout,
+                command_timeout=self.settings.command_timeout,
+                connection_class=CareConnection,
+                server_settings={"application_name": f"careforall-{self.name}-session"},
             )
         except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
             self._failed()
             raise DatabaseUnavailable from error
+        try:
+            await self._admit(connection)
+        except BaseException as error:
+            connection.terminate()
+            await self._judge(error)
+            raise
+        return connection
 
     def usage(self) -> dict[str, int]:
         """Return the pool's figures under the names of the operations endpoints."""
@@ -215,7 +208,9 @@ class Database:
 
     @property
     def available(self) -> bool:
-        """Whether the last thing heard from the server was not a failure."""
+        """Whether the last thing heard from the server was not a failure, and nobody warns of it."""
+        if self.doubted is not None and self.doubted():
+            return False
         return self.last_failure is None or (self.last_success or 0) > self.last_failure
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -4,7 +4,7 @@ So stale reads and clear 503s go on while a dependency is away, and no orchestra
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import asyncpg
@@ -27,6 +27,8 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
     database: Literal["up", "down"]
     broker: Literal["up", "down"]
     cache: Literal["up", "down"]
+    notes: dict[str, str] = {}
+    """What else there is to know, by subject, such as what is switched off and why."""
 
 
 class Health:
@@ -38,6 +40,7 @@ class Health:
         self._cache = cache
         self._up: dict[str, bool] = {}
         self._cache_up = False
+        self.notes: dict[str, Callable[[], Mapping[str, str]]] = {}
         self.started = False
         self.draining = False
         """Set while a process that was told to stop still answers: it asks for no more work."""
@@ -68,7 +71,11 @@ class Health:
         all_up = database and self._bus.connected and self._cache_up
         status: State = "down" if not self.started else "ready" if all_up else "degraded"
         return ServiceHealth(
-            status=status, database=_word(up=database), broker=_word(up=self._bus.connected), cache=_word(up=self._cache_up)
+            status=status,
+            database=_word(up=database),
+            broker=_word(up=self._bus.connected),
+            cache=_word(up=self._cache_up),
+            notes=dict(self.notes[name]()) if name in self.notes else {},
         )
 
 

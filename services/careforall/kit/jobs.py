@@ -16,20 +16,25 @@ _NAMESPACE = 0x4A4F4253
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A named piece of work with its period in seconds; `exclusive` runs it on one process per database."""
+    """A named piece of work with its period in seconds; `exclusive` runs it on one process per database.
+
+    `rests` leaves it out while the database is said to take no writes, as for refreshing what is read.
+    """
 
     name: str
     every: float
     work: Callable[[], Awaitable[object]]
     exclusive: bool = True
+    rests: bool = False
 
 
 class Scheduler:
     """Runs the jobs of one service; their locks live on one session of its own."""
 
-    def __init__(self, database: Database, jobs: tuple[Job, ...]) -> None:
+    def __init__(self, database: Database, jobs: tuple[Job, ...], *, resting: Callable[[], bool] = lambda: False) -> None:
         self._database = database
         self._jobs = jobs
+        self._resting = resting
         self._session: Connection | None = None
         self._turn = asyncio.Lock()
 
@@ -45,6 +50,9 @@ class Scheduler:
     async def _loop(self, job: Job, number: int) -> None:
         while True:
             await asyncio.sleep(job.every * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
+            if job.rests and self._resting():
+                JOB_RUNS.labels(job=job.name, outcome="rested").inc()
+                continue
             try:
                 ran = await self._once(job, number)
             except Exception as error:  # noqa: BLE001 - a failed run must not end the schedule

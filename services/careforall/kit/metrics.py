@@ -30,6 +30,7 @@ POOL_SIZE = Gauge("database_pool_size", "Connections the pool may open", ["servi
 POOL_WAITING = Gauge("database_pool_waiting", "Callers waiting for a connection", ["service"])
 
 RATE_LIMITED = Counter("rate_limited_total", "Requests refused by a rate limit", ["limit"])
+DEGRADED = Gauge("careforall_degraded", "1 while this process was told that the database takes no writes")
 BREAKER_OPEN = Gauge("circuit_breaker_open", "1 while a breaker is open", ["name"])
 INVARIANT_VIOLATIONS = Gauge("careforall_invariant_violations", "Broken invariants found by verify", ["name"])
 LEDGER_IMBALANCE = Gauge("ledger_imbalance", "Entries, payments and gifts of which the ledger says something else")

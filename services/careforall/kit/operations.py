@@ -1,5 +1,6 @@
 """Reads and repairs of a service's plumbing, behind the operations endpoints: outbox, inbox, dead letters, database."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -39,10 +40,10 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message given up on: on its way out (outbox) or coming in (inbox)."""
+    """A message given up on: on its way out by the relay (outbox) or another way (a queue named in `consumer`), or coming in."""
 
     id: UUID
-    kind: Literal["outbox", "inbox"]
+    kind: Literal["outbox", "queue", "inbox"]
     event_type: str
     consumer: str | None
     aggregate_id: UUID | None
@@ -67,16 +68,22 @@ class AdminAction(Event, frozen=True, kw_only=True):
 
 
 class Operations:
-    """The plumbing of one service's database as staff see it; only a service with a stream can tell the audit log."""
+    """The plumbing of one service's database as staff see it.
 
-    def __init__(self, service: str, database: Database, *, publishes: bool = True) -> None:
+    Args:
+        publishes: Whether the service has a stream: only then it can tell the audit log.
+        queues: Tables with the columns of an outbox whose rows leave by another way.
+    """
+
+    def __init__(self, service: str, database: Database, *, publishes: bool = True, queues: Sequence[str] = ()) -> None:
         self.service = service
         self.database = database
         self._publishes = publishes
+        self._tables = ("outbox", *queues)
 
     async def outbox_statistics(self) -> Statistics:
         """Count outbox rows by state."""
-        return _statistics(await self.database.fetchrow(_OUTBOX_STATISTICS))
+        return _statistics(await self.database.fetchrow(self._over(_OUTBOX_STATISTICS)))
 
     async def inbox_statistics(self) -> Statistics:
         """Count received messages and dead letters."""
@@ -84,22 +91,23 @@ class Operations:
 
     async def pending(self, limit: int) -> list[Pending]:
         """Return the oldest unpublished events."""
-        return [Pending(**row) for row in await self.database.fetch(_PENDING, limit)]
+        return [Pending(**row) for row in await self.database.fetch(self._over(_PENDING), limit)]
 
     async def dead_letters(self, limit: int) -> DeadLetters:
         """Return what was given up on."""
-        rows = await self.database.fetch(_DEAD, limit)
-        count = await self.database.fetchrow(_COUNT_DEAD)
+        rows = await self.database.fetch(self._over(_DEAD), limit)
+        count = await self.database.fetchrow(self._over(_COUNT_DEAD))
         return DeadLetters(events=[DeadLetter(**row) for row in rows], count=count["count"] if count else 0)
 
     async def retry(self, identifier: UUID, actor: UUID) -> bool:
         """Give a dead letter another life; False when there is none with this id."""
 
         async def work(connection: Connection) -> bool:
-            found = await connection.fetchval(_RETRY_OUTBOX, identifier) or await connection.fetchval(_RETRY_INBOX, identifier)
+            retries = (*(_RETRY.replace("TABLE", table) for table in self._tables), _RETRY_INBOX)
+            found = any([await connection.fetchval(statement, identifier) for statement in retries])
             if found:
                 await self._note(connection, "outbox.retry", actor, str(identifier))
-            return bool(found)
+            return found
 
         return await self.database.run(work)
 
@@ -119,10 +127,18 @@ class Operations:
 
         async def work(connection: Connection) -> int:
             await self._note(connection, "outbox.process", actor, self.service)
-            await connection.execute(_DUE_NOW)
-            return int(await connection.fetchval(_COUNT_PENDING))
+            for table in self._tables:
+                await connection.execute(_DUE_NOW.replace("TABLE", table))
+            return int(await connection.fetchval(self._over(_COUNT_PENDING)))
 
         return await self.database.run(work)
+
+    def _over(self, statement: str) -> str:
+        """Return a statement over the rows of all tables of outgoing messages."""
+        rows = (
+            _ROWS.replace("TABLE", table).replace("KIND", "outbox" if table == "outbox" else "queue") for table in self._tables
+        )
+        return f"WITH outgoing AS ({' UNION ALL '.join(rows)})" + statement
 
     async def _note(self, connection: Connection, action: str, actor: UUID, target: str) -> None:
         if not self._publishes:
@@ -146,6 +162,11 @@ def _statistics(row: object) -> Statistics:
     return Statistics(**counts, success_rate=1 - bad, failure_rate=bad)
 
 
+_ROWS = """
+SELECT id, 'KIND' AS kind, CASE WHEN 'KIND' = 'queue' THEN 'TABLE' END AS consumer, event_type, aggregate_id, status, retry_count,
+       created_at, next_retry_at, error_message
+FROM TABLE
+"""
 _OUTBOX_STATISTICS = """
 SELECT count(*) FILTER (WHERE status = 'PROCESSED') AS processed,
        count(*) FILTER (WHERE status = 'PENDING') AS pending,
@@ -153,7 +174,7 @@ SELECT count(*) FILTER (WHERE status = 'PROCESSED') AS processed,
        count(*) FILTER (WHERE status = 'DEAD') AS dead,
        coalesce(extract(epoch FROM clock_timestamp() - min(created_at) FILTER (WHERE status IN ('PENDING', 'FAILED'))), 0)::float8
            AS oldest_age
-FROM outbox
+FROM outgoing
 """
 _INBOX_STATISTICS = """
 SELECT (SELECT count(*) FROM inbox) AS processed,
@@ -166,15 +187,14 @@ SELECT (SELECT count(*) FROM inbox) AS processed,
 """
 _PENDING = """
 SELECT id, event_type, aggregate_id, status, retry_count, created_at, next_retry_at, error_message
-FROM outbox
+FROM outgoing
 WHERE status IN ('PENDING', 'FAILED')
 ORDER BY id
 LIMIT $1
 """
 _DEAD = """
-SELECT id, 'outbox' AS kind, event_type, NULL AS consumer, aggregate_id, coalesce(error_message, '') AS reason,
-       retry_count AS attempts, created_at
-FROM outbox
+SELECT id, kind, event_type, consumer, aggregate_id, coalesce(error_message, '') AS reason, retry_count AS attempts, created_at
+FROM outgoing
 WHERE status = 'DEAD'
 UNION ALL
 SELECT id, 'inbox', event_type, consumer, aggregate_id, reason, attempts, created_at
@@ -184,14 +204,14 @@ ORDER BY created_at DESC
 LIMIT $1
 """
 _COUNT_DEAD = """
-SELECT (SELECT count(*) FROM outbox WHERE status = 'DEAD') + (SELECT count(*) FROM dead_letters WHERE status = 'DEAD') AS count
+SELECT (SELECT count(*) FROM outgoing WHERE status = 'DEAD') + (SELECT count(*) FROM dead_letters WHERE status = 'DEAD') AS count
 """
-_RETRY_OUTBOX = """
-UPDATE outbox SET status = 'PENDING', retry_count = 0, next_retry_at = NULL WHERE id = $1 AND status = 'DEAD' RETURNING true
+_RETRY = """
+UPDATE TABLE SET status = 'PENDING', retry_count = 0, next_retry_at = NULL WHERE id = $1 AND status = 'DEAD' RETURNING true
 """
 _RETRY_INBOX = "UPDATE dead_letters SET status = 'RETRY' WHERE id = $1 AND status = 'DEAD' RETURNING true"
 _DISCARD = """
 UPDATE dead_letters SET status = 'DISCARDED', settled_at = clock_timestamp() WHERE id = $1 AND status = 'DEAD' RETURNING true
 """
-_DUE_NOW = "UPDATE outbox SET next_retry_at = NULL WHERE status = 'FAILED'"
-_COUNT_PENDING = "SELECT count(*) FROM outbox WHERE status IN ('PENDING', 'FAILED')"
+_DUE_NOW = "UPDATE TABLE SET next_retry_at = NULL WHERE status = 'FAILED'"
+_COUNT_PENDING = " SELECT count(*) FROM outgoing WHERE status IN ('PENDING', 'FAILED')"

@@ -10,7 +10,7 @@ stream that its successor found wiped and has replayed.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -54,13 +54,23 @@ def nudge_subject(instance: str, service: str) -> str:
 
 
 class Relay:
-    """The relay of one service's database."""
+    """The relay of one service's database; it rests while `resting` says so."""
 
-    def __init__(self, service: str, database: Database, bus: Bus, *, stream: str, instance: str) -> None:
+    def __init__(
+        self,
+        service: str,
+        database: Database,
+        bus: Bus,
+        *,
+        stream: str,
+        instance: str,
+        resting: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._service = service
         self._database = database
         self._bus = bus
         self._stream = stream
+        self._resting = resting
         self._nudge = nudge_subject(instance, service)
         self._wake = asyncio.Event()
         self._checked_stream = 0.0
@@ -97,7 +107,8 @@ class Relay:
             self._active.set(1)
             self._checked_stream = 0.0
             while not session.is_closed():
-                await self._drain(session)
+                if not self._resting():
+                    await self._drain(session)
                 await self._rest()
         finally:
             session.terminate()
@@ -121,11 +132,13 @@ class Relay:
             crash.point("relay.after_claim")
             turn, lost = await self._publish(rows)
             crash.point("relay.after_ack_before_mark")
-            if not lost and not self._check_due():
+            if not lost and not self._check_due() and not self._resting():
                 await asyncio.sleep(_GATHER if len(rows) < BATCH else 0)
                 continue
             await self._turn(turn)
             turn = Turn()
+            if self._resting():
+                return
             if lost:
                 await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311 - jitter, not a secret
                 wait = min(wait * 2, 30.0)

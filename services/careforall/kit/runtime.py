@@ -23,7 +23,8 @@ from careforall.kit.bus import BrokerUnavailable, Bus, Stream
 from careforall.kit.cache import Cache
 from careforall.kit.consumer import Runner
 from careforall.kit.courtesy import Courtesy
-from careforall.kit.db import Database, PoolSettings, Timelines
+from careforall.kit.db import Database, PoolSettings
+from careforall.kit.degraded import DegradedFlag
 from careforall.kit.envelope import decode_envelope
 from careforall.kit.errors import DatabaseUnavailable, Unavailable
 from careforall.kit.health import Health
@@ -38,6 +39,7 @@ from careforall.kit.relay import Relay, nudge_subject
 from careforall.kit.retention import retention_job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.kit.settings import Settings
+from careforall.kit.timelines import Remembered, Timelines
 from careforall.kit.traces import TraceStore
 from careforall.kit.tracing import Tracing
 
@@ -79,15 +81,18 @@ class Process:
 
     def __init__(self, services: Sequence[tuple[Definition, Settings]], streams: Sequence[Stream], roles: Sequence[str]) -> None:
         self._services = services
-        self._streams = streams
         self._roles = frozenset(roles)
         self._common = services[0][1]
         common = self._common
+        self._streams = [_sized(stream, common) for stream in streams]
         name = services[0][0].name if len(services) == 1 else "all"
         self._bus = Bus(common.nats_url, name=f"careforall-{name}", accept_old=common.accept_old_broker)
         self._cache = Cache(common.redis_url, prefix=f"{common.instance}:")
         self._limiter = Limiter(common.redis_url, prefix=f"{common.instance}:limit")
         self._tracing = Tracing(_trace_name(name, self._roles), otlp_url=_otlp(common), roots_per_second=common.traces_per_second)
+        self._timelines = Timelines()
+        self._remembered = Remembered(self._timelines, self._cache)
+        self._flag = DegradedFlag(self._bus)
         self._verifier = Verifier(self._fetch_keys, self._fetch_key_owner)
         self.databases: dict[str, Database] = {}
         self.parts: dict[str, Parts] = {}
@@ -138,6 +143,8 @@ class Process:
         self._bus.on_connect(self._declare_streams)
         if self._bus.connected:
             await self._declare_streams()
+        await self._remembered.recall()
+        await self._flag.look()
         await self.open_databases()
         for part in self.parts.values():
             for subject, answer in part.queries.items():
@@ -149,30 +156,31 @@ class Process:
 
     async def open_databases(self) -> None:
         """Open the databases and build the services on them."""
-        timelines = Timelines()
         for definition, settings in self._services:
-            await self._open_service(definition, settings, timelines)
+            await self._open_service(definition, settings)
 
     def describe(self) -> dict[str, Any]:
         """Return the OpenAPI document without opening anything."""
         for definition, settings in self._services:
-            self._build(definition, settings, self._database(definition, settings, Timelines()))
+            self._build(definition, settings, self._database(definition, settings))
         return document(self._public(self._mounted()))
 
-    async def _open_service(self, definition: Definition, settings: Settings, timelines: Timelines) -> None:
-        database = self._database(definition, settings, timelines)
+    async def _open_service(self, definition: Definition, settings: Settings) -> None:
+        database = self._database(definition, settings)
         await database.open()
         await _refuse_old_schema(database, definition)
         database.on_commit = _Nudge(self._bus, nudge_subject(settings.instance, definition.name))
         self._build(definition, settings, database)
 
-    def _database(self, definition: Definition, settings: Settings, timelines: Timelines) -> Database:
+    def _database(self, definition: Definition, settings: Settings) -> Database:
         pool = PoolSettings(max_size=settings.pool_size)
-        return Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=timelines)
+        database = Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=self._timelines)
+        database.doubted = lambda: self._flag.active
+        return database
 
     def _build(self, definition: Definition, settings: Settings, database: Database) -> None:
         self.databases[definition.name] = database
-        self.parts[definition.name] = definition.build(
+        parts = self.parts[definition.name] = definition.build(
             Resources(
                 settings=settings,
                 database=database,
@@ -185,6 +193,8 @@ class Process:
                 ask=self._ask,
             )
         )
+        if parts.notes is not None:
+            self._health.notes[definition.name] = parts.notes
 
     async def close(self) -> None:
         """Stop the services' own work and close every resource."""
@@ -192,6 +202,7 @@ class Process:
             for stop in part.stop:
                 await stop()
         await asyncio.gather(*(database.close() for database in self.databases.values()))
+        await self._remembered.close()
         await self._bus.close()
         await self._cache.close()
         await self._limiter.close()
@@ -202,7 +213,12 @@ class Process:
             Mounted(
                 name=definition.name,
                 parts=self.parts[definition.name] if "api" in self._roles else Parts(service=None),
-                operations=Operations(definition.name, self.databases[definition.name], publishes=definition.stream is not None),
+                operations=Operations(
+                    definition.name,
+                    self.databases[definition.name],
+                    publishes=definition.stream is not None,
+                    queues=self.parts[definition.name].queues,
+                ),
                 tokens=ServiceTokens(secrets.derive(settings.secret_key, "service tokens"), definition.name),
             )
             for definition, settings in self._services
@@ -229,6 +245,7 @@ class Process:
             verifier=self._verifier,
             tracing=self._tracing,
             trusted_proxies=common.trusted_proxies,
+            flag=self._flag,
         )
         found = [_server(edge, listener.host, listener.port)]
         if "api" in self._roles and listener.internal_port:
@@ -237,15 +254,18 @@ class Process:
         return found
 
     def _background(self) -> list[Awaitable[None]]:
-        work: list[Awaitable[None]] = [self._health.run()]
+        work: list[Awaitable[None]] = [self._health.run(), self._flag.run()]
         for definition, settings in self._services:
             name, database = definition.name, self.databases[definition.name]
             if "relay" in self._roles and definition.stream is not None:
                 stream = definition.stream.name
-                work.append(Relay(name, database, self._bus, stream=stream, instance=settings.instance).run())
+                work.append(self._relay(name, database, stream, settings).run())
             if "consumers" in self._roles:
                 work += self._consuming(name, database)
         return work
+
+    def _relay(self, name: str, database: Database, stream: str, settings: Settings) -> Relay:
+        return Relay(name, database, self._bus, stream=stream, instance=settings.instance, resting=lambda: self._flag.active)
 
     def _consuming(self, name: str, database: Database) -> list[Awaitable[None]]:
         part = self.parts[name]
@@ -255,7 +275,11 @@ class Process:
             *(runner.run() for runner in runners),
             *(runner.hear_advisories(ADVISORIES) for runner in runners),
             _redrive(runners),
-            Scheduler(database, (*part.jobs, retention_job(name, database, [c.name for c in part.consumers]))).run(),
+            Scheduler(
+                database,
+                (*part.jobs, retention_job(name, database, [c.name for c in part.consumers])),
+                resting=lambda: self._flag.active,
+            ).run(),
         ]
 
     async def _declare_streams(self) -> None:
@@ -326,6 +350,11 @@ async def _redrive(runners: Sequence[Runner]) -> None:
         for runner in runners:
             with contextlib.suppress(Unavailable):
                 await runner.redrive()
+
+
+def _sized(stream: Stream, settings: Settings) -> Stream:
+    """Give a stream as many copies and as much room as this broker has."""
+    return msgspec.structs.replace(stream, replicas=settings.stream_replicas, max_bytes=settings.stream_max_bytes)
 
 
 def _hearing(hear: Callable[[bytes], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:

@@ -59,6 +59,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Materialised views and how to refresh them, for `refresh-view`."""
     prewarm: tuple[Callable[[], Awaitable[object]], ...] = ()
     """What `careforall prewarm` runs before a rush."""
+    queues: tuple[str, ...] = ()
+    """Tables with the columns of an outbox whose rows leave by another way; operations endpoints show them too."""
+    notes: Callable[[], Mapping[str, str]] | None = None
+    """What the health of the service says besides, by subject, such as what is switched off and why."""
     snapshot: Snapshot | None = None
     start: tuple[Callable[[], Awaitable[None]], ...] = ()
     closing: tuple[Callable[[], Awaitable[None]], ...] = ()

@@ -54,6 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Comma-separated origins that browsers may call from."""
     accept_old_broker: bool = False
     """Start with a NATS server older than 2.12, which drops fields silently."""
+    stream_replicas: int = 1
+    """Copies the broker keeps of each stream: 3 where it has three servers, so that losing one loses nothing."""
+    stream_max_bytes: int = 4 * 1024**3
+    """Room the broker sets aside for each stream; all of them together must fit into its storage."""
     hot_paths: bool = True
     """Serve the busiest routes by thin handlers in front of the framework; same answers either way."""
 
@@ -102,3 +106,8 @@ def load(kind: type[S], environment: Mapping[str, str], *, service: str) -> S:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         raise SettingsError(f"settings of {service}: {error} (variables are CAREFORALL_<FIELD>)") from error
+
+
+def split(listed: str) -> tuple[str, ...]:
+    """Return the values of a comma-separated setting."""
+    return tuple(part.strip() for part in listed.split(",") if part.strip())

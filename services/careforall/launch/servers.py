@@ -112,6 +112,10 @@ class Postgres(Server):
         return options if self.durable else [*options, "--no-sync", "--set=scram_iterations=1"]
 
 
+_FILE_STORE = "1TB"
+"""What streams may reserve together, their ceilings and not their size; by default a share of the disk."""
+
+
 class Nats(Server):
     """A NATS server with JetStream on disk."""
 
@@ -154,7 +158,7 @@ class Nats(Server):
                 f'http: "{LOOPBACK}:{self.monitor_port}"',
                 f"max_payload: {NATS_MAX_PAYLOAD}",
                 f'authorization {{ user: {ACCOUNT}, password: "{self.password}" }}',
-                f'jetstream {{ store_dir: "{self.data}", sync_interval: "{self.sync_interval}" }}',
+                f'jetstream {{ store_dir: "{self.data}", sync_interval: "{self.sync_interval}", max_file_store: {_FILE_STORE} }}',
                 "",
             ]
         )

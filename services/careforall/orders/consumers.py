@@ -22,6 +22,9 @@ from careforall.orders.domain import Fact
 from careforall.orders.saga import PaymentTold
 from careforall.orders.service import OrdersService
 
+_BUYER_WAITS = 0.2
+"""Seconds: a buyer on the pay page waits for the order."""
+
 
 def consumers(service: OrdersService) -> tuple[Consumer, ...]:
     """Return the durable consumers of this service."""
@@ -47,6 +50,7 @@ def consumers(service: OrdersService) -> tuple[Consumer, ...]:
             stream=PAYMENTS.name,
             events=(PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentVoided, PaymentRefunded, PaymentSnapshot),
             handler=payments,
+            patience=_BUYER_WAITS,
         ),
         Consumer(name="orders-catalog", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=service.hear_products),
     )

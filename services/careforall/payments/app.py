@@ -12,6 +12,8 @@ from careforall.contracts.payments import AUTHORIZE, CANCEL, CAPTURE, REFUND, VO
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
+from careforall.kit.settings import split
+from careforall.kit.signatures import GenericScheme, TimedScheme
 from careforall.payments import api, api_ledger, api_reconciliation, pages
 from careforall.payments.asking import Asking
 from careforall.payments.bookkeeping import Bookkeeping
@@ -32,8 +34,7 @@ from careforall.payments.paying import Paying
 from careforall.payments.reconciling import Pacing, Reconciling
 from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
-from careforall.payments.settings import PaymentsSettings, split
-from careforall.payments.signatures import GenericScheme, TimedScheme
+from careforall.payments.settings import PaymentsSettings
 from careforall.payments.webhooks import Channel, Webhooks
 
 
@@ -176,8 +177,8 @@ def _simulator(settings: PaymentsSettings) -> Company:
 
 
 def _stripe(settings: PaymentsSettings) -> Company:
+    from careforall.kit.stripe.signature import StripeScheme  # noqa: PLC0415 - as above
     from careforall.payments.gateways.stripe import Stripe  # noqa: PLC0415 - half a second of imports, only where it is set up
-    from careforall.payments.gateways.stripe_signature import StripeScheme  # noqa: PLC0415 - as above
 
     livemode = settings.stripe_livemode
     return Company(

@@ -10,6 +10,9 @@ from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
 from careforall.payments.service import PaymentsService
 
+_PAYER_WAITS = 0.2
+"""Seconds: short enough for a payer's way to the pay page, long enough to make many intents in one transaction."""
+
 
 def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
     """Return the durable consumers of this service."""
@@ -21,6 +24,12 @@ def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
         await service.create_from_orders(connection, messages)
 
     return (
-        Consumer(name="payments-donations", stream=DONATIONS.name, events=(DonationCreated,), handler=donations),
-        Consumer(name="payments-orders", stream=ORDERS.name, events=(OrderCreated,), handler=orders),
+        Consumer(
+            name="payments-donations",
+            stream=DONATIONS.name,
+            events=(DonationCreated,),
+            handler=donations,
+            patience=_PAYER_WAITS,
+        ),
+        Consumer(name="payments-orders", stream=ORDERS.name, events=(OrderCreated,), handler=orders, patience=_PAYER_WAITS),
     )

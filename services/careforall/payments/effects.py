@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from careforall.contracts.payments import PaymentStatus
 from careforall.kit.ids import new_id
 from careforall.payments import domain, events, ledger
 from careforall.payments.domain import (
@@ -18,12 +19,15 @@ from careforall.payments.domain import (
     DisputeFact,
     Fact,
     Intent,
+    NoFact,
     RefundFact,
     StateFact,
     Verdict,
 )
 from careforall.payments.metrics import ALARMS
 from careforall.payments.records import Alarm, Attempt, Changes, Dispute, Refund, Transition
+
+_PAID: frozenset[PaymentStatus] = frozenset({"AUTHORIZED", "CAPTURED"})
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,13 +195,17 @@ class Effects:
         """Keep the attempt in step with what its gateway says."""
         if isinstance(fact, DeclineFact):
             self._put_attempt(_declined(intent, self._attempts.get(intent.id), fact, source))
-        elif isinstance(fact, StateFact) and verdict.steps and verdict.steps[-1] != "REFUNDED":
-            status: domain.AttemptStatus = "FAILED" if verdict.steps[-1] == "FAILED" else "SUCCEEDED"
-            if source.via == GENERIC:
-                self._put_attempt(Attempt(intent_id=intent.id, number=0, gateway=GENERIC, status=status, reason=fact.reason))
-            elif (last := self._attempts.get(intent.id)) is not None:
-                named = fact.gateway_object or last.gateway_object
-                self._put_attempt(msgspec.structs.replace(last, status=status, gateway_object=named, reason=fact.reason))
+            return
+        status = _attempt_after(verdict)
+        if status is None or isinstance(fact, NoFact):
+            return
+        last = self._attempts.get(intent.id)
+        if source.via == GENERIC:
+            self._put_attempt(Attempt(intent_id=intent.id, number=0, gateway=GENERIC, status=status, reason=fact.reason))
+        elif last is not None:
+            named = fact.gateway_object or last.gateway_object
+            reason = fact.reason if isinstance(fact, StateFact) else last.reason
+            self._put_attempt(msgspec.structs.replace(last, status=status, gateway_object=named, reason=reason))
 
     def _put_attempt(self, attempt: Attempt) -> None:
         if attempt.number:
@@ -209,6 +217,13 @@ def _known_dispute(fact: DisputeFact, known: Dispute | None) -> DisputeFact:
     if known is None:
         return msgspec.structs.replace(fact, dispute_id=new_id())
     return msgspec.structs.replace(fact, dispute_id=known.id, known=known.status, known_amount=known.amount, parked=known.parked)
+
+
+def _attempt_after(verdict: Verdict) -> domain.AttemptStatus | None:
+    """What the steps a fact caused say about the open attempt: whoever tells of money, a late dispute too, says that it came."""
+    if verdict.steps and verdict.steps[-1] == "FAILED":
+        return "FAILED"
+    return "SUCCEEDED" if not _PAID.isdisjoint(verdict.steps) else None
 
 
 def _declined(intent: Intent, last: Attempt | None, fact: DeclineFact, source: Source) -> Attempt:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from careforall.kit import secrets
-from careforall.kit.settings import Settings
+from careforall.kit.settings import Settings, split
+from careforall.kit.stripe.keys import is_live, refuse_wrong_mode
 
-_LIVE = ("sk_live_", "rk_live_")
-_TEST = ("sk_test_", "rk_test_")
 _PAYPAL_LIVE = "https://api-m.paypal.com"
 _PAYPAL_SANDBOX = "https://api-m.sandbox.paypal.com"
 _LIVE_WEBHOOKS = 2
@@ -86,7 +85,7 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
                 "CAREFORALL_STRIPE_SECRET_KEY and CAREFORALL_STRIPE_WEBHOOK_SECRETS belong together: set both or none"
             )
         if self.stripe_secret_key:
-            _refuse_wrong_mode(self.stripe_secret_key, self.environment)
+            refuse_wrong_mode(self.stripe_secret_key, self.environment)
         if self.default_gateway == "stripe" and not self.stripe_secret_key:
             raise ValueError("CAREFORALL_DEFAULT_GATEWAY is stripe, which is not set up: CAREFORALL_STRIPE_SECRET_KEY is missing")
         if self.stripe_base and self.environment == "production":
@@ -98,7 +97,7 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     @property
     def stripe_livemode(self) -> bool:
         """Whether Stripe's key moves real money."""
-        return self.stripe_secret_key.startswith(_LIVE)
+        return is_live(self.stripe_secret_key)
 
     @property
     def paypal_url(self) -> str:
@@ -114,20 +113,6 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     def simulator_key(self) -> str:
         """Bearer key for the simulator."""
         return self.simulator_api_key or secrets.derive(self.secret_key, "simulator api key").hex()
-
-
-def _refuse_wrong_mode(key: str, environment: str) -> None:
-    if not key.startswith(_LIVE + _TEST):
-        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is no secret key of Stripe: those begin with sk_ or rk_ and their mode")
-    if key.startswith(_LIVE) and environment == "development":
-        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is a live key: development moves no real money, use a test key")
-    if key.startswith(_TEST) and environment == "production":
-        raise ValueError("CAREFORALL_STRIPE_SECRET_KEY is a test key: production would take gifts nobody pays, use a live key")
-
-
-def split(secrets_list: str) -> tuple[str, ...]:
-    """Return the secrets of a comma-separated setting."""
-    return tuple(part.strip() for part in secrets_list.split(",") if part.strip())
 
 
 def _wrong_with_paypal(settings: PaymentsSettings) -> Iterator[tuple[bool, str]]:

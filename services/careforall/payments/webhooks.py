@@ -21,13 +21,13 @@ from careforall.kit.db import Database
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
 from careforall.kit.http import problem
 from careforall.kit.ids import new_id
+from careforall.kit.signatures import Headers
 from careforall.payments import repository
 from careforall.payments.domain import NoFact
 from careforall.payments.errors import GatewayNotSetUp, InvalidSignature
 from careforall.payments.gateways.base import ASKED_ABOUT, Told
 from careforall.payments.intake import Answer, Incoming, Intake
 from careforall.payments.metrics import WEBHOOKS
-from careforall.payments.signatures import Headers
 
 log = structlog.get_logger(__name__)
 

@@ -65,9 +65,9 @@ def build(resources: Resources) -> Parts:
 
 def _jobs(maintenance: Maintenance, settings: TotalsSettings) -> tuple[Job, ...]:
     return (
-        Job(name="totals-view", every=settings.view_seconds, work=maintenance.refresh_totals),
-        Job(name="totals-analytics", every=settings.analytics_seconds, work=maintenance.refresh_analytics),
-        Job(name="totals-comparison", every=_LOOK_FOR_NIGHT, work=maintenance.compare_when_due),
+        Job(name="totals-view", every=settings.view_seconds, work=maintenance.refresh_totals, rests=True),
+        Job(name="totals-analytics", every=settings.analytics_seconds, work=maintenance.refresh_analytics, rests=True),
+        Job(name="totals-comparison", every=_LOOK_FOR_NIGHT, work=maintenance.compare_when_due, rests=True),
     )
 
 

@@ -40,6 +40,15 @@ async def test_it_takes_a_password_from_standard_input_and_keeps_it_to_itself(ac
     assert (await accounts.login("admin1@example.org"))["role"] == "ADMIN"
 
 
+async def test_an_installer_makes_the_first_administrator_only(accounts: Any) -> None:
+    first = run(accounts, "--first", "--email", "admin1@example.org", "--password-stdin", stdin=PASSWORD + "\n")
+    again = run(accounts, "--first", "--email", "admin1@example.org", "--password-stdin", stdin="another quiet lamp\n")
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert again.stdout == "There is an administrator already: nothing to do.\n"
+    assert (await accounts.login("admin1@example.org"))["role"] == "ADMIN"
+
+
 async def test_a_refused_password_is_said_plainly(accounts: Any) -> None:
     done = run(accounts, "--email", "admin1@example.org", "--password", "short")
 

@@ -253,3 +253,16 @@ async def test_a_full_queue_of_password_checks_is_refused_at_once(accounts: Any)
     assert set(statuses) == {200, 429}
     busy = next(answer for answer in answers if answer.status_code == 429)
     assert (code(busy), busy.headers["retry-after"]) == ("passwords_busy", "1")
+
+
+async def test_a_cart_sent_with_a_login_is_announced_and_nothing_else_is(accounts: Any) -> None:
+    await accounts.signup()
+    cart = "5f0c2b2e-8a51-4c3e-9d3f-0d6f3b1a7c42"
+    sent = ((PASSWORD, cart, 200), (PASSWORD, "no id", 200), ("not my password", cart, 401))
+    for password, header, status in sent:
+        answer = await accounts.post("/auth/login", {"email": MAIL, "password": password}, x_cart_id=header)
+        assert answer.status_code == status
+    await accounts.login()
+
+    [(envelope, event)] = await accounts.events("accounts.signed_in")
+    assert (event["guest_cart_id"], event["user_id"]) == (cart, str(envelope.aggregate_id))

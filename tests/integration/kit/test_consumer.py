@@ -340,6 +340,22 @@ async def test_a_message_the_broker_gave_up_on_is_kept_as_a_dead_letter(database
     assert await numbers(database) == [7]
 
 
+async def test_a_consumer_told_to_stop_gives_back_what_it_holds_at_once(database: Database, bus: Bus, bell: Bells) -> None:
+    held = asyncio.Event()
+
+    async def endless(_: Connection, __: Sequence[Message[Any]]) -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    await publish(bus, bell.subject, *(bell.sealed(number) for number in range(3)))
+    async with running(runner_of(bell, database, bus, endless).run()):
+        await held.wait()
+    started = time.monotonic()
+    async with running(runner_of(bell, database, bus).run()):
+        await applied(database, [0, 1, 2])
+    assert time.monotonic() - started < 5, "waited until the broker took it back"
+
+
 async def test_claiming_again_writes_so_that_the_repeat_s_own_commit_proves_the_first(database: Database) -> None:
     messages = [new_id(), new_id()]
     assert await database.run(lambda c: inbox.claim(c, "ear", messages)) == set(messages)

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from careforall.kit.db import Connection, Database, Timelines
+from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DatabaseUnavailable, Locked
 from careforall.kit.ids import new_id
+from careforall.kit.timelines import Timelines
 from careforall.launch.servers import Postgres
 from careforall_testing.databases import Databases, connection
 from careforall_testing.plumbing import count, numbers, opened, prepare
@@ -156,6 +157,8 @@ async def test_rule_18_a_standby_is_refused_at_connect_and_welcome_once_promoted
             await database.run(insert)
         with pytest.raises(DatabaseUnavailable):
             await database.fetchrow("SELECT 1")
+        with pytest.raises(DatabaseUnavailable):
+            await database.dedicated()
         await _promote(own_postgres)
         await eventually(lambda: _writes(database), what="the promoted server")
 
@@ -173,6 +176,8 @@ async def test_rule_18_a_server_of_an_older_timeline_is_refused_once_a_newer_was
         async with opened(lost_the_election.database_url(name), timelines=timelines) as database:
             with pytest.raises(DatabaseUnavailable):
                 await database.run(insert)
+            with pytest.raises(DatabaseUnavailable):
+                await database.dedicated()
         async with opened(lost_the_election.database_url(name)) as unaware:
             await unaware.run(insert)
         async with opened(own_url, timelines=timelines) as elected:

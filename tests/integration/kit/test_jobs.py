@@ -51,6 +51,20 @@ async def test_an_exclusive_job_never_runs_twice_at_once(database: Database, *, 
     assert work.at_once == (1 if exclusive else 2)
 
 
+async def test_a_job_that_rests_is_left_out_for_as_long_as_it_is_said_and_its_neighbours_go_on(database: Database) -> None:
+    view, other = Work(), Work()
+    resting = True
+    jobs = (Job(name="view", every=0.01, work=view, rests=True), Job(name="other", every=0.01, work=other))
+    running = asyncio.ensure_future(Scheduler(database, jobs, resting=lambda: resting).run())
+    try:
+        await eventually(lambda: other.runs > 5)
+        assert view.runs == 0
+        resting = False
+        await eventually(lambda: view.runs > 1)
+    finally:
+        await tasks.end([running])
+
+
 async def test_jobs_go_on_after_their_session_was_lost(database: Database) -> None:
     work, other = Work(), Work()
     async with scheduled(database, Job(name="one", every=0.01, work=work), Job(name="other", every=0.01, work=other)):

@@ -89,3 +89,29 @@ async def test_a_service_refuses_to_start_on_a_schema_behind_its_code(servers: S
             await running.serve(["donations"])
         assert await running.first.wait_dead() == 1
         assert "run careforall migrate" in running.first.log_text()
+
+
+async def test_a_check_waits_for_who_migrates(servers: ServerUrls, own_nats: Nats) -> None:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
+    async with platform(urls, databases_of=["donations"]) as running:
+        async with running.database("donations") as opened:
+            await opened.execute("ALTER TABLE schema_migrations RENAME TO schema_migrations_away")
+        waiting = asyncio.ensure_future(running.cli("migrate", "donations", "--check", "--wait", "60"))
+        done, _ = await asyncio.wait({waiting}, timeout=3)
+        assert not done
+        async with running.database("donations") as opened:
+            await opened.execute("ALTER TABLE schema_migrations_away RENAME TO schema_migrations")
+        assert (await waiting).status == 0
+
+
+async def test_a_service_told_to_wait_starts_when_the_schema_is_up_to_date(servers: ServerUrls, own_nats: Nats) -> None:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
+    async with platform(urls, databases_of=["donations"]) as running:
+        async with running.database("donations") as opened:
+            await opened.execute("ALTER TABLE schema_migrations RENAME TO schema_migrations_away")
+        starting = asyncio.ensure_future(running.serve(["donations"], CAREFORALL_SCHEMA_WAIT="60"))
+        done, _ = await asyncio.wait({starting}, timeout=3)
+        assert not done
+        async with running.database("donations") as opened:
+            await opened.execute("ALTER TABLE schema_migrations_away RENAME TO schema_migrations")
+        await starting

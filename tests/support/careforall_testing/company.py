@@ -12,23 +12,53 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from msgspec import Struct
+
 from careforall.kit import json
 
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """One call to the company: `key` is its Idempotency-Key, `body` what was sent."""
+
+    method: str
+    path: str
+    key: str = ""
+    body: dict[str, Any] = {}
+
+
 Answer = Callable[[str, str], Awaitable[tuple[int, dict[str, Any]]]]
+Reply = Callable[[Asked], Awaitable[tuple[int, Any]]]
 
 
 @asynccontextmanager
 async def company(answer: Answer) -> AsyncIterator[str]:
-    """The company's base URL while it answers."""
+    """The company's base URL while it answers to what is asked, whatever is sent along."""
+
+    async def reply(asked: Asked) -> tuple[int, Any]:
+        return await answer(asked.method, asked.path)
+
+    async with listening_company(reply) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening_company(reply: Reply) -> AsyncIterator[str]:
+    """The company's base URL while it answers to whole calls."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        method, path, _ = head.split(" ", 2)
-        for line in head.lower().splitlines():
-            if line.startswith("content-length:"):
-                await reader.readexactly(int(line.partition(":")[2]))
-        status, body = await answer(method, path.removeprefix("/simulator"))
-        sent = json.encode(body)
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        method, path, _ = lines[0].split(" ", 2)
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        asked = Asked(
+            method=method,
+            path=path.removeprefix("/simulator"),
+            key=headers.get("idempotency-key", ""),
+            body=msgspec.json.decode(body) if body else {},
+        )
+        status, answered = await reply(asked)
+        sent = json.encode(answered)
         writer.write(b"HTTP/1.1 %d Ok\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (status, len(sent), sent))
         await writer.drain()
         writer.close()

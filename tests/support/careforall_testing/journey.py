@@ -10,30 +10,26 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
+from typing_extensions import override
 
 from careforall.cli.registry import NAMES
+from careforall.drills.visitor import Visitor
 from careforall_testing.platform import Platform, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerSet, own_servers
 
 ADMIN = "admin@example.org"
 PASSWORD = "correct horse battery staple 7"
-IDLE = "select count(*) from outbox where status in ('PENDING', 'FAILED')"
 
 
-class Journey:
+class Journey(Visitor):
     """One running platform as a donor and an administrator use it."""
 
     def __init__(self, running: Platform, servers: ServerSet) -> None:
+        secret = running.environment["CAREFORALL_WEBHOOK_SECRETS"].partition(",")[0]
+        super().__init__(running.client, databases=running.databases, webhook_secret=secret)
         self.platform = running
         self.servers = servers
-        self.admin: dict[str, str] = {}
-
-    @property
-    def client(self) -> httpx2.AsyncClient:
-        """Speaks to the public listener."""
-        return self.platform.client
 
     async def begin(self) -> None:
         """Make the administrator and sign in."""
@@ -41,28 +37,15 @@ class Journey:
         assert made.status == 0, made.err
         self.admin = await self.sign_in(ADMIN)
 
-    async def sign_in(self, email: str) -> dict[str, str]:
-        """Return the headers of somebody who signed in."""
-        answer = await self.client.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
-        assert answer.status_code in {200, 201}, answer.text
-        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    @override
+    async def sign_in(self, email: str, password: str = PASSWORD) -> dict[str, str]:
+        return await super().sign_in(email, password)
 
     async def sign_up(self, email: str) -> dict[str, str]:
         """Register somebody and sign in."""
         answer = await self.client.post("/api/v1/auth/signup", json={"email": email, "password": PASSWORD})
         assert answer.status_code in {201, 409}, answer.text
         return await self.sign_in(email)
-
-    async def campaign(self, **changes: Any) -> str:
-        """Create a campaign that takes donations and return its id."""
-        body = {"title": "Clean water", "story": "Wells.", "goal": "10000.00", "currency": "EUR", "status": "LIVE"} | changes
-        answer = await self.client.post("/api/v1/campaigns", json=body, headers=self.admin)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    def gift_body(self, campaign: str, **changes: Any) -> dict[str, Any]:
-        """The body of a gift."""
-        return {"campaign_id": campaign, "donor_email": "donor1@example.org", "amount": "10.00", "currency": "EUR"} | changes
 
     async def give(self, campaign: str, *, headers: Mapping[str, str] | None = None, **changes: Any) -> dict[str, Any]:
         """Give as a guest and return the answer."""
@@ -111,22 +94,6 @@ class Journey:
 
         return await eventually(look, within_s=20, what=f"donation {status}")
 
-    async def totals(self, campaign: str) -> dict[str, Any]:
-        """Return the exact totals of a campaign."""
-        answer = await self.client.get(f"/api/v1/totals/campaigns/{campaign}", params={"realtime": "true"})
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    async def totals_when(self, campaign: str, **wanted: Any) -> dict[str, Any]:
-        """Wait until the totals say what is wanted."""
-
-        async def look() -> dict[str, Any] | None:
-            found = await self.totals(campaign)
-            return found if all(found[name] == value for name, value in wanted.items()) else None
-
-        return await eventually(look, within_s=20, what=f"totals {wanted}")
-
     async def mails(self, to: str, *, at_least: int) -> list[dict[str, Any]]:
         """Wait for mails to somebody."""
 
@@ -137,18 +104,6 @@ class Journey:
             return items if len(items) >= at_least else None
 
         return await eventually(look, within_s=20, what=f"{at_least} mails to {to}")
-
-    async def settled(self) -> None:
-        """Wait until nothing is on its way any more."""
-
-        async def idle() -> bool:
-            counts = []
-            for name in NAMES:
-                async with self.platform.database(name) as connection:
-                    counts.append(await connection.fetchval(IDLE))
-            return not any(counts)
-
-        await eventually(idle, within_s=30, every_s=0.1, what="empty outboxes")
 
 
 @asynccontextmanager

@@ -19,11 +19,12 @@ from careforall.kit import migrate, outbox
 from careforall.kit.bus import Bus, Stream
 from careforall.kit.consumer import Consumer, Runner
 from careforall.kit.context import NOBODY
-from careforall.kit.db import Connection, Database, PoolSettings, Timelines
+from careforall.kit.db import Connection, Database, PoolSettings
 from careforall.kit.envelope import Event, Message, seal
 from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
 from careforall.kit.relay import Relay
+from careforall.kit.timelines import Timelines
 from careforall.kit.tracing import Tracing
 from careforall_testing.databases import connection
 
@@ -133,9 +134,9 @@ async def publish(bus: Bus, subject: str, *payloads: bytes) -> None:
     assert all(type(answer).__name__ == "Ack" for answer in answers), answers
 
 
-def relay_of(bell: Bells, database: Database, bus: Bus) -> Relay:
+def relay_of(bell: Bells, database: Database, bus: Bus, *, resting: Callable[[], bool] = lambda: False) -> Relay:
     """A relay of these bells."""
-    return Relay(bell.name, database, bus, stream=bell.stream.name, instance="test")
+    return Relay(bell.name, database, bus, stream=bell.stream.name, instance="test", resting=resting)
 
 
 Handler = Callable[[Connection, Sequence[Message[Any]]], Awaitable[None]]

@@ -18,9 +18,10 @@ from careforall.kit.http.problems import catalogue
 from careforall.kit.settings import Settings
 from careforall_testing import reading
 from careforall_testing.reading import Field
+from careforall_testing.reference_operator import custom_resources
 
 ROOT = Path(__file__).parents[3]
-REGENERATE = "PYTHONPATH=services:tests/support .venv/bin/python -m careforall_testing.reference"
+REGENERATE = "PYTHONPATH=services:operator:tests/support .venv/bin/python -m careforall_testing.reference"
 _MADE = "<!-- Made from the code: change it there, then write this page anew (see CONTRIBUTING.md). -->"
 _SETTING = ("variable", "default", "meaning")
 _PROCESS = (
@@ -176,6 +177,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/events.md": events,
     "docs/reference/cli.md": commands,
     "docs/reference/problems.md": problems,
+    "docs/reference/custom-resources.md": custom_resources,
     "services/README.md": service_map,
     ".env.example": example_environment,
     "docs/reference/openapi.json": api_description,

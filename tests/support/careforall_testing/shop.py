@@ -47,7 +47,8 @@ class Shop(Journey):
 
     async def open(self) -> None:
         """Answer what is asked of carts."""
-        await self._broker.subscribe(f"{CONTENTS}.{self.platform.instance}", cb=self._on_cart)
+        if "carts" not in self.platform.databases:
+            await self._broker.subscribe(f"{CONTENTS}.{self.platform.instance}", cb=self._on_cart)
 
     async def stock(self, sku: str, on_hand: int, **product: Any) -> str:
         """Put a product of one SKU on the shelf: catalog tells of it, and it is counted."""

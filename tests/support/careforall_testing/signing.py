@@ -10,15 +10,12 @@ import hashlib
 import hmac
 import time
 
-JSON = {"Content-Type": "application/json"}
-GENERIC = "/api/v1/payments/webhook"
+from careforall.drills.signing import GENERIC, JSON, sign_generic
+
 SIMULATOR = "/api/v1/payments/webhook/simulator"
 STRIPE = "/api/v1/payments/webhook/stripe"
 
-
-def sign_generic(secret: str, body: bytes) -> dict[str, str]:
-    """The headers of our plain scheme."""
-    return {**JSON, "X-Signature": f"sha256={_hex(secret.encode(), body)}"}
+__all__ = ["GENERIC", "JSON", "SIMULATOR", "STRIPE", "sign_generic", "sign_simulator", "sign_standard", "sign_stripe"]
 
 
 def sign_standard(secret: str, body: bytes, *, event: str, at: float | str | None = None) -> dict[str, str]:

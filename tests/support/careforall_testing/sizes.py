@@ -21,6 +21,9 @@ class Sizes(Struct, frozen=True, kw_only=True):
     poison: int = 2
     good: int = 15
     storm_events: int = 150
+    buyers: int = 2000
+    units: int = 400
+    histories: int = 12
 
 
 FULL = Sizes(
@@ -35,6 +38,9 @@ FULL = Sizes(
     poison=10,
     good=2000,
     storm_events=10_000,
+    buyers=50_000,
+    units=10_000,
+    histories=1000,
 )
 
 

@@ -53,7 +53,7 @@ class Stockroom:
         self, holder: UUID, *lines: Line, step: UUID | None = None, seconds: int = 900, region: str = "", **demand: int
     ) -> Reserved:
         """Ask for stock."""
-        wanted = [*lines, *(Line(sku=sku, quantity=quantity) for sku, quantity in demand.items())]
+        wanted = _lines(lines, demand)
         question = Reserve(step_id=step or new_id(), holder_id=holder, lines=wanted, seconds=seconds, region=region)
         return await self.ask(inventory.RESERVE, question, Reserved)
 
@@ -70,10 +70,9 @@ class Stockroom:
         question = Extend(step_id=new_id(), holder_id=holder, until=until, pinned=pinned)
         return await self.ask(inventory.EXTEND, question, Settled)
 
-    async def restock(self, holder: UUID, *, step: UUID | None = None, **lines: int) -> Settled:
+    async def restock(self, holder: UUID, *lines: Line, step: UUID | None = None, **demand: int) -> Settled:
         """Ask that sold stock goes back on its shelf."""
-        wanted = [Line(sku=sku, quantity=quantity) for sku, quantity in lines.items()]
-        question = Restock(step_id=step or new_id(), holder_id=holder, lines=wanted, cause="returned")
+        question = Restock(step_id=step or new_id(), holder_id=holder, lines=_lines(lines, demand), cause="returned")
         return await self.ask(inventory.RESTOCK, question, Settled)
 
     async def put(self, sku: str, on_hand: int, warehouse: str | None = None, **more: Any) -> StockRow:
@@ -99,6 +98,10 @@ class Stockroom:
         await self.hints.drain()
         for row in await self.database.fetch("SELECT sku FROM reservations WHERE holder_id = $1", holder):
             await self.cache.drop(f"inventory:soldout:{row['sku']}")
+
+    async def age_all(self, seconds: int) -> None:
+        """Let time pass for everybody."""
+        await self.database.run(lambda connection: connection.execute(_AGE_ALL, seconds))
 
     async def numbers(self, sku: str) -> tuple[int, int]:
         """What is on hand and reserved of a SKU."""
@@ -175,4 +178,9 @@ def outcomes(answers: Sequence[Reserved]) -> Mapping[str, int]:
     return found
 
 
+def _lines(lines: Sequence[Line], demand: Mapping[str, int]) -> list[Line]:
+    return [*lines, *(Line(sku=sku, quantity=quantity) for sku, quantity in demand.items())]
+
+
 _AGE = "UPDATE reservations SET expires_at = expires_at - make_interval(secs => $2) WHERE holder_id = $1 AND status = 'PENDING'"
+_AGE_ALL = "UPDATE reservations SET expires_at = expires_at - make_interval(secs => $1) WHERE status = 'PENDING'"

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
+from careforall_testing.stripe_customers import Customers
 from careforall_testing.stripe_forms import Json, Refusal, address, metadata, only, price, whole
 
 API_VERSION = "2026-10-28.endive"
@@ -24,6 +25,7 @@ class Books:
         self.intents: dict[str, Json] = {}
         self.refunds: dict[str, Json] = {}
         self.disputes: dict[str, Json] = {}
+        self.customers = Customers(self.tell)
         self.events: list[Json] = []
 
     def make_session(self, wanted: Json, pages: str) -> Json:
@@ -204,8 +206,8 @@ class Books:
             raise Refusal(404, f"No such {word}: '{name}'", code="resource_missing", param="intent")
         return kind[name]
 
-    def tell(self, event_type: str, subject: Json) -> None:
-        """Note an event, with its object as it is now."""
+    def tell(self, event_type: str, subject: Json, *, before: Json | None = None) -> None:
+        """Note an event, with its object as it is now and what it was before where that is told."""
         now = int(time.time())
         self.events.append(
             {
@@ -213,7 +215,7 @@ class Books:
                 "object": "event",
                 "api_version": API_VERSION,
                 "created": now,
-                "data": {"object": shown(subject)},
+                "data": {"object": shown(subject), **({"previous_attributes": before} if before else {})},
                 "livemode": False,
                 "pending_webhooks": 1,
                 "request": {"id": f"req_{secrets.token_hex(7)}", "idempotency_key": None},

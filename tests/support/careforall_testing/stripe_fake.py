@@ -27,6 +27,7 @@ from careforall_testing.polling import eventually
 from careforall_testing.signing import sign_stripe
 from careforall_testing.stripe_books import API_VERSION, Books, shown
 from careforall_testing.stripe_forms import Json, Refusal, nested, only
+from careforall_testing.weather import Mishap, Weather
 
 _OBJECTS = {"checkout/sessions": "sessions", "payment_intents": "intents", "refunds": "refunds", "disputes": "disputes"}
 
@@ -60,6 +61,10 @@ class StripeFake:
         self.secret = f"whsec_{secrets.token_hex(16)}"
         self.books = Books()
         self.switches = Switches()
+        self.weather: Weather | None = None
+        """What goes wrong by chance, beside the switches."""
+        self.late_s = 1.0
+        """How late a call is answered that the weather delays."""
         self.calls: list[tuple[str, str]] = []
         self._kept: dict[str, Kept] = {}
         self._running: set[str] = set()
@@ -102,8 +107,9 @@ class StripeFake:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+        mishap: Mishap = self.weather.next() if self.weather else "fine"
         try:
-            status, answer, extra = await self._respond(scope, headers, body.decode())
+            status, answer, extra = await self._respond(scope, headers, body.decode(), mishap)
         except Refusal as refusal:
             status, answer, extra = refusal.status, refusal.body, {}
         content = json.dumps(answer, indent=2).encode()
@@ -111,25 +117,44 @@ class StripeFake:
         fields["content-length"] = str(len(content))
         pairs = [(name.encode(), value.encode()) for name, value in fields.items()]
         await send({"type": "http.response.start", "status": status, "headers": pairs})
+        if mishap == "cut":
+            await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
+            return  # the server closes a connection whose answer is not complete
         await send({"type": "http.response.body", "body": content})
 
-    async def _respond(self, scope: Any, headers: dict[str, str], body: str) -> tuple[int, Json, dict[str, str]]:
+    async def _respond(self, scope: Any, headers: dict[str, str], body: str, mishap: Mishap) -> tuple[int, Json, dict[str, str]]:
         path = scope["path"].removeprefix("/v1/")
         if headers.get("authorization") != f"Bearer {self.key}":
             raise Refusal(401, "Invalid API Key provided: sk_test_****")
         if headers.get("stripe-version") != API_VERSION:
             raise Refusal(400, f"Invalid Stripe API version: {headers.get('stripe-version')}")
         self.calls.append((scope["method"], path))
-        if self.switches.throttle:
+        if self.switches.throttle or mishap == "throttle":
             wait = {"retry-after": "1", "stripe-rate-limited-reason": "global-rate"}
             return 429, Refusal(429, "Too many requests hit the API too quickly.", code="rate_limit").body, wait
         if scope["method"] == "GET":
+            if mishap in ("error_before", "error_after_success"):
+                return 500, _failed(), {}
             return 200, self._shown(path, nested(scope["query_string"].decode())), {}
+        if scope["method"] == "DELETE":
+            return await self._deleted(path, body, mishap)
         if headers.get("content-type", "").split(";")[0] != "application/x-www-form-urlencoded":
             raise Refusal(400, "Send the parameters as a form.")
-        return await self._once(headers.get("idempotency-key", ""), path, body)
+        return await self._once(headers.get("idempotency-key", ""), path, body, mishap)
 
-    async def _once(self, key: str, path: str, body: str) -> tuple[int, Json, dict[str, str]]:
+    async def _deleted(self, path: str, body: str, mishap: Mishap) -> tuple[int, Json, dict[str, str]]:
+        """Delete; such calls have no keys: whoever repeats one is told that nothing is there."""
+        named = re.fullmatch(r"customers/(\w+)", path)
+        if named is None or body:
+            raise Refusal(404, f"Unrecognized request URL (DELETE: /v1/{path}).")
+        if mishap == "error_before" or self.switches.error_before:
+            return 500, _failed(), {}
+        answer = self.books.customers.delete(named[1])
+        if mishap == "late":
+            await asyncio.sleep(self.late_s)
+        return (500, _failed(), {}) if mishap == "error_after_success" else (200, answer, {})
+
+    async def _once(self, key: str, path: str, body: str, mishap: Mishap) -> tuple[int, Json, dict[str, str]]:
         """Carry out a call, or answer its key as the first time."""
         if not key or len(key) > 255:
             raise Refusal(400, "The fake wants an Idempotency-Key of at most 255 characters with every POST.")
@@ -143,31 +168,34 @@ class StripeFake:
             return kept.status, kept.body, {"idempotent-replayed": "true", "original-request": "req_first"}
         self._running.add(key)
         try:
-            status, answer = self._carried_out(path, nested(body))
+            status, answer = self._carried_out(path, nested(body), mishap)
             self._kept[key] = Kept(mark=(path, body), status=status, body=answer)
-            if self.switches.late_s:
-                await asyncio.sleep(self.switches.late_s)
+            await asyncio.sleep(self.late_s if mishap == "late" else self.switches.late_s)
         finally:
             self._running.discard(key)
         return status, answer, {}
 
-    def _carried_out(self, path: str, wanted: Json) -> tuple[int, Json]:
-        failed = Refusal(500, "An unknown error occurred.", kind="api_error").body
-        if self.switches.error_before:
-            return 500, failed
+    def _carried_out(self, path: str, wanted: Json, mishap: Mishap) -> tuple[int, Json]:
+        if self.switches.error_before or mishap == "error_before":
+            return 500, _failed()
         try:
             answer = shown(self._done(path, wanted))
         except Refusal as refusal:
             if not refusal.kept:
                 raise
             return refusal.status, refusal.body
-        return (500, failed) if self.switches.error_after_success else (200, answer)
+        failed = self.switches.error_after_success or mishap == "error_after_success"
+        return (500, _failed()) if failed else (200, answer)
 
     def _done(self, path: str, wanted: Json) -> Json:
         if path == "checkout/sessions":
             return self.books.make_session(wanted, self.url)
         if path == "refunds":
             return self.books.make_refund(wanted)
+        if path == "customers":
+            return self.books.customers.make(wanted)
+        if named := re.fullmatch(r"customers/(\w+)", path):
+            return self.books.customers.change(named[1], wanted)
         steps: dict[str, Callable[[str], Json]] = {
             r"checkout/sessions/(\w+)/expire": self.books.expire,
             r"payment_intents/(\w+)/capture": self.books.capture,
@@ -180,9 +208,13 @@ class StripeFake:
         raise Refusal(404, f"Unrecognized request URL (POST: /v1/{path}).")
 
     def _shown(self, path: str, asked: Json) -> Json:
+        if path == "customers":
+            return self.books.customers.listed(asked)
         if path in _OBJECTS:
             return self._listed(path, asked)
         folder, _, name = path.rpartition("/")
+        if folder == "customers":
+            return self.books.customers.shown(name)
         if folder not in _OBJECTS:
             raise Refusal(404, f"Unrecognized request URL (GET: /v1/{path}).")
         only(asked, allowed={"expand"})
@@ -209,6 +241,10 @@ class StripeFake:
         if not 1 <= limit <= 100:
             raise Refusal(400, "This limit is not between 1 and 100.", param="limit")
         return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": f"/v1/{path}"}
+
+
+def _failed() -> Json:
+    return Refusal(500, "An unknown error occurred.", kind="api_error").body
 
 
 def sent(event: Json) -> bytes:

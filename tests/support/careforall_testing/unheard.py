@@ -7,15 +7,14 @@ async with Unheard(load).giving():
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from careforall.drills.load import Load, pause
+from careforall.drills.payers import at_the_gateway
 from careforall.kit.ids import new_id
-from careforall_testing.load import PATIENCE_S, Load
-from careforall_testing.polling import eventually
 
 _PAUSE_S = 1.5
 
@@ -29,7 +28,7 @@ class Unheard:
     @asynccontextmanager
     async def giving(self) -> AsyncIterator[None]:
         """Give and compare without end while the context is open; what was begun is finished before it closes."""
-        await self._load.journey.client.post("/simulator/control/switches", json={"drop": 1.0})
+        await self._load.visitor.client.post("/simulator/control/switches", json={"drop": 1.0})
         stop = asyncio.Event()
         work = [asyncio.create_task(self._repeat(stop, one)) for one in (self._gift, self._compare)]
         try:
@@ -45,8 +44,7 @@ class Unheard:
     async def _repeat(stop: asyncio.Event, work: Any) -> None:
         while not stop.is_set():
             await work()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _PAUSE_S)
+            await pause(stop, _PAUSE_S)
 
     async def _gift(self) -> None:
         """Give, pay at the gateway's page, and come back."""
@@ -54,12 +52,7 @@ class Unheard:
         assert answered.good, answered
         gift = answered.document
         intent = gift["payment_intent"]["id"]
-
-        async def at_the_gateway() -> bool:
-            answer = await self._load.ask("pay", "POST", f"/pay/{intent}")
-            return "/simulator/pay/" in answer.headers.get("location", "")
-
-        await eventually(at_the_gateway, within_s=PATIENCE_S, every_s=0.3, what="the gateway's page")
+        await at_the_gateway(self._load, intent)
         paid = await self._load.ask("simulate", "POST", f"/simulator/control/{intent}/success", json={})
         assert paid.good, paid
         self._load.paid.add(gift["id"])
@@ -67,6 +60,6 @@ class Unheard:
 
     async def _compare(self) -> None:
         """Order a comparison of the last two hours."""
-        headers = {**self._load.journey.admin, "Idempotency-Key": str(new_id())}
+        headers = {**self._load.visitor.admin, "Idempotency-Key": str(new_id())}
         since = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
         await self._load.ask("compare", "POST", "/api/v1/payments/reconciliation/run", json={"since": since}, headers=headers)

@@ -17,7 +17,6 @@ from careforall.accounts.domain import (
     RefreshVerdict,
     SigningKey,
     checked_address,
-    checked_email,
     checked_password,
     checked_profile,
     judge_refresh,
@@ -27,6 +26,7 @@ from careforall.accounts.domain import (
     signing_key,
 )
 from careforall.accounts.passwords import Passwords
+from careforall.contracts.mail import checked_email
 from careforall.kit.errors import InvalidInput
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,11 +10,11 @@ from pathlib import Path
 from careforall.kit.courtesy import Courtesy, Pressure
 
 
-async def waited(courtesy: Courtesy, *, age: float = 0.0) -> bool:
+async def waited(courtesy: Courtesy, *, age: float = 0.0, patience: float | None = None) -> bool:
     """Whether it was still waiting after a while."""
     try:
         async with asyncio.timeout(0.5):
-            await courtesy.give_way(datetime.now(UTC) - timedelta(seconds=age))
+            await courtesy.give_way(datetime.now(UTC) - timedelta(seconds=age), patience)
     except TimeoutError:
         return True
     return False
@@ -28,6 +28,12 @@ async def test_it_waits_while_cores_are_short() -> None:
 async def test_what_is_old_does_not_wait() -> None:
     assert not await waited(Courtesy(10, lambda: 0.9), age=11)
     assert not await waited(Courtesy(0.2, lambda: 0.9))
+
+
+async def test_pressing_work_waits_for_less_and_never_for_more() -> None:
+    assert not await waited(Courtesy(10, lambda: 0.9), patience=0.2)
+    assert not await waited(Courtesy(0.2, lambda: 0.9), patience=10)
+    assert await waited(Courtesy(10, lambda: 0.9), patience=9)
 
 
 async def test_it_is_off_unless_asked_for() -> None:

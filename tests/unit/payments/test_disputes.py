@@ -12,6 +12,8 @@ import pytest
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit.ids import new_id
 from careforall.payments.domain import DisputeFact, Fact, RefundFact, StateFact, judge
+from careforall.payments.effects import Effects, Source
+from careforall.payments.records import Attempt
 from careforall_testing.desk import AMOUNT, NOTHING, NOW, Desk, intent
 
 STATUSES: tuple[PaymentStatus, ...] = get_args(PaymentStatus)
@@ -51,6 +53,14 @@ def test_every_pair_of_dispute_states_has_its_outcome(known: Any, status: Any, o
 def test_a_dispute_proves_the_capture_before_it_was_told(status: Any) -> None:
     assert judge(intent("INITIATED"), dispute(status=status)).steps == ("AUTHORIZED", "CAPTURED")
     assert judge(intent("AUTHORIZED"), dispute(status=status)).steps == ("CAPTURED",)
+
+
+def test_a_dispute_that_proves_the_capture_ends_the_attempt_that_made_it() -> None:
+    unpaid = intent("INITIATED")
+    tried = Attempt(intent_id=unpaid.id, number=1, gateway="simulator", status="OPEN", gateway_object="pi_1")
+    effects = Effects(attempts={unpaid.id: tried}, refunds=(), disputes=(), max_attempts=3)
+    effects.apply(unpaid, dispute(dispute_id=new_id()), Source(via="simulator", cause="told", event_id=None, received_at=NOW))
+    assert effects.changes.attempts[unpaid.id, 1].status == "SUCCEEDED"
 
 
 def test_a_dispute_is_a_version_and_an_event_and_no_state() -> None:

@@ -5,6 +5,7 @@ to be looked at (outboxes by the lowest id of that time, which their key leads t
 """
 
 from careforall.audit.verification.coupons import COUPONS
+from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
@@ -182,8 +183,8 @@ LIMIT 1000
 """,
     ),
     *LEDGER,
-    *STOCK,
     *COUPONS,
+    *STOCK,
     *SHOP_ORDERS,
     Invariant(
         name="totals.counters_equal_base",
@@ -224,6 +225,7 @@ WHERE $1::timestamptz IS NOT NULL AND (donors.amount, donors.gifts) IS DISTINCT 
 LIMIT 1000
 """,
     ),
+    *CUSTOMERS,
     Invariant(
         name="notifications.told_once",
         service="notifications",
@@ -286,6 +288,11 @@ UNION ALL
 SELECT 'inventory.movements', count(*)::text FROM stock_movements
 UNION ALL
 SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY status
+""",
+    "sync": """
+SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
+UNION ALL
+SELECT 'sync.' || target || '.' || lower(status), count(*)::text FROM deliveries GROUP BY target, status
 """,
     "payments": """
 SELECT 'payments.' || lower(status) AS name, count(*)::text AS value FROM payment_intents GROUP BY status

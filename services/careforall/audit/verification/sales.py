@@ -5,7 +5,7 @@ An order that failed or was cancelled may have been paid in the last moment: the
 
 from typing import Any
 
-from careforall.audit.verification.balances import Span, pages
+from careforall.audit.verification.balances import Comparison, Span, pages
 from careforall.audit.verification.books import Books
 from careforall.audit.verification.report import Outcome, Violation
 
@@ -39,6 +39,13 @@ async def confirmed_orders_are_captured(books: Books, span: Span) -> Outcome:
             if (wrong := _unlike_intent(order, intents.get(order["intent_id"])))
         ]
     return Outcome(name="money.confirmed_orders_are_captured", services=("orders", "payments"), violations=found)
+
+
+COMPARISONS: tuple[tuple[frozenset[str], Comparison], ...] = (
+    (frozenset({"payments", "orders"}), captured_orders_are_confirmed),
+    (frozenset({"payments", "orders"}), confirmed_orders_are_captured),
+)
+"""Each comparison with the services whose books it needs."""
 
 
 def _unlike_order(intent: Any, order: Any) -> str | None:

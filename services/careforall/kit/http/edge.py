@@ -17,6 +17,7 @@ from opentelemetry import trace
 
 from careforall.kit import context, json
 from careforall.kit.context import Cause
+from careforall.kit.degraded import DegradedFlag
 from careforall.kit.errors import Problem, TooLarge, UnsupportedMediaType
 from careforall.kit.http import problem
 from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
@@ -32,7 +33,7 @@ API_BODY = 64 * 1024
 WEBHOOK_BODY = 256 * 1024
 _DRAIN = 1024 * 1024
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-_WEBHOOKS = "/api/v1/payments/webhook"
+_WEBHOOKS = ("/api/v1/payments/webhook", "/api/v1/sync/webhook")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FORM = b"application/x-www-form-urlencoded"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -53,6 +54,7 @@ class Edge:
         app: The framework's ASGI application.
         hot: Routes answered here.
         trusted_proxies: Hops of X-Forwarded-For to believe.
+        flag: Says when requests that write are refused unread.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Edge:
         verifier: Verifier,
         tracing: Tracing,
         trusted_proxies: int = 0,
+        flag: DegradedFlag | None = None,
     ) -> None:
         self._app = app
         self._hot = HotTable(hot)
@@ -75,6 +78,7 @@ class Edge:
         self._verifier = verifier
         self._tracing = tracing
         self._hops = trusted_proxies
+        self._flag = flag
         self._log = RequestLog()
         self._counters: dict[tuple[str, str, str, int], Any] = {}
         self._timers: dict[tuple[str, str], Any] = {}
@@ -102,6 +106,8 @@ class Edge:
     async def _answer(self, exchange: "_Exchange", receive: Receive, route: HotRoute | None) -> None:
         if exchange.path not in _PROBES and not exchange.webhook:
             await self._limit(exchange)
+        if self._flag is not None and exchange.method in _BODY_METHODS:
+            self._flag.refuse_writes()
         body = await exchange.read(receive)
         if route is None:
             await self._app(exchange.scope, _replay(body, receive), exchange.send)

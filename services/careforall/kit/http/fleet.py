@@ -1,5 +1,6 @@
 """The operations endpoints without a service name: the same paths over all services of a process."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Router, delete, get, post
@@ -13,6 +14,18 @@ from careforall.kit.http.limits import Limiter
 from careforall.kit.http.lists import LimitQuery, path_id
 from careforall.kit.http.operations import Connections, DatabaseHealth, Done, time_database
 from careforall.kit.operations import DeadLetters, Operations, Pending, Statistics
+
+
+class FleetConnections(Connections, frozen=True, kw_only=True):
+    """The pools of one process together, and each of them."""
+
+    services: dict[str, Connections]
+
+
+class FleetDatabaseHealth(DatabaseHealth, frozen=True, kw_only=True):
+    """How the databases answer together, and each of them; latency is that of the slowest."""
+
+    services: dict[str, DatabaseHealth]
 
 
 class Fleet:
@@ -58,6 +71,15 @@ async def retry(fleet: Fleet, principal: Principal, id: str) -> Done:
     raise NotFound("There is no dead letter with this id.")
 
 
+@post("/outbox/discard/{id:str}", status_code=HTTP_200_OK, summary="Settle a dead letter, whichever service has it")
+async def discard(fleet: Fleet, principal: Principal, id: str) -> Done:
+    """Discard an incoming dead letter for good."""
+    for one in fleet.services:
+        if await one.discard(path_id(id), principal.user_id):
+            return Done(success=True)
+    raise NotFound("There is no incoming dead letter with this id.")
+
+
 @post("/outbox/process", status_code=HTTP_200_OK, summary="Publish what waits, now, in all services")
 async def process(fleet: Fleet, principal: Principal) -> Done:
     """Make delayed retries due and wake the relays."""
@@ -71,15 +93,27 @@ async def health_of_all(health: Health) -> dict[str, ServiceHealth]:
 
 
 @get("/database/connections", summary="The connection pools")
-async def connections(fleet: Fleet) -> dict[str, Connections]:
-    """Return the pools of the process that answers."""
-    return {one.service: Connections(**one.database.usage()) for one in fleet.services}
+async def connections(fleet: Fleet) -> FleetConnections:
+    """Add up the pools of the process that answers."""
+    pools = {one.service: Connections(**one.database.usage()) for one in fleet.services}
+    sums = {name: sum(getattr(pool, name) for pool in pools.values()) for name in Connections.__struct_fields__}
+    return FleetConnections(**sums, services=pools)
 
 
 @get("/database/health", summary="How the databases answer")
-async def databases(fleet: Fleet) -> dict[str, DatabaseHealth]:
-    """Time one statement on each."""
-    return {one.service: await time_database(one.database) for one in fleet.services}
+async def databases(fleet: Fleet) -> FleetDatabaseHealth:
+    """Time one statement on each; the slowest counts."""
+    found = {one.service: await time_database(one.database) for one in fleet.services}
+    queries, failures = (sum(getattr(one, name) for one in found.values()) for name in ("queries", "failures"))
+    return FleetDatabaseHealth(
+        status="up",
+        latency_ms=max((one.latency_ms for one in found.values()), default=0.0),
+        queries=queries,
+        failures=failures,
+        error_rate=failures / (queries + failures) if queries + failures else 0.0,
+        last_check=datetime.now(UTC),
+        services=found,
+    )
 
 
 @delete("/rate-limits", summary="Forget all rate limits (development only)")
@@ -94,6 +128,7 @@ _HANDLERS = (
     outbox_pending,
     dead_letters,
     retry,
+    discard,
     process,
     health_of_all,
     connections,

@@ -1,5 +1,6 @@
 """The operations endpoints, the same for every service: probes, metrics, and the admin's view of outbox, inbox and database."""
 
+from datetime import UTC, datetime
 from time import perf_counter
 
 import msgspec
@@ -38,6 +39,8 @@ class DatabaseHealth(msgspec.Struct, frozen=True, kw_only=True):
     queries: int
     failures: int
     error_rate: float
+    last_check: datetime
+    """When this was looked at."""
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,4 +197,5 @@ async def time_database(database: Database) -> DatabaseHealth:
         queries=database.queries,
         failures=database.failures,
         error_rate=database.failures / total if total else 0.0,
+        last_check=datetime.now(UTC),
     )

@@ -9,16 +9,13 @@ import stripe
 from stripe.params import DisputeListParams, PaymentIntentListParams, RefundCreateParams, RefundListParams
 from stripe.params.checkout import SessionCreateParams, SessionListParams
 
+from careforall.kit.stripe.api import StripeApi, body_of, is_spent
 from careforall.payments.gateways.base import GatewayRefused, GatewayUnknown, plain
 from careforall.payments.gateways.stripe_shapes import Thing, Things, decode_thing, decode_things
-
-API_VERSION = "2026-10-28.endive"
-"""The version of Stripe's API that calls are pinned to; webhook endpoints are best made with the same."""
 
 T = TypeVar("T")
 
 _PAGE = 100
-_SERVER_ERROR = 500
 
 
 class SpentKey(GatewayUnknown):
@@ -35,14 +32,8 @@ class StripeCalls:
     """
 
     def __init__(self, key: str, *, base: str, seconds: float) -> None:
-        self._http = stripe.HTTPXClient(timeout=seconds)
-        self._api = stripe.StripeClient(
-            key,
-            stripe_version=API_VERSION,
-            base_addresses={"api": base} if base else None,
-            max_network_retries=0,
-            http_client=self._http,
-        ).v1
+        self._stripe = StripeApi(key, base=base, seconds=seconds)
+        self._api = self._stripe.v1
 
     async def make_session(self, wanted: SessionCreateParams, key: str) -> Thing:
         """Make a checkout session, or get the one this key made."""
@@ -141,7 +132,7 @@ class StripeCalls:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]  # the library's types lack this one
+        await self._stripe.close()
 
 
 async def _all(page: Callable[[str], Awaitable[Things]]) -> list[Thing]:
@@ -163,10 +154,7 @@ async def _asked(call: Awaitable[stripe.StripeObject], decode: Callable[[str], T
         GatewayUnknown: It may have happened.
     """
     try:
-        answer = (await call).last_response
-        if answer is None:
-            raise GatewayUnknown("Stripe's answer has no body")
-        return decode(answer.body)
+        return decode(await body_of(call))
     except stripe.StripeError as error:
         raise translated(error) from error
     except (msgspec.MsgspecError, AttributeError, TypeError, ValueError, RecursionError) as error:
@@ -183,6 +171,6 @@ def translated(error: stripe.StripeError) -> GatewayRefused | GatewayUnknown:
         told = error.error
         code = (told.decline_code if told else None) or error.code or "invalid_request"
         return GatewayRefused(plain(code, 80), plain(error.user_message or "The gateway refused."))
-    if (error.http_status or 0) >= _SERVER_ERROR and (error.headers or {}).get("idempotent-replayed") == "true":
+    if is_spent(error):
         return SpentKey(f"{error.http_status} on a key that was used before")
     return GatewayUnknown(f"{type(error).__name__} {error.http_status or 'without an answer'}")

@@ -1,0 +1,55 @@
+{{/* Refuses what cannot work, with a sentence that says what to do. */}}
+{{- define "careforall.check" -}}
+{{- $global := .Values.global -}}
+{{- if not (or $global.secrets.existingSecret $global.secrets.generate) -}}
+{{- fail "global.secrets.existingSecret: name a Secret with secret-key and webhook-secrets, or set global.secrets.generate=true to try the platform out" -}}
+{{- end -}}
+{{- if not $global.publicUrl -}}
+{{- fail "global.publicUrl: say where people reach the platform, such as https://give.example.org" -}}
+{{- end -}}
+{{- if and (not .Values.nats.enabled) (not $global.nats.address) -}}
+{{- fail "global.nats.address: nats.enabled is false, so name your own NATS as host:port" -}}
+{{- end -}}
+{{- if and (not .Values.valkey.enabled) (not $global.redis.address) (not $global.redis.existingSecret) -}}
+{{- fail "global.redis: valkey.enabled is false, so give the address of your own, or a Secret with its url" -}}
+{{- end -}}
+{{- if and (not (.Values.postgres | default dict).enabled) (not $global.databases.existingSecret) -}}
+{{- fail "global.databases.existingSecret: postgres.enabled is false, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
+{{- end -}}
+{{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
+{{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}
+{{- end -}}
+{{- if and .Values.demo.enabled (ne $global.environment "development") -}}
+{{- fail "demo.enabled: made-up gifts belong into global.environment=development only" -}}
+{{- end -}}
+{{- if not .Values.operator.enabled -}}
+{{- range $name := include "careforall.enabled" . | fromJsonArray -}}
+{{- $entry := mergeOverwrite (deepCopy $.Values.services.defaults) (deepCopy (get $.Values.services.services $name | default dict)) -}}
+{{- if eq $entry.scaling.owner "Operator" -}}
+{{- fail (printf "services.services.%s.scaling.owner is Operator, but operator.enabled is false: set services.defaults.scaling.owner=Chart" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
+{{- fail "gateway.parentRefs: name the Gateway that carries the route" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Rules of the front door as JSON: {service, path}, longest path first, and / last. */}}
+{{- define "careforall.paths" -}}
+{{- $defaults := .Values.services.defaults -}}
+{{- $found := dict -}}
+{{- range $name, $entry := .Values.services.services -}}
+{{- $whole := mergeOverwrite (deepCopy $defaults) (deepCopy ($entry | default dict)) -}}
+{{- if and $whole.enabled (has $whole.role (list "api" "all")) -}}
+{{- range $whole.routes -}}
+{{- if hasKey $found . -}}
+{{- fail (printf "services.services.%s.routes: %s belongs to %s already" $name . (get $found .)) -}}
+{{- end -}}
+{{- $_ := set $found . $name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $found "/" .Values.services.front -}}
+{{- toJson $found -}}
+{{- end -}}

@@ -1,0 +1,15 @@
+"""The operator's Prometheus metrics; docs/reference/custom-resources.md lists them from here."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+PASSES = Counter("careforall_operator_passes_total", "Passes by what became of them", ["platform", "outcome"])
+PASS_SECONDS = Histogram("careforall_operator_pass_seconds", "Time of a pass", ["platform"], buckets=_SECONDS)
+WRITES = Counter("careforall_operator_writes_total", "Things done, by kind", ["platform", "action"])
+DEGRADED = Gauge("careforall_operator_degraded", "1 while services refuse writes", ["platform"])
+WRITABLE = Gauge("careforall_operator_database_writable", "1 while heartbeats are written", ["platform"])
+TIMELINE = Gauge("careforall_operator_database_timeline", "The newest timeline", ["platform"])
+LAST_RTO = Gauge("careforall_operator_last_failover_rto_seconds", "From the last write before to the first after", ["platform"])
+BOOKS_FAILED = Gauge("careforall_operator_reconciliation_failed", "1 while the last failover's books do not agree", ["platform"])
+STALLED = Gauge("careforall_operator_stalled", "1 while people must mend something", ["platform"])

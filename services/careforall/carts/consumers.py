@@ -1,0 +1,79 @@
+"""Messages in: goods, stock, coupons, orders and logins. One service call each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from careforall.carts.repository import ProductFact, VariantFact
+from careforall.carts.service import CartsService, ordered_units
+from careforall.contracts.accounts import SignedIn
+from careforall.contracts.catalog import PRODUCT_EVENTS
+from careforall.contracts.inventory import StockChanged, StockSnapshot
+from careforall.contracts.orders import OrderConfirmed
+from careforall.contracts.pricing import CouponChanged
+from careforall.contracts.streams import ACCOUNTS, CATALOG, INVENTORY, ORDERS, PRICING
+from careforall.kit.consumer import Consumer
+from careforall.kit.db import Connection
+from careforall.kit.envelope import Message
+
+
+def consumers(service: CartsService) -> tuple[Consumer, ...]:
+    """Return the durable consumers of this service."""
+
+    async def products(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        await service.projection.products(connection, [(_product(one), _variants(one.event)) for one in messages])
+
+    async def stock(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        told = [(one.event.sku, one.event.available, one.aggregate_version) for one in messages]
+        await service.projection.stock(connection, told)
+
+    async def coupons(connection: Connection, messages: Sequence[Message[CouponChanged]]) -> None:
+        told = [(one.event.code, one.event.coupon_id, one.event.active, one.aggregate_version) for one in messages]
+        await service.projection.coupons(connection, told)
+
+    async def orders(connection: Connection, messages: Sequence[Message[OrderConfirmed]]) -> None:
+        for one in sorted(messages, key=lambda one: one.event.cart_id or one.event.order_id):
+            if one.event.cart_id is not None:
+                units = ordered_units([(line.sku, line.quantity) for line in one.event.lines])
+                await service.convert(connection, one.event.cart_id, units)
+
+    async def logins(connection: Connection, messages: Sequence[Message[SignedIn]]) -> None:
+        for one in sorted(messages, key=lambda one: one.event.guest_cart_id):
+            await service.merge_at_login(connection, one.event.user_id, one.event.guest_cart_id)
+
+    return (
+        Consumer(name="carts-products", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=products),
+        Consumer(name="carts-stock", stream=INVENTORY.name, events=(StockChanged, StockSnapshot), handler=stock),
+        Consumer(name="carts-coupons", stream=PRICING.name, events=(CouponChanged,), handler=coupons),
+        Consumer(name="carts-orders", stream=ORDERS.name, events=(OrderConfirmed,), handler=orders, batch=50),
+        Consumer(name="carts-logins", stream=ACCOUNTS.name, events=(SignedIn,), handler=logins, batch=50),
+    )
+
+
+def _product(message: Message[Any]) -> ProductFact:
+    event = message.event
+    return ProductFact(
+        product_id=event.product_id,
+        version=message.aggregate_version,
+        name=event.name,
+        slug=event.slug,
+        image_url=event.image_url,
+        status=event.status,
+        base_price=event.base_price,
+        sale_price=event.sale_price,
+        currency=event.currency,
+        reservation_policy=event.reservation_policy,
+        max_per_order=event.max_per_order,
+    )
+
+
+def _variants(event: Any) -> list[VariantFact]:
+    return [
+        VariantFact(
+            sku=variant.sku,
+            product_id=event.product_id,
+            attributes=variant.attributes,
+            price_difference=variant.price_difference,
+            active=variant.active,
+        )
+        for variant in event.variants
+    ]

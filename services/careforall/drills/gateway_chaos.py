@@ -1,0 +1,112 @@
+"""The gateway misbehaves in every way it has a switch for, while people give, pay, are refunded and buy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from careforall.drills import repository, standing
+from careforall.drills.load import Load
+from careforall.drills.payers import Payers
+from careforall.drills.report import Check, Findings
+from careforall.drills.setting import Setting
+from careforall.drills.standing import Standing
+from careforall.kit.ids import new_id
+
+SWITCHES = {
+    "decline_rate": 0.1,
+    "timeout_after_charge": 0.05,
+    "timeout_ms": 6000,
+    "error_after_success": 0.1,
+    "duplicate": 0.3,
+    "delay_ms": 200,
+    "reorder": 0.3,
+    "drop": 0.1,
+    "bad_signature": 0.1,
+    "dispute": 0.05,
+}
+"""All of them at once; late answers come after our own deadline for a call."""
+COMPARED_WITHIN_S = 120.0
+_CONTROL = "/simulator/control/switches"
+_RUNS = "/api/v1/payments/reconciliation"
+_OVER = frozenset({"FINISHED", "STOPPED"})
+_CLOCKS = timedelta(minutes=5)
+
+
+async def gateway_chaos(setting: Setting) -> Findings:
+    """Hold the drill."""
+    visitor, began = setting.visitor, datetime.now(UTC)
+    load = Load(visitor, await visitor.campaign(title="Drill: gateway chaos"))
+    payers = Payers(load, setting.checkout)
+    await _turn(setting, {**SWITCHES, "seed": setting.seed})
+    try:
+        setting.tell(f"the gateway misbehaves for {setting.seconds:g} s under {setting.rate:g} payers a second")
+        async with payers.paying(per_second=setting.rate):
+            await asyncio.sleep(setting.seconds)
+    finally:
+        await _turn(setting, {})
+    setting.tell(f"the gateway is honest again; {payers.given} began, {len(load.gifts)} gifts were accepted")
+    settled, recovery = await _recover(setting, load, payers, since=began - _CLOCKS)
+    return await _findings(setting, payers, settled, recovery)
+
+
+async def _recover(setting: Setting, load: Load, payers: Payers, *, since: datetime) -> tuple[Standing, float | None]:
+    """Let everybody finish while staff compares with the gateway, for events it dropped about payments nobody asks about."""
+    begun = time.monotonic()
+    finishing = asyncio.create_task(payers.finish())
+    while not finishing.done():
+        await _compare(setting, since)
+    await finishing
+    await _compare(setting, since)
+    setting.tell(f"everybody has finished, staff has compared with the gateway: {time.monotonic() - begun:.0f} s")
+    gifts = {gift["id"]: gift["payment_intent"]["id"] for gift in load.gifts.values()}
+    look = partial(standing.beside_the_gateway, setting.visitor, gifts, payers.orders)
+    settled, recovery = await standing.settle(look, setting)
+    return settled, None if recovery is None else time.monotonic() - begun
+
+
+async def _findings(setting: Setting, payers: Payers, settled: Standing, recovery: float | None) -> Findings:
+    async with setting.visitor.database("payments") as payments:
+        unfitting = await repository.unfitting(payments, payers.intents)
+    unfinished = Check(name="everybody came to an end", good=not payers.unfinished, detail="; ".join(payers.unfinished[:3]))
+    return Findings(
+        given=payers.given,
+        accepted=settled.accepted + len(payers.orders),
+        completed=settled.completed,
+        lost=settled.lost,
+        doubled=settled.doubled,
+        misfits=len(settled.differing),
+        recovery_seconds=recovery,
+        checks=[*standing.checks_of(settled, recovery), unfinished],
+        facts={
+            "gifts charged": settled.paid,
+            "orders captured": len(payers.captured),
+            "refunds the gateway refused": payers.refused_refunds,
+            "webhooks that did not fit": unfitting,
+        },
+    )
+
+
+async def _turn(setting: Setting, switches: dict[str, Any]) -> None:
+    answer = await setting.visitor.client.post(_CONTROL, json=switches)
+    answer.raise_for_status()
+
+
+async def _compare(setting: Setting, since: datetime) -> None:
+    """Order a comparison with the gateway and wait for its end."""
+    visitor = setting.visitor
+    headers = {**visitor.admin, "Idempotency-Key": str(new_id())}
+    answer = await visitor.client.post(f"{_RUNS}/run", json={"since": since.isoformat()}, headers=headers)
+    if not answer.is_success:
+        setting.tell(f"no comparison with the gateway: {answer.text}")
+        return
+    for run in answer.json()["items"]:
+        try:
+            async with asyncio.timeout(COMPARED_WITHIN_S):
+                while (await visitor.client.get(f"{_RUNS}/{run['id']}", headers=visitor.admin)).json()["status"] not in _OVER:
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            setting.tell(f"the comparison with the gateway was not done within {COMPARED_WITHIN_S:g} s")

@@ -1,0 +1,103 @@
+"""Composition root of the sync service."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import cast
+
+from litestar import Router
+from litestar.di import Provide
+
+from careforall.contracts import streams
+from careforall.kit.jobs import Job
+from careforall.kit.service import Definition, Parts, Resources
+from careforall.sync import api
+from careforall.sync.carrying import Carrying, Pacing
+from careforall.sync.consumers import consumers
+from careforall.sync.gateways.base import Target
+from careforall.sync.inbound import Channel, Inbound
+from careforall.sync.service import SyncService
+from careforall.sync.settings import SyncSettings
+
+_CARRY_EVERY = 0.2
+_ADOPT_EVERY = 60.0
+_MEASURE_EVERY = 15.0
+
+
+def build(resources: Resources) -> Parts:
+    """Wire the service together."""
+    settings = cast("SyncSettings", resources.settings)
+    targets = _targets(settings)
+    service = SyncService(resources.database, targets=list(targets), tries=settings.delivery_retries)
+    inbound = Inbound(resources.database, service, _channels(settings))
+    carrying = {
+        name: Carrying(resources.database, target, resources.tracing, _pacing(settings)) for name, target in targets.items()
+    }
+    return Parts(
+        service=service,
+        routes=(_router(inbound),),
+        consumers=consumers(service),
+        jobs=(*_jobs(carrying), Job(name="sync-adopt", every=_ADOPT_EVERY, work=service.adopt)),
+        queues=("deliveries",),
+        notes=partial(_notes, settings, carrying),
+        snapshot=service.snapshot,
+        stop=tuple(target.close for target in targets.values()),
+    )
+
+
+def _router(inbound: Inbound) -> Router:
+    dependencies = {"inbound": Provide(lambda: inbound, sync_to_thread=False)}
+    return Router("/", route_handlers=list(api.ROUTES), dependencies=dependencies)
+
+
+def _targets(settings: SyncSettings) -> dict[str, Target]:
+    """Return where customers are mirrored; what is not set up is left out, and Stripe costs no import."""
+    if not settings.stripe_secret_key:
+        return {}
+    from careforall.sync.gateways.stripe import StripeTarget  # noqa: PLC0415 - half a second of imports, only where it is set up
+
+    base = settings.stripe_base
+    return {"stripe": StripeTarget(settings.stripe_secret_key, base=base, seconds=settings.delivery_seconds)}
+
+
+def _channels(settings: SyncSettings) -> dict[str, Channel]:
+    if not settings.stripe_secret_key or not settings.webhook_secrets:
+        return {}
+    from careforall.kit.stripe.signature import StripeScheme  # noqa: PLC0415 - as above
+    from careforall.sync.gateways.stripe import read_event  # noqa: PLC0415 - as above
+
+    read = partial(read_event, livemode=settings.stripe_livemode)
+    return {"stripe": Channel(scheme=StripeScheme(settings.webhook_secrets), read=read)}
+
+
+def _pacing(settings: SyncSettings) -> Pacing:
+    return Pacing(
+        at_once=settings.delivery_calls,
+        seconds=settings.delivery_seconds,
+        first_pause=settings.delivery_retry_seconds,
+        breaker_pause=settings.delivery_pause_seconds,
+    )
+
+
+def _jobs(carrying: Mapping[str, Carrying]) -> tuple[Job, ...]:
+    """Each target is a job of its own: none waits for another."""
+    return tuple(
+        job
+        for name, one in carrying.items()
+        for job in (
+            Job(name=f"sync-{name}", every=_CARRY_EVERY, work=one.run, exclusive=False),
+            Job(name=f"sync-{name}-measure", every=_MEASURE_EVERY, work=one.measure, exclusive=False),
+        )
+    )
+
+
+def _notes(settings: SyncSettings, carrying: Mapping[str, Carrying]) -> dict[str, str]:
+    """Return in plain words where customers are mirrored."""
+    if not settings.stripe_secret_key:
+        return {"stripe": "off: CAREFORALL_STRIPE_SECRET_KEY is not set; customers wait until it is"}
+    inbound = (
+        "" if settings.webhook_secrets else "; changes there are not heard: CAREFORALL_SYNC_STRIPE_WEBHOOK_SECRETS is not set"
+    )
+    return {"stripe": carrying["stripe"].state + inbound}
+
+
+SERVICE = Definition(name="sync", package=__package__ or "", settings=SyncSettings, build=build, stream=streams.SYNC)

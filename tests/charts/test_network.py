@@ -1,0 +1,81 @@
+"""Who may speak to whom, proved on the rendered policies: each declared edge, and a sample of those that must not be."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from careforall_testing.charts import objects, pods, rendered
+from careforall_testing.policies import Peer, Policies
+
+OUTSIDE = Peer(outside=True)
+GATEWAY = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "gateway"})
+STRANGER = Peer(pod={"app": "stranger"})
+POSTGRES = Peer(pod={"careforall.dev/postgres": "careforall-postgres", "app.kubernetes.io/instance": "careforall"})
+GIVING = "networkPolicies.gatewayNamespaces.kubernetes\\.io/metadata\\.name=gateway"
+
+
+@cache
+def policies() -> Policies:
+    return Policies(objects(rendered("everything", GIVING)))
+
+
+@cache
+def templates() -> dict[str, Peer]:
+    found = pods(objects(rendered("everything", "services.services.simulator.enabled=true")))
+    return {name.partition("/")[2]: Peer(pod=one["metadata"]["labels"]) for name, one in found}
+
+
+def peer(name: str) -> Peer:
+    known = {"outside": OUTSIDE, "gateway": GATEWAY, "stranger": STRANGER, "postgres": POSTGRES}
+    if name in known:
+        return known[name]
+    return next(one for key, one in templates().items() if key == f"careforall-{name}" or key.startswith(f"careforall-{name}-"))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        *(("gateway", name, 8000) for name in ("accounts", "donations", "payments", "totals", "notifications", "audit")),
+        *((name, "postgres", 5432) for name in ("donations", "payments-worker", "audit", "setup")),
+        *((name, "nats", 4222) for name in ("donations", "totals-worker", "audit")),
+        *((name, "valkey", 6379) for name in ("accounts", "totals")),
+        ("nats", "nats", 6222),
+        ("donations", "accounts", 8000),
+        ("audit", "accounts", 8000),
+        ("payments", "outside", 443),
+        ("notifications-worker", "outside", 587),
+        ("donations", "stranger", 53),
+        ("test-answers", "totals", 8000),
+    ],
+)
+def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> None:
+    assert policies().allow(peer(source), peer(target), port)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        ("stranger", "postgres", 5432),
+        ("stranger", "nats", 4222),
+        ("stranger", "valkey", 6379),
+        ("stranger", "donations", 8000),
+        ("gateway", "postgres", 5432),
+        ("gateway", "nats", 4222),
+        ("gateway", "donations", 8001),
+        ("gateway", "donations-worker", 8000),
+        ("gateway", "nats", 6222),
+        ("donations", "payments", 8000),
+        ("donations", "totals", 8001),
+        ("donations", "outside", 443),
+        ("totals", "outside", 443),
+        ("payments", "outside", 22),
+        ("valkey", "postgres", 5432),
+        ("nats", "outside", 443),
+        ("test-answers", "postgres", 5432),
+        ("setup", "outside", 443),
+    ],
+)
+def test_every_other_edge_is_closed(source: str, target: str, port: int) -> None:
+    assert not policies().allow(peer(source), peer(target), port)

@@ -1,0 +1,173 @@
+"""What the chart renders: always the same bytes, valid for several Kubernetes versions, obeying the rules every pod obeys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]  # has no types
+import pytest
+import yaml
+
+from careforall.cli.registry import NAMES
+from careforall_testing import charts
+from careforall_testing.charts import PLATFORM_APIS, PROFILES, containers, objects, pods, rendered
+
+FOREIGN = {
+    "HTTPRoute",
+    "ScaledObject",
+    "PodMonitor",
+    "PrometheusRule",
+    "Platform",
+    "DatabaseSwitchover",
+    "CustomResourceDefinition",
+}
+SPEAKS_TO_THE_API = re.compile(r"^(StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator)")
+"""Patroni keeps its state in ConfigMaps, the operator watches: only they have a token."""
+ONCE = {"Job", "CronJob", "Pod"}
+"""Pods that end by themselves have nobody to probe or drain them."""
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_same_values_give_the_same_bytes(profile: str) -> None:
+    again = charts.rendered.__wrapped__(profile)
+    assert rendered(profile) == again
+
+
+@pytest.mark.parametrize("kube", ["1.33", "1.35", "1.36", "1.37"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_object_is_valid(profile: str, kube: str) -> None:
+    for one in objects(rendered(profile, kube=f"{kube}.0")):
+        if one["kind"] not in FOREIGN:
+            kubernetes_validate.validate(one, kube, strict=True)
+
+
+def test_what_a_cluster_does_not_know_is_left_out() -> None:
+    without = Counter(one["kind"] for one in objects(rendered("prod")))
+    having = Counter(one["kind"] for one in objects(rendered("prod", apis=PLATFORM_APIS)))
+    assert set(having - without) <= {"PodMonitor", "PrometheusRule"}
+    assert not without - having
+    assert having["PodMonitor"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_pod_is_restricted(profile: str) -> None:
+    for name, template in pods(objects(rendered(profile))):
+        spec = template["spec"]
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] == 10001, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec.get("automountServiceAccountToken") is False or SPEAKS_TO_THE_API.match(name), name
+        for volume in spec.get("volumes", []):
+            assert "hostPath" not in volume, name
+        for one in containers(template):
+            _container_is_restricted(f"{name} {one['name']}", one)
+
+
+def _container_is_restricted(name: str, one: dict[str, Any]) -> None:
+    security = one["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False, name
+    assert security["readOnlyRootFilesystem"] is True, name
+    assert security["capabilities"] == {"drop": ["ALL"]}, name
+    assert {"cpu", "memory"} <= set(one["resources"]["requests"]), name
+    assert "memory" in one["resources"]["limits"], name
+    assert not one["image"].endswith(":latest"), name
+    assert ":" in one["image"].rpartition("/")[2] or "@" in one["image"], name
+    assert one["imagePullPolicy"] == "IfNotPresent", name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_workload_is_watched_drained_and_spread(profile: str) -> None:
+    for name, template in pods(objects(rendered(profile))):
+        if name.partition("/")[0] in ONCE:
+            continue
+        spec = template["spec"]
+        assert spec["topologySpreadConstraints"], name
+        for one in spec["containers"]:
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(one), name
+            grace = (one.get("lifecycle") or {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            assert spec["terminationGracePeriodSeconds"] > grace, name
+        if "careforall.dev/service" in template["metadata"]["labels"]:
+            (one,) = spec["containers"]
+            paths = [one[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+            assert paths == ["/health", "/readyz", "/livez"], name
+            assert one["lifecycle"]["preStop"]["sleep"]["seconds"] >= 3, name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_names_of_variables_stand_once(profile: str) -> None:
+    for name, template in pods(objects(rendered(profile))):
+        for one in containers(template):
+            counts = Counter(variable["name"] for variable in one.get("env", []))
+            assert not [variable for variable, count in counts.items() if count > 1], f"{name} {one['name']}"
+
+
+@pytest.mark.parametrize("owner", ["Operator", "HPA", "KEDA"])
+def test_a_count_that_somebody_else_owns_is_not_written(owner: str) -> None:
+    own = ["services.services.donations.scaling.owner=" + owner]
+    if owner == "KEDA":
+        own += ["services.services.donations.scaling.stream=S", "services.services.donations.scaling.consumer=c"]
+    found = objects(rendered("prod", *own))
+    assert "replicas" not in charts.named(found, "Deployment", "careforall-donations")["spec"]
+    kinds = {"HPA": "HorizontalPodAutoscaler", "KEDA": "ScaledObject"}
+    assert [one["kind"] for one in found if one["kind"] in kinds.values()] == ([kinds[owner]] if owner in kinds else [])
+
+
+def test_a_budget_stands_only_where_a_pod_may_go() -> None:
+    budgets = {one["metadata"]["name"] for one in objects(rendered("local")) if one["kind"] == "PodDisruptionBudget"}
+    assert not [name for name in budgets if "postgres" not in name]
+    assert "careforall-donations" in {one["metadata"]["name"] for one in objects(rendered("prod"))}
+
+
+def test_setup_has_another_name_whenever_it_does_something_else() -> None:
+    def job(*sets: str) -> str:
+        found: list[str] = [one["metadata"]["name"] for one in objects(rendered("local", *sets)) if one["kind"] == "Job"]
+        return next(name for name in found if name.startswith("careforall-setup-"))
+
+    assert job() == job("services.defaults.podAnnotations.a=b")
+    assert job() != job("global.image.tag=other")
+    assert job() != job("demo.enabled=false")
+
+
+def test_only_audit_is_given_the_other_databases() -> None:
+    for name, template in pods(objects(rendered("prod"))):
+        service = template["metadata"].get("labels", {}).get("careforall.dev/service")
+        if service and service != "audit":
+            keys = {
+                variable["valueFrom"]["secretKeyRef"]["key"]
+                for one in containers(template)
+                for variable in one["env"]
+                if "DATABASE_URL" in variable["name"] or "POSTGRES_URL" in variable["name"]
+            }
+            assert keys == {service.removesuffix("-worker")}, name
+
+
+def test_every_service_has_a_database_and_every_public_path_an_owner() -> None:
+    values = yaml.safe_load((charts.CHART / "values.yaml").read_text())
+    assert sorted(values["global"]["databases"]["services"]) == sorted(NAMES)
+    route = next(one for one in objects(rendered("local")) if one["kind"] == "HTTPRoute")
+    owned = {
+        match["path"]["value"]: rule["backendRefs"][0]["name"].removeprefix("careforall-")
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    }
+    document = json.loads((charts.ROOT / "docs" / "reference" / "openapi.json").read_text())
+    for path, operations in document["paths"].items():
+        tags = {tag for one in operations.values() if isinstance(one, dict) for tag in one.get("tags", [])} & set(NAMES)
+        prefixes = [prefix for prefix in owned if path == prefix or path.startswith(prefix.rstrip("/") + "/")]
+        assert not tags or owned[max(prefixes, key=len)] in tags, path
+
+
+def test_a_registry_goes_in_front_of_names_without_one_and_a_digest_beats_a_tag() -> None:
+    digest = "sha256:" + "a" * 64
+    found = charts.images(objects(rendered("prod", "global.imageRegistry=registry.example.org", f"global.image.digest={digest}")))
+    assert f"registry.example.org/careforall/platform@{digest}" in found
+    assert "registry.example.org/nats:2.15-alpine" in found
+
+
+def test_no_annotation_of_a_controller_is_assumed() -> None:
+    ingress = next(one for one in objects(rendered("everything")) if one["kind"] == "Ingress")
+    assert "annotations" not in ingress["metadata"]

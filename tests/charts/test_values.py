@@ -1,0 +1,66 @@
+"""Bad values are refused before anything is installed, with a message that names them."""
+
+from __future__ import annotations
+
+import pytest
+
+from careforall_testing.charts import CHART, Refused, render, rendered
+
+SCHEMA = {
+    "services.services.donations.scaling.replicas=-1": "/services/donations/scaling/replicas",
+    "services.services.donations.replica=2": "replica",
+    "services.services.donations.role=everything": "/services/donations/role",
+    "services.services.donations.routes[0]=api": "/services/donations/routes/0",
+    "services.defaults.scaling.owner=Somebody": "/defaults/scaling/owner",
+    "global.environment=staging": "/global/environment",
+    "global.image.tag=latest": "/global/image/tag",
+    "global.image.digest=abc": "/global/image/digest",
+    "global.publicUrl=give.example.org": "/global/publicUrl",
+    "global.nats.streamReplicas=2": "/global/nats/streamReplicas",
+    "global.typo=1": "typo",
+    "gatway.enabled=true": "gatway",
+    "gateway.parentRefs[0].nam=x": "nam",
+    "networkPolicies.outside.ports[0]=70000": "/networkPolicies/outside/ports/0",
+    "nats.replicas=2": "/replicas",
+    "nats.storage.size=lots": "/storage/size",
+    "valkey.maxMemory=1": "/maxMemory",
+    "demo.gifts=-1": "/demo/gifts",
+    "admin.email=nobody": "/admin/email",
+}
+SENSE = {
+    "global.secrets.existingSecret=": "global.secrets.existingSecret: name a Secret",
+    "global.publicUrl=": "global.publicUrl: say where people reach the platform",
+    "nats.enabled=false": "global.nats.address: nats.enabled is false",
+    "valkey.enabled=false": "global.redis: valkey.enabled is false",
+    "demo.enabled=true": "demo.enabled: made-up gifts belong into global.environment=development only",
+    "nats.replicas=1": "global.nats.streamReplicas: 3 copies need as many servers, and nats.replicas is 1",
+    "services.defaults.terminationGracePeriodSeconds=20": "is less than preStopSeconds + drainSeconds + 15",
+    "services.services.donations.scaling.minReplicas=20": "minReplicas 20 is more than maxReplicas 10",
+    "services.services.totals.routes[0]=/pay": "/pay belongs to",
+    "operator.enabled=false": "scaling.owner is Operator, but operator.enabled is false",
+    "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
+}
+
+
+@pytest.mark.parametrize(("bad", "said"), SCHEMA.items())
+def test_the_schema_refuses_what_is_misspelt_or_out_of_range(bad: str, said: str) -> None:
+    with pytest.raises(Refused, match="values don't meet the specifications of the schema") as refused:
+        rendered("prod", bad)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("bad", "said"), SENSE.items())
+def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        rendered("prod", bad)
+    assert said in str(refused.value)
+
+
+def test_production_asks_for_what_only_the_user_knows() -> None:
+    with pytest.raises(Refused, match=r"global\.publicUrl: say where people reach the platform"):
+        render("--values", str(CHART / "values-prod.yaml"))
+
+
+def test_without_any_values_the_first_thing_missing_is_named() -> None:
+    with pytest.raises(Refused, match=r"global\.secrets\.existingSecret"):
+        render()

@@ -1,0 +1,215 @@
+"""The whole platform on a cluster: one `helm install` from the tree, gifts through each front door, and whatever befalls it.
+
+The tests stand in the order of a platform's life and share one install; each holds when run alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from careforall_testing.cluster import CHART, Cluster, CommandFailed, skip_or_fail
+from careforall_testing.cluster_gifts import completed_gift, steady_gifts
+
+DOOR = "CAREFORALL_TEST_GATEWAY"
+HOST = {"Host": "care.test"}
+LOCAL = ("--values", str(CHART / "values-local.yaml"))
+INGRESS = ("--set", "gateway.enabled=false", "--set", "ingress.enabled=true")
+READY_S = 60.0
+OURS = "app.kubernetes.io/part-of=careforall"
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster) -> Iterator[tuple[Cluster, float]]:
+    """The platform in a namespace of its own, and the seconds until every pod was ready."""
+    with cluster.fresh_namespace("platform") as made:
+        began = time.monotonic()
+        try:
+            made.helm("install", "careforall", str(CHART), *LOCAL, "--wait", "--timeout=6m", timeout=400)
+        except CommandFailed as error:
+            raise AssertionError(f"{error}\n{made.story()}") from error
+        yield made, time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def platform(installed: tuple[Cluster, float]) -> Cluster:
+    return installed[0]
+
+
+@pytest.fixture(scope="module")
+def door() -> str:
+    """Where the cluster's front door answers from here, for Gateway and Ingress alike."""
+    if not os.environ.get(DOOR):
+        skip_or_fail(f"no way to the cluster's front door: set {DOOR} to its URL, such as http://127.0.0.1:8080")
+    return os.environ[DOOR]
+
+
+def client_of(door: str) -> httpx2.Client:
+    return httpx2.Client(base_url=door, headers=HOST, timeout=30, trust_env=False)
+
+
+def serves(platform: Cluster, door: str) -> None:
+    """Wait until the front door has heard of the platform."""
+
+    def look() -> bool:
+        with client_of(door) as client:
+            return client.get("/api/v1/campaigns").status_code == httpx2.codes.OK
+
+    platform.until("the front door leads to the platform", look)
+
+
+def verify(platform: Cluster, *options: str) -> None:
+    said = platform.kubectl(
+        "exec", "deployment/careforall-audit", "-c", "service", "--", "careforall", "verify", *options, timeout=240
+    )
+    assert "The books balance." in said, said
+
+
+def upgrade(platform: Cluster, *values: str) -> None:
+    platform.helm("upgrade", "careforall", str(CHART), *LOCAL, *values, "--wait", "--timeout=6m", timeout=400)
+
+
+def test_one_command_makes_every_pod_ready_in_time(installed: tuple[Cluster, float]) -> None:
+    platform, seconds = installed
+    pods = platform.get("pods", selector=OURS)
+    waiting = [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["status"]["phase"] != "Succeeded"
+        and not any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"]["conditions"])
+    ]
+    assert not waiting, platform.story()
+    assert seconds < READY_S * float(os.environ.get("CAREFORALL_TEST_PATIENCE", "1"))
+
+
+def test_no_pod_had_to_be_restarted_while_it_came_up(platform: Cluster) -> None:
+    restarts = {
+        f"{pod['metadata']['name']}/{one['name']}": one["restartCount"]
+        for pod in platform.get("pods", selector=OURS)
+        for one in pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", [])
+    }
+    assert not {name: count for name, count in restarts.items() if count}, platform.story()
+
+
+def test_the_release_tests_itself(platform: Cluster) -> None:
+    assert "Succeeded" in platform.helm("test", "careforall", "--timeout=5m", timeout=330)
+
+
+def test_a_gift_through_the_gateway_is_paid_and_completed(platform: Cluster, door: str) -> None:
+    serves(platform, door)
+    with client_of(door) as client:
+        assert completed_gift(client)["amount"] == "25.00"
+
+
+def test_the_audit_pod_verifies_the_books(platform: Cluster) -> None:
+    verify(platform)
+
+
+def test_the_audit_pod_verifies_the_books_by_itself(platform: Cluster) -> None:
+    """Its timed job reads the other databases through the roles that it was given."""
+    script = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+
+    def outcomes() -> list[str]:
+        said = platform.kubectl("exec", "deployment/careforall-audit", "-c", "service", "--", "python", "-c", script)
+        return [line for line in said.splitlines() if line.startswith('scheduled_job_runs_total{job="audit-verify"')]
+
+    runs = platform.until("the books were verified by themselves", outcomes, timeout=150)
+    assert not [line for line in runs if "failed" in line or "error" in line], runs
+
+
+@pytest.mark.parametrize("service", ["donations", "payments"])
+def test_only_the_audit_pod_knows_how_to_read_other_databases(platform: Cluster, service: str) -> None:
+    words = platform.kubectl("exec", f"deployment/careforall-{service}", "-c", "service", "--", "env")
+    known = {line.partition("=")[0] for line in words.splitlines() if "_DATABASE_URL" in line}
+    assert known == {f"CAREFORALL_{service.upper()}_DATABASE_URL"}
+
+
+def test_a_service_s_role_cannot_enter_the_database_of_another(platform: Cluster) -> None:
+    script = (
+        "import asyncio, asyncpg, os, sys\n"
+        "url = os.environ['CAREFORALL_DONATIONS_DATABASE_URL'].rpartition('/')[0] + '/careforall_payments'\n"
+        "async def main():\n"
+        "    try:\n"
+        "        await asyncpg.connect(url, timeout=10)\n"
+        "    except asyncpg.InsufficientPrivilegeError as error:\n"
+        "        print('refused:', error)\n"
+        "asyncio.run(main())\n"
+    )
+    said = platform.kubectl("exec", "deployment/careforall-donations", "-c", "service", "--", "python", "-c", script)
+    assert "refused: permission denied for database" in said
+
+
+def test_the_broker_takes_a_service_s_own_subjects_only(platform: Cluster) -> None:
+    script = (
+        "import asyncio, nats, os\n"
+        "async def main():\n"
+        "    heard = []\n"
+        "    async def on_error(error): heard.append(str(error))\n"
+        "    client = await nats.connect(os.environ['CAREFORALL_NATS_URL'], error_cb=on_error)\n"
+        "    await client.publish('hint.probe', b'{}')\n"
+        "    await client.flush()\n"
+        "    print('own subject:', heard)\n"
+        "    await client.publish('payments.captured', b'{}')\n"
+        "    await client.flush()\n"
+        "    await asyncio.sleep(0.5)\n"
+        "    print('other subject:', heard)\n"
+        "    await client.close()\n"
+        "asyncio.run(main())\n"
+    )
+    said = platform.kubectl("exec", "deployment/careforall-donations", "-c", "service", "--", "python", "-c", script)
+    assert "own subject: []" in said
+    assert "permissions violation" in said.lower()
+    assert "payments.captured" in said
+
+
+def test_a_restart_one_after_the_other_loses_no_request(platform: Cluster, door: str) -> None:
+    serves(platform, door)
+    with steady_gifts(door, HOST) as gifts:
+        time.sleep(2)
+        for service in ("donations", "payments"):
+            platform.kubectl("rollout", "restart", f"deployment/careforall-{service}")
+            platform.rolled_out(f"deployment/careforall-{service}")
+        time.sleep(2)
+    assert not gifts.failures, gifts.failures[:5]
+    assert gifts.accepted
+
+
+def test_an_upgrade_under_load_loses_no_gift_and_ends_in_balanced_books(platform: Cluster, door: str) -> None:
+    serves(platform, door)
+    with steady_gifts(door, HOST) as gifts:
+        upgrade(platform, "--set", "services.defaults.podAnnotations.upgraded=yes")
+        time.sleep(1)
+    assert not gifts.failures, gifts.failures[:5]
+    assert gifts.accepted
+    verify(platform)
+
+
+def test_a_gift_through_the_ingress_is_paid_and_completed(platform: Cluster, door: str) -> None:
+    upgrade(platform, *INGRESS)
+    try:
+        serves(platform, door)
+        with client_of(door) as client:
+            assert completed_gift(client)["status"] == "COMPLETED"
+    finally:
+        upgrade(platform)
+
+
+def test_setup_runs_once_for_each_change_and_keeps_what_is_there(platform: Cluster) -> None:
+    before = {job["metadata"]["uid"] for job in platform.get("jobs", selector="app.kubernetes.io/name=setup")}
+    upgrade(platform)
+    assert {job["metadata"]["uid"] for job in platform.get("jobs", selector="app.kubernetes.io/name=setup")} == before
+
+
+def test_an_uninstall_leaves_nothing_stuck(platform: Cluster) -> None:
+    platform.helm("uninstall", "careforall", "--wait", "--timeout=2m")
+    kinds = "deployments,statefulsets,jobs,cronjobs,services,networkpolicies,httproutes,serviceaccounts,platforms,pods"
+
+    def gone() -> bool:
+        return not json.loads(platform.kubectl("get", kinds, "--selector", OURS, "--output=json"))["items"]
+
+    platform.until("everything is gone, what the operator made included", gone, timeout=90)

@@ -1,0 +1,157 @@
+"""What carts write, looked at from within: changes written again, rows that others hold, old carts, and the cache's order."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+import pytest
+from msgspec import Struct
+
+from careforall.carts.changing import Done, Owner, Wanted, new_guest
+from careforall.carts.domain import Add, Merge
+from careforall.carts.errors import CartClosed
+from careforall.carts.repository import ProductFact, VariantFact
+from careforall.carts.service import CartsService
+from careforall.carts.settings import CartsSettings
+from careforall.kit.bus import BrokerUnavailable
+from careforall.kit.cache import Cache
+from careforall.kit.db import Database, PoolSettings
+from careforall.kit.ids import new_id
+from careforall_testing.databases import connection
+from careforall_testing.platform import fresh_database
+from careforall_testing.servers import ServerUrls
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """The service in this process with its database."""
+
+    service: CartsService
+    cache: Cache
+    url: str
+
+    async def add(self, owner: Owner, *, change: UUID | None = None, quantity: int = 1) -> Done:
+        """Put a cup in."""
+        return await self.service.changing.submit(
+            Wanted(id=change or new_id(), owner=owner, change=Add(sku="CUP", quantity=quantity))
+        )
+
+
+@pytest.fixture
+async def desk(servers: ServerUrls) -> AsyncIterator[Desk]:
+    """The service, with a cup to sell."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fresh_database(servers.postgres, "carts"))
+        settings = CartsSettings(postgres_url=servers.postgres, secret_key=secrets.token_hex(32))
+        database = Database(url, name="carts", settings=PoolSettings(max_size=4))
+        await database.open()
+        stack.push_async_callback(database.close)
+        cache = Cache(servers.redis, prefix=f"carts-{secrets.token_hex(4)}:")
+        stack.push_async_callback(cache.close)
+        service = CartsService(database, settings, cache=cache, ask=_away)
+        stack.push_async_callback(service.changing.drain)
+        cup = ProductFact(
+            product_id=new_id(),
+            version=1,
+            name="Cup",
+            slug="cup",
+            image_url="",
+            status="ACTIVE",
+            base_price=Decimal(10),
+            sale_price=Decimal(8),
+            currency="EUR",
+            reservation_policy="AT_CHECKOUT",
+            max_per_order=1000,
+        )
+        variant = VariantFact(
+            sku="CUP", product_id=cup.product_id, attributes={"size": "L"}, price_difference=Decimal(1), active=True
+        )
+        await database.run(lambda opened: service.projection.products(opened, [(cup, [variant])]))
+        yield Desk(service=service, cache=cache, url=url)
+
+
+async def _away(_: str, __: bytes) -> bytes:
+    raise BrokerUnavailable
+
+
+async def test_rule_02_a_change_that_is_written_again_is_not_applied_twice(desk: Desk) -> None:
+    owner, change = Owner(user_id=new_id()), new_id()
+    for _ in range(3):
+        done = await desk.add(owner, change=change)
+    assert done.cart is not None
+    assert ([item.quantity for item in done.cart.items], done.cart.version) == ([1], 1)
+    guest = new_guest()
+    for _ in range(2):
+        done = await desk.add(guest, change=change)
+    assert done.cart is not None
+    assert done.cart.version == 1
+
+
+async def test_the_price_is_that_of_the_sale_with_the_variant_s_difference(desk: Desk) -> None:
+    done = await desk.add(new_guest())
+    assert done.cart is not None
+    assert done.cart.items[0].price_at_addition == Decimal(9)
+
+
+async def test_rule_01_a_held_cart_waits_and_delays_no_neighbour(desk: Desk) -> None:
+    held, free = Owner(user_id=new_id()), Owner(user_id=new_id())
+    for owner in (held, free):
+        await desk.add(owner)
+    async with connection(desk.url) as opened, opened.transaction():
+        await opened.execute("SELECT 1 FROM carts WHERE user_id = $1 FOR UPDATE", held.user_id)
+        waiting = asyncio.ensure_future(desk.add(held))
+        async with asyncio.timeout(2):
+            done = await desk.add(free)
+        assert done.cart is not None
+        assert done.cart.version == 2
+        assert not waiting.done()
+    done = await waiting
+    assert done.cart is not None
+    assert done.cart.version == 2
+
+
+async def test_old_carts_are_abandoned_guests_first_and_users_later(desk: Desk) -> None:
+    guest, user, young = await desk.add(new_guest()), await desk.add(Owner(user_id=new_id())), await desk.add(new_guest())
+    assert guest.cart is not None
+    assert user.cart is not None
+    assert young.cart is not None
+    async with connection(desk.url) as opened:
+        await opened.execute("UPDATE carts SET updated_at = clock_timestamp() - interval '31 days' WHERE id <> $1", young.cart.id)
+        await desk.service.abandon()
+        states = {row["id"]: row["state"] for row in await opened.fetch("SELECT id, state FROM carts")}
+    assert states == {guest.cart.id: "ABANDONED", user.cart.id: "ACTIVE", young.cart.id: "ACTIVE"}
+    with pytest.raises(CartClosed):
+        await desk.add(Owner(cart_id=guest.cart.id))
+    wanted = Wanted(id=new_id(), owner=Owner(user_id=user.cart.user_id), change=Merge(guest_cart_id=guest.cart.id))
+    with pytest.raises(CartClosed):
+        await desk.service.changing.submit(wanted)
+
+
+async def test_a_cart_in_the_cache_is_replaced_only_by_a_later_one(desk: Desk) -> None:
+    await desk.cache.put_newer("cart", 5, b"five", seconds=60)
+    await desk.cache.put_newer("cart", 4, b"four", seconds=60)
+    assert await desk.cache.get_stamped("cart") == b"five"
+    await desk.cache.put_newer("cart", 6, b"six", seconds=60)
+    assert await desk.cache.get_stamped("cart") == b"six"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE carts SET items = '{}'",
+        "UPDATE carts SET state = 'LOST'",
+        "UPDATE carts SET state = 'MERGED'",
+        "UPDATE carts SET coupons = '[1, 2, 3, 4, 5, 6]'",
+        "INSERT INTO carts (id, user_id) SELECT gen_random_uuid(), user_id FROM carts",
+    ],
+)
+async def test_the_database_itself_refuses_nonsense(desk: Desk, sql: str) -> None:
+    await desk.add(Owner(user_id=new_id()))
+    async with connection(desk.url) as opened:
+        with pytest.raises((asyncpg.CheckViolationError, asyncpg.UniqueViolationError)):
+            await opened.execute(sql)

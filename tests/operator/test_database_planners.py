@@ -1,0 +1,270 @@
+"""Planners of failovers, switchovers and drills: whatever happens in whatever order, each timeline is told once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from careforall_operator.models import Database, DegradedRules, Drills, SwitchoverSpec
+from careforall_operator.models import SecretRef as Ref
+from careforall_operator.reconcile.cron import BadSchedule, due, parsed
+from careforall_operator.reconcile.drills import plan_drill
+from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_database
+from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen, PodRole
+from careforall_operator.reconcile.plan import Create, Notice, Owner, StripLabel
+from careforall_operator.reconcile.switchovers import Situation, plan_switchover
+from careforall_operator.status import DatabaseStatus, Degraded, Member, SwitchoverStatus
+
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+DATABASE = Database(cluster_name="cfa", degraded=DegradedRules(enter_after_seconds=5, exit_after_seconds=3))
+OWNER = Owner(kind="Platform", name="main", uid="u")
+TEMPLATE: dict[str, Any] = {"spec": {"containers": [{"name": "job", "image": "i"}]}}
+ASKED = Asked(database=DATABASE, owner=OWNER, template=TEMPLATE)
+
+
+def seen(timeline: int, *, fresh: bool = True, stale_label: bool = False) -> ClusterSeen:
+    leader, other = f"cfa-{timeline % 2}", f"cfa-{(timeline + 1) % 2}"
+    members = (
+        Member(name=leader, role="primary", state="running", timeline=timeline),
+        Member(name=other, role="replica", state="streaming", timeline=timeline, lag_bytes=0, sync=True),
+    )
+    labels = ("primary", "primary" if stale_label else "replica")
+    pods = tuple(PodRole(name=n, role=r, ready=True, address=n) for n, r in zip((leader, other), labels, strict=True))
+    history = tuple(Fork(timeline=number, wal_end=number * 100) for number in range(1, timeline))
+    return ClusterSeen(
+        leader=leader,
+        leader_fresh=fresh,
+        timeline=timeline,
+        members=members,
+        pods=pods,
+        history=history,
+        endpoints=(leader,),
+        repairable=True,
+    )
+
+
+class Story:
+    """Seconds that pass; the status is all that is kept between two of them, as after a SIGKILL."""
+
+    def __init__(self) -> None:
+        self.status: bytes = b""
+        self.degraded = Degraded()
+        self.at = NOW
+        self.jobs: dict[str, JobSeen] = {}
+        self.told: set[str] = set()
+        self.plan: DatabasePlan | None = None
+        self.previous: datetime | None = None
+
+    def second(
+        self, cluster: ClusterSeen | None, *, written: bool, timeline: int | None = None, done: bool = True
+    ) -> DatabasePlan:
+        before = msgspec.json.decode(self.status, type=DatabaseStatus) if self.status else None
+        number = timeline or (cluster.timeline if cluster else None)
+        beat = Beat(at=self.at, written=written, timeline=number if written else None, wal_end=50, previous=self.previous)
+        self.plan = plan_database(ASKED, cluster, beat, list(self.jobs.values()), before, self.degraded, self.at)
+        if written:
+            self.previous = self.at
+        for action in self.plan.actions:
+            if isinstance(action, Create):
+                name = action.body["metadata"]["name"]
+                self.jobs.setdefault(name, JobSeen(name=name))
+            if isinstance(action, Notice) and action.key:
+                assert action.key not in self.told, "told twice"
+                self.told.add(action.key)
+        if done:
+            self.jobs = {name: replace(one, succeeded=True) for name, one in self.jobs.items()}
+        self.status = msgspec.json.encode(self.plan.status)
+        self.degraded = self.plan.degraded
+        self.at += timedelta(seconds=1)
+        return self.plan
+
+    def rest(self, timeline: int, seconds: int = 8) -> DatabasePlan:
+        for _ in range(seconds):
+            plan = self.second(seen(timeline), written=True)
+        return plan
+
+
+def test_a_crash_from_the_last_write_to_the_report() -> None:
+    story = Story()
+    story.rest(1, 3)
+    last_write = story.at - timedelta(seconds=1)
+    for _ in range(4):
+        assert not story.second(seen(1, fresh=False), written=False).degraded.active
+    story.second(seen(1, fresh=False), written=False)
+    plan = story.second(seen(1, fresh=False), written=False)
+    assert (plan.degraded.active, plan.degraded.reason) == (True, "PrimaryLost")
+    plan = story.rest(2)
+    report = plan.status.last_failover
+    assert report is not None
+    assert (report.start_time, report.old_primary, report.new_primary, report.timeline) == (last_write, "cfa-1", "cfa-0", 2)
+    assert (report.detect_seconds, report.rto_seconds, report.result) == (6.0, 7.0, "Succeeded")
+    assert report.lost_bytes_estimate == 0
+    assert not plan.degraded.active
+    assert set(story.jobs) == {"main-recon-2"}
+    assert story.told == {"failover-2"}
+
+
+def test_an_old_timeline_is_no_heartbeat() -> None:
+    story = Story()
+    story.rest(2)
+    plan = story.second(seen(2), written=True, timeline=1)
+    assert not plan.status.writable
+    assert plan.status.timeline == plan.status.epoch == 2
+
+
+def test_only_when_all_agree_a_label_is_taken_away() -> None:
+    story = Story()
+    story.rest(2)
+
+    def strips(cluster: ClusterSeen, *, written: bool) -> list[StripLabel]:
+        actions = story.second(cluster, written=written).actions
+        return [action for action in actions if isinstance(action, StripLabel)]
+
+    assert strips(seen(2, stale_label=True), written=False) == []
+    assert strips(seen(2, stale_label=True, fresh=False), written=True) == []
+    (strip,) = strips(seen(2, stale_label=True), written=True)
+    assert (strip.pod, strip.was) == ("cfa-1", "primary")
+
+
+moments = st.sampled_from(["good", "lost", "unseen", "promoted", "early", "slow job", "stale"])
+
+
+@given(st.lists(moments, max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_each_timeline_has_one_job_and_one_report(happened: list[str]) -> None:
+    story = Story()
+    story.rest(1)
+    timeline = 1
+    for moment in happened:
+        timeline += moment == "promoted"
+        match moment:
+            case "lost":
+                story.second(seen(timeline, fresh=False), written=False)
+            case "unseen":
+                story.second(None, written=True, timeline=timeline)
+            case "early":  # the heartbeat knows before the lock does
+                timeline += 1
+                story.second(seen(timeline - 1, fresh=False), written=True, timeline=timeline)
+            case "slow job":
+                story.second(seen(timeline), written=True, done=False)
+            case "stale" if timeline > 1:
+                story.second(seen(timeline), written=True, timeline=timeline - 1)
+            case _:
+                story.second(seen(timeline), written=True)
+    plan = story.rest(timeline, 12)
+    assert not plan.degraded.active
+    assert plan.actions == []
+    reports = plan.status.failover_history
+    assert [one.result for one in reports] == ["Succeeded"] * len(reports)
+    assert len({one.id for one in reports}) == len(reports)
+    jobs = {one.reconciliation_job for one in reports}
+    assert len(reports) == min(len(story.jobs), 10) or jobs <= set(story.jobs)
+    assert story.told >= {f"failover-{one.timeline}" for one in reports}
+    if timeline > 1:
+        assert reports[0].timeline == timeline
+
+
+SITUATION = Situation(
+    database=DATABASE,
+    status=DatabaseStatus(
+        engine="Patroni",
+        current_primary="cfa-1",
+        timeline=1,
+        writable=True,
+        sync_state="Sync",
+        replicas=list(seen(1).members),
+    ),
+    seen=seen(1),
+)
+ASK = SwitchoverSpec(platform_ref=Ref(name="main"))
+
+
+def changed(**fields: Any) -> Situation:
+    assert SITUATION.status is not None
+    return replace(SITUATION, status=replace(SITUATION.status, **fields))
+
+
+@pytest.mark.parametrize(
+    ("situation", "ask", "reason"),
+    [
+        (replace(SITUATION, database=None), ASK, "PlatformMissing"),
+        (replace(SITUATION, database=replace(DATABASE, engine="External")), ASK, "EngineCannotSwitch"),
+        (replace(SITUATION, seen=None), ASK, "Unobservable"),
+        (replace(SITUATION, seen=seen(1, fresh=False)), ASK, "NoPrimary"),
+        (replace(SITUATION, others=1), ASK, "FailoverRunning"),
+        (replace(SITUATION, paused=True), ASK, "PlatformPaused"),
+        (replace(SITUATION, degraded=Degraded(active=True)), ASK, "WritesOff"),
+        (changed(writable=False), replace(ASK, force=True), "WritesOff"),
+        (changed(sync_state="Async"), ASK, "NoSyncStandby"),
+        (changed(replicas=[replace(one, lag_bytes=2**30) for one in seen(1).members]), ASK, "LagExceeded"),
+        (SITUATION, replace(ASK, candidate="cfa-7"), "UnknownCandidate"),
+    ],
+)
+def test_a_guard_refuses_and_nothing_is_asked(situation: Situation, ask: SwitchoverSpec, reason: str) -> None:
+    plan = plan_switchover(ask, SwitchoverStatus(), situation, NOW)
+    assert plan.ask is None
+    assert plan.status.phase == "Refused"
+    assert {one.type: one.reason for one in plan.status.conditions} == {"GuardsPassed": reason, "Complete": "Refused"}
+
+
+def test_a_switchover_is_asked_once_and_takes_its_report() -> None:
+    begun = plan_switchover(ASK, SwitchoverStatus(), SITUATION, NOW)
+    assert begun.ask is not None
+    assert (begun.ask.leader, begun.status.phase, begun.status.from_timeline) == ("cfa-1", "Running", 1)
+    again = plan_switchover(ASK, begun.status, SITUATION, NOW + timedelta(seconds=1))
+    assert (again.ask, again.status) == (None, begun.status)
+    late = plan_switchover(ASK, begun.status, SITUATION, NOW + timedelta(seconds=121))
+    assert (late.ask, late.status.phase) == (None, "Failed")
+    story = Story()
+    story.rest(1)
+    after = replace(SITUATION, status=story.rest(2).status)
+    done = plan_switchover(ASK, begun.status, after, NOW + timedelta(seconds=9))
+    assert done.status.phase == "Succeeded"
+    assert done.status.report == story.rest(2).status.last_failover
+
+
+def test_force_overrules_lag_and_the_missing_standby_only() -> None:
+    forced = replace(ASK, force=True)
+    assert plan_switchover(forced, SwitchoverStatus(), changed(sync_state="Async"), NOW).ask is not None
+
+
+def test_a_drill_is_made_once_for_each_moment_and_not_after_its_window() -> None:
+    database = replace(DATABASE, drills=Drills(enabled=True, schedule="0 12 * * *", window_seconds=600))
+    status = DatabaseStatus(engine="Patroni")
+    plan = plan_drill(database, status, OWNER, NOW + timedelta(minutes=3))
+    (drill,) = [action.body for action in plan.actions if isinstance(action, Create)]
+    assert drill["metadata"]["name"] == "main-drill-20261126-1200"
+    assert drill["spec"]["kind"] == "Drill"
+    assert plan_drill(database, plan.status, OWNER, NOW + timedelta(minutes=4)).actions == []
+    assert plan_drill(database, status, OWNER, NOW + timedelta(minutes=11)).actions == []
+    assert plan_drill(DATABASE, status, OWNER, NOW).actions == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "moment"),
+    [
+        ("0 3 1 * *", "2026-11-01T03:00"),
+        ("*/15 * * * *", "2026-11-26T12:45"),
+        ("0 9-17/4 * * 1-5", "2026-11-26T13:00"),
+        ("30 8 13 * 4", "2026-11-26T08:30"),
+        ("0 0 * * 7", "2026-11-29T00:00"),
+    ],
+)
+def test_cron(schedule: str, moment: str) -> None:
+    at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    assert due(schedule, "UTC", at + timedelta(seconds=40), timedelta(seconds=60)) == at
+    assert due(schedule, "UTC", at - timedelta(minutes=1), timedelta(seconds=0)) is None
+
+
+def test_cron_knows_zones_and_refuses_nonsense() -> None:
+    noon = datetime(2026, 11, 26, 11, 0, tzinfo=UTC)
+    assert due("0 12 * * *", "Europe/Berlin", noon, timedelta(minutes=1)) == noon
+    for bad in ("* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "5-1 * * * *"):
+        with pytest.raises(BadSchedule):
+            parsed(bad)
