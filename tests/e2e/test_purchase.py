@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from careforall_testing.shop import SERVICES, Shop, running_shop
 pytestmark = pytest.mark.timeout(300)
 
 
-async def test_a_buyer_fills_a_cart_pays_and_is_sent_the_goods() -> None:
+async def test_a_buyer_fills_a_cart_pays_and_is_sent_the_goods(tmp_path: Path) -> None:
     async with running_shop((*SERVICES, "carts", "audit")) as shop:
         buyer = await shop.sign_up("buyer1@example.org")
         await shop.stock("KETTLE", 3, price="30.00")
@@ -32,9 +33,10 @@ async def test_a_buyer_fills_a_cart_pays_and_is_sent_the_goods() -> None:
         about = {mail["subject"] for mail in mails if order["order_number"] in mail["subject"]}
         number = order["order_number"]
         assert about == {f"Your order {number}", f"Confirmed: {number}", f"On its way: {number}"}
-        story = await shop.platform.cli("explain", order["id"], "--json")
+        page = tmp_path / "story.json"
+        story = await shop.platform.cli("explain", order["id"], "--json", str(page))
         assert story.status == 0, story.err
-        told = {entry["what"] for entry in json.loads(story.out)["entries"]}
+        told = {entry["what"] for entry in json.loads(page.read_text())["entries"]}
         assert {"order PENDING to CONFIRMED", "saga capture COMPLETED", "intent AUTHORIZED to CAPTURED"} <= told
         verified = await shop.platform.cli("verify")
         assert verified.status == 0, verified.out

@@ -149,7 +149,7 @@ async def ward() -> AsyncIterator[Ward]:
 async def test_a_checkout_that_dies_in_a_step_ends_on_one_side(ward: Ward, step: str) -> None:
     for place in PLACES:
         await _die(ward, step, place)
-    await eventually(lambda: _all_ended(ward.shop), within_s=60, what="all sagas have ended")
+    assert await eventually(lambda: _all_ended(ward.shop), within_s=60, what="all sagas have ended")
 
 
 def test_the_matrix_is_published_as_it_is_tested() -> None:

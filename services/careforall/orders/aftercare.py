@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID, uuid5
 
 import msgspec
+import structlog
 
 from careforall.contracts.orders import OrderStatus
 from careforall.kit.db import Connection, Database
@@ -19,9 +20,11 @@ from careforall.orders.domain import CONDITION_RULES, Fact, Order, Return, Retur
 from careforall.orders.driver import Driver
 from careforall.orders.errors import IllegalTransition, NotReturnable, OrderNotFound, ReturnNotFound, StillMoving
 from careforall.orders.records import Changes, Run, Sale
-from careforall.orders.saga import CancelAsked, PaidByHand, Saga
+from careforall.orders.saga_words import CancelAsked, PaidByHand, Saga
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store, told
+
+log = structlog.get_logger(__name__)
 
 _BY_STAFF: frozenset[OrderStatus] = frozenset({"PROCESSING", "SHIPPED", "DELIVERED"})
 
@@ -204,8 +207,8 @@ class Aftercare:
             if not moved.saga.ending:
                 raise StillMoving
             await self._driver.follow(moved)
-        except (Fenced, Away):
-            pass
+        except (Fenced, Away) as error:
+            log.info("an order is called off by somebody else, or later", order_id=str(order.id), error=repr(error))
         await self._changed([order.id])
         after = await self._read(order.id)
         if after.status != "PENDING":

@@ -17,8 +17,8 @@ from careforall.kit.errors import Problem
 from careforall.kit.service import Ask
 from careforall.orders import pricing_of
 from careforall.orders.records import Run, Sale
-from careforall.orders.saga import Answered, Outcome, step_id
-from careforall.orders.saga import Step as SagaStep
+from careforall.orders.saga_words import Answered, Outcome, step_id
+from careforall.orders.saga_words import Step as SagaStep
 from careforall.orders.settings import OrdersSettings
 
 T = TypeVar("T")

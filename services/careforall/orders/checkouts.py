@@ -38,7 +38,7 @@ from careforall.orders.errors import (
     ProductUnavailable,
 )
 from careforall.orders.records import Card, Notice, Run, Sale, Wanted
-from careforall.orders.saga import CancelAsked, PayAsked, Saga
+from careforall.orders.saga_words import CancelAsked, PayAsked, Saga
 from careforall.orders.schemas import NewCheckout, PayCheckout
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store

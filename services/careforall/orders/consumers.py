@@ -19,7 +19,7 @@ from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
 from careforall.kit.ids import NIL
 from careforall.orders.domain import Fact
-from careforall.orders.saga import PaymentTold
+from careforall.orders.saga_words import PaymentTold
 from careforall.orders.service import OrdersService
 
 _BUYER_WAITS = 0.2

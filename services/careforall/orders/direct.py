@@ -18,7 +18,7 @@ from careforall.orders.domain import Order
 from careforall.orders.driver import Driver
 from careforall.orders.errors import CheckoutEnded, OutOfStock, ProductUnavailable
 from careforall.orders.records import Run, Sale, Wanted
-from careforall.orders.saga import Saga
+from careforall.orders.saga_words import Saga
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
 

@@ -21,21 +21,9 @@ from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
 from careforall.orders.records import Logged, LogStatus, Run, Sale, Turn
-from careforall.orders.saga import (
-    BACK,
-    Announce,
-    Answered,
-    Command,
-    Expired,
-    Place,
-    Saga,
-    SagaEvent,
-    Settle,
-    Tell,
-    advance,
-    begin,
-)
-from careforall.orders.saga import Ask as AskStep
+from careforall.orders.saga import advance, begin
+from careforall.orders.saga_words import BACK, Announce, Answered, Command, Expired, Place, Saga, SagaEvent, Settle, Tell
+from careforall.orders.saga_words import Ask as AskStep
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
 

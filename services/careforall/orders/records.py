@@ -13,7 +13,7 @@ from careforall.contracts.payments import Method
 from careforall.contracts.pricing import Explanation
 from careforall.kit.outbox import Outgoing
 from careforall.orders.domain import Amounts, Fact, Line, Order, ReturnLine, Step
-from careforall.orders.saga import Saga
+from careforall.orders.saga_words import Saga
 
 LogStatus = Literal["STARTED", "COMPLETED", "FAILED", "COMPENSATED"]
 

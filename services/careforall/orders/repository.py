@@ -18,7 +18,7 @@ from careforall.kit.ids import by_id
 from careforall.orders.domain import Line, Order, Step
 from careforall.orders.records import Changes, columns_of
 from careforall.orders.repository_sagas import LEASE, saga_columns, saga_rows
-from careforall.orders.saga import CODE_VERSION
+from careforall.orders.saga_words import CODE_VERSION
 
 _decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 _encode = json.encode

@@ -11,7 +11,7 @@ from careforall.kit import json
 from careforall.kit.db import Connection
 from careforall.kit.ids import by_id
 from careforall.orders.records import Run, Sale, Turn
-from careforall.orders.saga import CODE_VERSION, Saga
+from careforall.orders.saga_words import CODE_VERSION, Saga
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

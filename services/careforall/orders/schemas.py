@@ -14,7 +14,7 @@ from careforall.contracts.pricing import Explanation
 from careforall.kit import money
 from careforall.orders.domain import Line, Order, Return, ReturnLine, ReturnReason, ReturnStatus
 from careforall.orders.records import Notice, Run
-from careforall.orders.saga import CheckoutState, checkout_state
+from careforall.orders.saga_words import CheckoutState, checkout_state
 
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
 Sku = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[!-~]+\Z")]

@@ -22,7 +22,7 @@ from careforall.orders.domain import Fact, Item, Order, Return
 from careforall.orders.driver import Driver
 from careforall.orders.errors import OrderNotFound
 from careforall.orders.records import Changes, Turn
-from careforall.orders.saga import PaymentTold
+from careforall.orders.saga_words import PaymentTold
 from careforall.orders.schemas import OrderOut, TransitionOut, order_out
 
 _CACHED_SECONDS = 30

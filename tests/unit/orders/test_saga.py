@@ -13,9 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from careforall.kit.crash import SAGA_STEPS
 from careforall.kit.ids import new_id
-from careforall.orders import saga as rules
+from careforall.orders import saga_words as rules
 from careforall.orders.domain import order_number
-from careforall.orders.saga import (
+from careforall.orders.saga import advance, begin
+from careforall.orders.saga_words import (
     ENDED,
     STEPS,
     Announce,
@@ -32,8 +33,6 @@ from careforall.orders.saga import (
     SagaEvent,
     SagaType,
     Settle,
-    advance,
-    begin,
     checkout_state,
     step_id,
 )

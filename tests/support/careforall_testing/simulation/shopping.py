@@ -16,7 +16,8 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit.ids import id_at
-from careforall.orders.saga import (
+from careforall.orders.saga import advance, begin
+from careforall.orders.saga_words import (
     Answered,
     CancelAsked,
     Expired,
@@ -26,8 +27,6 @@ from careforall.orders.saga import (
     Saga,
     SagaEvent,
     Step,
-    advance,
-    begin,
     step_id,
 )
 from careforall_testing.simulation.database import Database, DatabaseGone, Table, Transaction, UnknownCommit
