@@ -22,7 +22,19 @@ from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
 from careforall.orders.records import Logged, LogStatus, Run, Sale, Turn
 from careforall.orders.saga import advance, begin
-from careforall.orders.saga_words import BACK, Announce, Answered, Command, Expired, Place, Saga, SagaEvent, Settle, Tell
+from careforall.orders.saga_words import (
+    BACK,
+    Announce,
+    Answered,
+    Command,
+    Expired,
+    PaymentTold,
+    Place,
+    Saga,
+    SagaEvent,
+    Settle,
+    Tell,
+)
 from careforall.orders.saga_words import Ask as AskStep
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
@@ -73,7 +85,7 @@ class Driver:
     def turn(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Turn:
         """Return what is to be written for an event from outside; the epoch rises."""
         moved, commands = advance(run.saga, event)
-        return self._turn(run, moved, commands, sale or run.sale, epoch=run.epoch + 1)
+        return self._turn(run, moved, commands, sale or run.sale, epoch=run.epoch + 1, heard=event)
 
     async def drive(self, run: Run, *, patient: bool) -> Run:
         """Go on until a saga waits or has ended; an impatient caller is told of an owner that is away, where that is possible.
@@ -203,6 +215,7 @@ class Driver:
         sale: Sale,
         *,
         answered: Answered | None = None,
+        heard: SagaEvent | None = None,
         epoch: int | None = None,
     ) -> Turn:
         """Return everything one step writes."""
@@ -213,7 +226,8 @@ class Driver:
             sale = msgspec.structs.replace(sale, order_number=order_number(saga.id, now.year))
         if announcing:
             sale = msgspec.structs.replace(sale, pay_until=now + timedelta(seconds=self._settings.payment_seconds))
-        logs = (*([_outcome(before.saga, answered)] if answered else []), *(_started(one) for one in commands if _asks(one)))
+        ends = [_outcome(before.saga, answered)] if answered else [_heard(before.saga, heard)] if heard else []
+        logs = (*ends, *(_started(one) for one in commands if _asks(one)))
         after = Run(
             saga=saga,
             sale=sale,
@@ -268,6 +282,17 @@ def _outcome(saga: Saga, answer: Answered) -> Logged:
     status: LogStatus = "COMPENSATED" if answer.step in BACK else "FAILED" if answer.outcome in _FAILED else "COMPLETED"
     return Logged(
         step=answer.step, attempt=saga.attempts[answer.step], status=status, data=f"{answer.outcome} {answer.reason}".strip()
+    )
+
+
+def _heard(saga: Saga, event: SagaEvent) -> Logged:
+    """Return the line of something from outside, which ends the step or the wait that the saga was at."""
+    said = event.status if isinstance(event, PaymentTold) else getattr(event, "reason", "")
+    return Logged(
+        step=saga.stage,
+        attempt=saga.attempts.get(saga.stage, 0),
+        status="COMPLETED",
+        data=f"{type(event).__name__} {said}".strip(),
     )
 
 
