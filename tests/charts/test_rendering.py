@@ -27,7 +27,7 @@ FOREIGN = {
 SPEAKS_TO_THE_API = re.compile(
     r"^((StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator|definitions)|Pod/careforall-test-platform$)"
 )
-"""Patroni keeps its state in ConfigMaps, the operator watches, a Job renews the definitions, a test of the release asks: no others."""
+"""Patroni keeps its state there, the operator watches, a Job renews the definitions, a test of the release asks: no others."""
 ONCE = {"Job", "CronJob", "Pod"}
 """Pods that end by themselves have nobody to probe or drain them."""
 
