@@ -20,7 +20,7 @@ def openapi() -> None:
 
 def document() -> str:
     """Return the text that `openapi` prints."""
-    return json.dumps(asyncio.run(_document()), indent=1, sort_keys=True)
+    return json.dumps(asyncio.run(_document()), indent=1, sort_keys=True, default=str)
 
 
 async def _document() -> dict[str, Any]:

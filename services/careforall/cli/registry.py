@@ -14,6 +14,8 @@ NAMES = (
     "payments",
     "totals",
     "notifications",
+    "catalog",
+    "search",
     "inventory",
     "sync",
     "audit",

@@ -1,9 +1,11 @@
 """Small pieces handlers share: finished answers, versions from If-Match, idempotency calls from headers."""
 
+import hashlib
 import re
 from typing import Any
 
 from litestar import Request, Response
+from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from msgspec import UNSET, UnsetType
 
 from careforall.kit import json
@@ -60,12 +62,25 @@ def wanted_version(in_body: int | UnsetType | None, if_match: str | None) -> int
         body = None
     if if_match is None or if_match == "*":
         return body
-    tag = if_match.removeprefix("W/").strip('"')
+    tag = if_match.removeprefix("W/").strip('"').partition(".")[0]  # after the dot: what else the answer showed
     if not _VERSION.fullmatch(tag):
         raise InvalidInput.field("/If-Match", "invalid_value", 'send the version as If-Match: "3"')
     if body is not None and body != int(tag):
         raise InvalidInput.field("/version", "invalid_value", "the version in the body and If-Match differ")
     return int(tag)
+
+
+def conditional(
+    request: Request[Any, Any, Any], body: bytes, headers: dict[str, str], *, version: int | None = None
+) -> Response[Any]:
+    """Return an answer that may be kept, or 304 where the caller has it; its ETag begins with the version, if there is one."""
+    mark = hashlib.sha256(body).hexdigest()[:16]
+    tag = f'"{mark}"' if version is None else f'"{version}.{mark}"'
+    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    extra = {**headers, "ETag": tag}
+    if tag in known or "*" in known:
+        return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers=extra)
+    return Response(body, media_type="application/json", headers=extra)
 
 
 def etag(version: int) -> dict[str, str]:

@@ -1,0 +1,46 @@
+"""Refusals of the catalog service.
+
+Problem
++-- ProductNotFound       404 product_not_found
++-- VariantNotFound       404 variant_not_found
++-- ImageNotFound         404 image_not_found
++-- CategoryNotFound      404 category_not_found
++-- CategoryInUse         409 category_in_use
+"""
+
+from careforall.kit.errors import Conflict, NotFound
+
+
+class ProductNotFound(NotFound):
+    """There is no such product, or it is not for sale."""
+
+    code = "product_not_found"
+    title = "There is no such product"
+
+
+class VariantNotFound(NotFound):
+    """The product has no such variant."""
+
+    code = "variant_not_found"
+    title = "There is no such variant"
+
+
+class ImageNotFound(NotFound):
+    """The product has no such image."""
+
+    code = "image_not_found"
+    title = "There is no such image"
+
+
+class CategoryNotFound(NotFound):
+    """There is no such category."""
+
+    code = "category_not_found"
+    title = "There is no such category"
+
+
+class CategoryInUse(Conflict):
+    """Products or categories are in it: move them first."""
+
+    code = "category_in_use"
+    title = "The category is not empty"
