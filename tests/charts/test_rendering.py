@@ -24,8 +24,10 @@ FOREIGN = {
     "DatabaseSwitchover",
     "CustomResourceDefinition",
 }
-SPEAKS_TO_THE_API = re.compile(r"^(StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator)")
-"""Patroni keeps its state in ConfigMaps, the operator watches: only they have a token."""
+SPEAKS_TO_THE_API = re.compile(
+    r"^((StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator|definitions)|Pod/careforall-test-platform$)"
+)
+"""Patroni keeps its state there, the operator watches, a Job renews the definitions, a test of the release asks: no others."""
 ONCE = {"Job", "CronJob", "Pod"}
 """Pods that end by themselves have nobody to probe or drain them."""
 

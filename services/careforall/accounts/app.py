@@ -6,6 +6,7 @@ from careforall.accounts import api
 from careforall.accounts.service import AccountsService
 from careforall.accounts.settings import AccountsSettings
 from careforall.contracts import streams
+from careforall.contracts.addresses import ADDRESSES
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 
@@ -17,7 +18,11 @@ def build(resources: Resources) -> Parts:
     return Parts(
         service=service,
         routes=api.ROUTES,
-        queries={"query.accounts.jwks": service.answer_jwks, "query.accounts.api_key": service.answer_api_key},
+        queries={
+            "query.accounts.jwks": service.answer_jwks,
+            "query.accounts.api_key": service.answer_api_key,
+            ADDRESSES: service.answer_addresses,
+        },
         jobs=(
             Job(name="rotate signing keys", every=60, work=service.signing.rotate),
             Job(name="prune sessions", every=3600, work=service.prune),

@@ -1,6 +1,6 @@
 """What people do with their own data: profile, addresses, preferences, export, erasure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from careforall.accounts.domain import (
     checked_profile,
 )
 from careforall.accounts.errors import AddressNotFound, LastAdmin, TooManyAddresses, UserNotFound
+from careforall.contracts import addresses as parcels
 from careforall.contracts.accounts import UserErased, UserSuspended
 from careforall.contracts.donor import DonorKeys
 from careforall.kit import outbox
@@ -84,6 +85,16 @@ class People:
         """Return the caller's addresses, oldest first."""
         async with self._database.connection() as connection:
             return await repository.addresses(connection, user_id)
+
+    async def addresses_for(self, user_id: UUID, identifiers: Sequence[UUID]) -> parcels.Addresses:
+        """Return those of the given addresses that are this user's own, with the mail receipts go to."""
+        async with self._database.connection() as connection:
+            found = await repository.addresses(connection, user_id)
+            owner = await repository.user(connection, user_id)
+        return parcels.Addresses(
+            email=owner.email if owner is not None else "",
+            addresses=[_for_parcels(one) for one in found if one.id in identifiers],
+        )
 
     async def address(self, user_id: UUID, identifier: UUID) -> Address:
         """Return one of the caller's addresses.
@@ -270,3 +281,16 @@ def _farewell(user: User, donor_key: str) -> list[Outgoing]:
         events.about(gone, UserSuspended(user_id=user.id, reason="DELETED")),
         events.about(gone, UserErased(user_id=user.id, email=user.email, donor_key=donor_key)),
     ]
+
+
+def _for_parcels(address: Address) -> parcels.Address:
+    return parcels.Address(
+        address_id=address.id,
+        name=address.name,
+        line1=address.line1,
+        line2=address.line2,
+        city=address.city,
+        region=address.region,
+        postal_code=address.postal_code,
+        country=address.country,
+    )

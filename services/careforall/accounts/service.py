@@ -13,6 +13,7 @@ from careforall.accounts.sessions import Sessions
 from careforall.accounts.settings import AccountsSettings
 from careforall.accounts.signing import Signing
 from careforall.accounts.staff import Staff
+from careforall.contracts.addresses import AddressesAsked
 from careforall.contracts.donor import DonorKeys
 from careforall.kit.db import Database
 from careforall.kit.errors import Unavailable
@@ -64,6 +65,11 @@ class AccountsService:
     async def answer_jwks(self, _: bytes) -> bytes:
         """Answer `query.accounts.jwks`."""
         return await self.signing.jwks()
+
+    async def answer_addresses(self, payload: bytes) -> bytes:
+        """Answer `query.accounts.addresses`: those of the asked ones that are the user's own, with the user's mail."""
+        asked = msgspec.json.decode(payload, type=AddressesAsked)
+        return msgspec.json.encode(await self.people.addresses_for(asked.user_id, asked.address_ids))
 
     async def answer_api_key(self, payload: bytes) -> bytes:
         """Answer `query.accounts.api_key`: the key's principal or null."""

@@ -44,7 +44,8 @@ def reset(
 
 async def _load(environment: dict[str, str], gifts: int, password: str, *, again: bool = False) -> str:
     from careforall.cli.demo_data import Demo  # noqa: PLC0415 - lazy: --help stays quick
-    from careforall.cli.demo_shop import load_shop  # noqa: PLC0415 - as above
+    from careforall.cli.demo_shop import load_shop, skus_of  # noqa: PLC0415 - as above
+    from careforall.cli.demo_stock import stock_up  # noqa: PLC0415 - as above
     from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
 
     pairs = dict(zip(_SERVICES, with_settings(_definitions(), environment), strict=True))
@@ -60,8 +61,10 @@ async def _load(environment: dict[str, str], gifts: int, password: str, *, again
             await staff.staff.create_person(DONOR, password)
         demo = Demo(donations, donations_database, payments, payments_database, pairs["payments"][1])
         told = await demo.load(gifts, again=again)
+        told_of_shop = await load_shop(catalog_database)
         stock: Any = inventory.service
-        return f"{told}\n{await load_shop(catalog_database, stock)}"
+        await stock_up(stock, await skus_of(catalog_database))
+        return f"{told}\n{told_of_shop}"
 
 
 def _definitions() -> list[Any]:

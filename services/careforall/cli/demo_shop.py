@@ -1,6 +1,5 @@
 """The shop of the demo: a tree of categories and a few hundred products with variants, the same ones every time."""
 
-import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -9,15 +8,11 @@ from typing import NamedTuple
 
 from careforall.catalog import repository_categories, sorting, writing
 from careforall.catalog.schemas import NewCategory, NewImage, NewProduct, NewVariant
-from careforall.cli.demo_stock import open_warehouses, stock_up
 from careforall.contracts.catalog import ProductCreated
-from careforall.inventory.service import InventoryService
 from careforall.kit.db import Connection, Database
 
 _SEED = 20_260_102
 _BATCH = 50
-_STOCKED = 70
-"""SKUs whose stock is put one after the other; the parts share transactions."""
 _BRANDS = ("Fairfield", "Greenleaf", "Harbour", "Littlewood", "Openhand", "Riverbank")
 _SIZES = ("s", "m", "l", "xl")
 _DESCRIPTION = "{name} by {brand}. What it earns goes to the campaigns you find here."
@@ -57,23 +52,14 @@ _SHELVES = (
 )
 
 
-async def load_shop(database: Database, inventory: InventoryService) -> str:
-    """Make the demo's categories, products and stock once; return what was done in a sentence."""
-    await open_warehouses(inventory)
+async def load_shop(database: Database) -> str:
+    """Make the demo's categories and products once; return what was done in a sentence."""
     if not await database.run(_make_categories):
         return "demo shop is there already"
-    products = made_up()
+    products = list(_products(random.Random(_SEED)))  # noqa: S311 - made-up data from a fixed seed
     for start in range(0, len(products), _BATCH):
         await _store(database, products[start : start + _BATCH])
-    skus = [variant.sku for product in products for variant in product.variants]
-    parts = [skus[start : start + _STOCKED] for start in range(0, len(skus), _STOCKED)]
-    await asyncio.gather(*(stock_up(inventory, part) for part in parts))
     return f"demo shop: {len(products)} products in {len(_slugs())} categories"
-
-
-def made_up() -> list[NewProduct]:
-    """Return the products of the demo, the same every time."""
-    return list(_products(random.Random(_SEED)))  # noqa: S311 - made-up data from a fixed seed
 
 
 async def _make_categories(connection: Connection) -> bool:
@@ -141,3 +127,8 @@ def _slug(shelf: Shelf) -> str:
 
 def _slugs() -> list[str]:
     return [*dict.fromkeys(shelf.parent.lower() for shelf in _SHELVES), *(_slug(shelf) for shelf in _SHELVES)]
+
+
+async def skus_of(database: Database) -> list[str]:
+    """Return every SKU there is, in order."""
+    return [row["sku"] for row in await database.fetch("SELECT sku FROM variants ORDER BY sku")]

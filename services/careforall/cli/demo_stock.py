@@ -1,5 +1,6 @@
 """What the demo's shop has in stock: two warehouses, and as many units of each SKU as its place in the list decides."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from careforall.inventory.domain import Warehouse
@@ -31,10 +32,13 @@ async def stock_up(service: InventoryService, skus: Sequence[str]) -> Mapping[st
     await open_warehouses(service)
     lying = {one.sku for one in await service.stocks(list(skus)) if one.warehouses}
     wanted = {sku: _AMOUNTS[index % len(_AMOUNTS)] for index, sku in enumerate(skus) if sku not in lying}
-    for sku, amount in wanted.items():
-        second = amount // 3
-        for warehouse, part in zip(WAREHOUSES, (amount - second, second), strict=True):
-            await service.count(StockPut(sku=sku, on_hand=part, warehouse=warehouse.code), None)
+    counted = [
+        StockPut(sku=sku, on_hand=part, warehouse=warehouse.code)
+        for sku, amount in wanted.items()
+        for warehouse, part in zip(WAREHOUSES, (amount - amount // 3, amount // 3), strict=True)
+    ]
+    # Side by side, so that they share transactions.
+    await asyncio.gather(*(service.count(one, None) for one in counted))
     return wanted
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated
@@ -55,15 +56,22 @@ async def migrated(pairs: Sequence[tuple[Definition, Settings]], seconds: float)
 
 
 async def _in_time(package: str, dsn: str, *, check: bool, deadline: float) -> list[str]:
-    """Look, or try, until it is good or the deadline (monotonic seconds) is there; return the last answer."""
+    """Look, or try, until it is good or the deadline (monotonic seconds) is there; return the last answer.
+
+    Why it cannot be done yet is said once for each new reason, so that nobody wonders what is waited for.
+    """
+    told = ""
     while True:
         try:
             done = await _migrate(package, dsn, check=check)
             if not (check and done) or time.monotonic() >= deadline:
                 return done
-        except CannotMigrate:
+        except CannotMigrate as error:
             if time.monotonic() >= deadline:
                 raise
+            if str(error) != told:
+                told = str(error)
+                print(f"waiting: {told}", file=sys.stderr, flush=True)
         await asyncio.sleep(min(_LOOK_EVERY_S, max(deadline - time.monotonic(), 0)))
 
 

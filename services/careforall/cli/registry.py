@@ -22,6 +22,7 @@ NAMES = (
     "simulator",
     "pricing",
     "carts",
+    "orders",
 )
 """In the order in which they start."""
 

@@ -145,3 +145,27 @@ class OrderStates(msgspec.Struct, frozen=True, kw_only=True):
     """The states by intent; an intent that no order names is left out."""
 
     states: dict[UUID, OrderStatus]
+
+
+PAYABLE = "query.orders.payable"
+"""Request subject: `PayableAsked` to `Payable`: what is to be paid for an order that payments has not heard of yet."""
+
+
+class PayableAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which order, and who wants to pay: another's order is not found."""
+
+    order_id: UUID
+    user_id: UUID
+
+
+class Payable(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order asks for; `status` is None where there is no such order of this user."""
+
+    status: OrderStatus | None = None
+    intent_id: UUID | None = None
+    order_number: str = ""
+    amount: Decimal = Decimal(0)
+    currency: str = ""
+    gateway: str = ""
+    expires_at: datetime | None = None
+    """Until when it can be paid; None while its stock is not reserved yet."""

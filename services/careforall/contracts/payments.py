@@ -5,6 +5,8 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 from uuid import UUID
 
+import msgspec
+
 from careforall.kit.envelope import Event
 
 SubjectType = Literal["DONATION", "ORDER"]
@@ -105,3 +107,63 @@ class PaymentSnapshot(_Payment, frozen=True, kw_only=True):
     refunded_amount: Decimal
     disputed_amount: Decimal = Decimal(0)
     reason: str = ""
+
+
+AUTHORIZE = "ask.payments.authorize"
+"""Request subject: `Authorize` to `PaymentStep`; the order's intent is made where its event has not come yet."""
+CAPTURE = "ask.payments.capture"
+"""Request subject: `IntentStep` to `PaymentStep`; the held money is taken."""
+CANCEL = "ask.payments.cancel"
+"""Request subject: `IntentStep` to `PaymentStep`; an intent that nobody has paid ends at its gateway, held money is released."""
+VOID = "ask.payments.void"
+"""Request subject: `IntentStep` to `PaymentStep`; held money is released."""
+REFUND = "ask.payments.refund"
+"""Request subject: `RefundStep` to `PaymentStep`."""
+
+
+class Authorize(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the money of an order by a means of payment that its gateway has named by a token, never by a number."""
+
+    step_id: UUID
+    intent_id: UUID
+    order_id: UUID
+    title: str
+    user_id: UUID
+    amount: Decimal
+    currency: str
+    gateway: str
+    expires_at: datetime
+    method: Method
+    payment_token: str
+
+
+class IntentStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step with an intent; asked again with the same id it is answered as the first time."""
+
+    step_id: UUID
+    intent_id: UUID
+
+
+class RefundStep(msgspec.Struct, frozen=True, kw_only=True):
+    """Send money back, all that is left or a part."""
+
+    step_id: UUID
+    intent_id: UUID
+    amount: Decimal | None = None
+    reason: str
+
+
+class PaymentStep(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it.
+
+    DECLINED ends the attempt, not the intent (rule 10). PENDING: nobody knows yet, or the payer must go to `redirect_url`; the
+    payments' events tell the end. ENDED: the intent ended without money. REFUNDED may still be under way at the gateway.
+    """
+
+    outcome: Literal["AUTHORIZED", "CAPTURED", "DECLINED", "PENDING", "ENDED", "REFUNDED", "REFUSED", "UNKNOWN_INTENT"]
+    code: str = ""
+    reason: str = ""
+    redirect_url: str = ""
+    total_refunded: Decimal = Decimal(0)
+    under_way: bool = False
+    """The gateway has not said yet whether it was done; it will be."""

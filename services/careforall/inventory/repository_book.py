@@ -16,6 +16,7 @@ from careforall.inventory.book import Book, Page
 from careforall.inventory.domain import Hold, Holder, Shelf
 from careforall.kit import outbox
 from careforall.kit.db import Connection
+from careforall.kit.ids import by_id
 from careforall.kit.outbox import Outgoing
 
 
@@ -33,7 +34,7 @@ async def survey(connection: Connection, skus: Iterable[str], holders: Iterable[
 
     Read before anything is locked, to know what to lock; what it says is read again afterwards.
     """
-    rows = await connection.fetch(_SURVEY, sorted(skus), sorted(holders))
+    rows = await connection.fetch(_SURVEY, sorted(skus), sorted(holders, key=by_id))
     return [(row["sku"], row["holder_id"]) for row in rows]
 
 

@@ -6,7 +6,16 @@ Armed by the command line from `CAREFORALL_CRASH_AT=name:pass`; unarmed a point 
 import os
 import signal
 
-POINTS = frozenset(
+SAGA_STEPS = (
+    *("reserve", "lock", "pin", "authorise", "confirm", "capture", "redeem"),
+    *("cancel", "refund", "release", "restock", "free"),
+)
+"""The steps of the checkout saga; each can die before its effect, after it, and after its outcome is recorded."""
+SAGA_POINTS = frozenset(
+    f"saga.{step}.{place}" for step in SAGA_STEPS for place in ("before_effect", "after_effect", "after_record")
+)
+"""Those of the checkout's crash matrix."""
+POINTS = SAGA_POINTS | frozenset(
     {
         "batch.before_commit",
         "batch.after_commit",
@@ -30,7 +39,7 @@ POINTS = frozenset(
         "notifications.after_send_before_mark",
     }
 )
-"""Every registered point; the kill loop visits each of them."""
+"""Every registered point; the kill loop and the crash matrix visit each of them."""
 
 
 class _Armed:

@@ -353,8 +353,9 @@ async def _redrive(runners: Sequence[Runner]) -> None:
 
 
 def _sized(stream: Stream, settings: Settings) -> Stream:
-    """Give a stream as many copies and as much room as this broker has."""
-    return msgspec.structs.replace(stream, replicas=settings.stream_replicas, max_bytes=settings.stream_max_bytes)
+    """Give a stream as many copies and at most as much room as this broker has."""
+    room = min(stream.max_bytes, settings.stream_max_bytes)
+    return msgspec.structs.replace(stream, replicas=settings.stream_replicas, max_bytes=room)
 
 
 def _hearing(hear: Callable[[bytes], Awaitable[None]]) -> Callable[[Msg], Awaitable[None]]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from careforall.contracts import streams
 from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
+from careforall.contracts.orders import OrderCancelled, OrderConfirmed, OrderCreated, OrderRefunded, OrderShipped
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
-from careforall.notifications.domain import AccountEvent, DonationEvent
+from careforall.notifications.domain import AccountEvent, DonationEvent, OrderEvent
 from careforall.notifications.service import NotificationsService
 
 
@@ -17,6 +18,9 @@ def consumers(service: NotificationsService) -> tuple[Consumer, ...]:
 
     async def on_donations(connection: Connection, messages: Sequence[Message[DonationEvent]]) -> None:
         await service.fold_donations(connection, messages)
+
+    async def on_orders(connection: Connection, messages: Sequence[Message[OrderEvent]]) -> None:
+        await service.fold_orders(connection, messages)
 
     async def on_accounts(connection: Connection, messages: Sequence[Message[AccountEvent]]) -> None:
         await service.fold_accounts(connection, messages)
@@ -27,6 +31,13 @@ def consumers(service: NotificationsService) -> tuple[Consumer, ...]:
             stream=streams.DONATIONS.name,
             events=(DonationCreated, DonationCompleted, DonationFailed, DonationRefunded),
             handler=on_donations,
+            batch=500,
+        ),
+        Consumer(
+            name="notifications-orders",
+            stream=streams.ORDERS.name,
+            events=(OrderCreated, OrderConfirmed, OrderShipped, OrderCancelled, OrderRefunded),
+            handler=on_orders,
             batch=500,
         ),
         Consumer(

@@ -10,6 +10,7 @@ import msgspec
 
 from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
+from careforall.contracts.orders import OrderCancelled, OrderConfirmed, OrderCreated, OrderRefunded, OrderShipped
 from careforall.kit import money
 from careforall.kit.envelope import Message
 
@@ -18,6 +19,7 @@ Status = Literal["PENDING", "SENT", "FAILED", "DEAD"]
 Language = Literal["en", "de"]
 AccountEvent = UserRegistered | EmailVerified | PasswordResetRequested | PreferencesChanged | UserErased
 DonationEvent = DonationCreated | DonationCompleted | DonationFailed | DonationRefunded
+OrderEvent = OrderCreated | OrderConfirmed | OrderShipped | OrderCancelled | OrderRefunded
 
 CHANNELS: tuple[Channel, ...] = ("EMAIL", "WEBHOOK", "IN_APP")
 LANGUAGES: tuple[Language, ...] = ("en", "de")
@@ -26,6 +28,11 @@ TEMPLATES = (
     "donation_completed",
     "donation_failed",
     "donation_refunded",
+    "order_received",
+    "order_confirmed",
+    "order_shipped",
+    "order_cancelled",
+    "order_refunded",
     "welcome",
     "password_reset",
     "notice",
@@ -181,6 +188,53 @@ def donation_drafts(
     return drafts
 
 
+def order_drafts(message: Message[OrderEvent], accounts: Mapping[UUID, Person], setting: Setting) -> list[Draft]:
+    """Return the messages that an order's event causes.
+
+    Args:
+        message: The event.
+        accounts: Buyers by user id.
+        setting: Where links and webhooks point.
+    """
+    event, buyer = message.event, accounts.get(message.event.user_id)
+    recipient = event.email or (buyer.email if buyer else "")
+    if not recipient:
+        return []
+    mail = Draft(
+        cause_event_id=message.event_id,
+        subject_id=event.order_id,
+        template=order_template_of(event),
+        channel="EMAIL",
+        recipient=recipient,
+        language=(buyer.language if buyer else None) or setting.default_language,
+        payload=_buyer_payload(event, setting),
+        fact=_order_fact_of(event),
+        user_id=event.user_id,
+    )
+    drafts = [mail]
+    if buyer is not None and buyer.in_app:
+        drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(buyer.user_id)))
+    if setting.webhook_url:
+        facts = _public_order(message)
+        drafts.append(msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts))
+    return drafts
+
+
+def order_template_of(event: OrderEvent) -> str:
+    """Return the name of the template that tells of an order's event."""
+    match event:
+        case OrderCreated():
+            return "order_received"
+        case OrderConfirmed():
+            return "order_confirmed"
+        case OrderShipped():
+            return "order_shipped"
+        case OrderCancelled():
+            return "order_cancelled"
+        case OrderRefunded():
+            return "order_refunded"
+
+
 def account_draft(message: Message[AccountEvent], people: Mapping[UUID, Person], setting: Setting) -> Draft | None:
     """Return the mail that welcomes somebody or lets them choose a new password; other account events cause none."""
     event = message.event
@@ -305,6 +359,42 @@ def _donor_payload(event: DonationEvent, setting: Setting) -> dict[str, str]:
         "anonymous": "yes" if event.anonymous else "",
         "pay_url": f"{setting.public_url}/pay/{event.intent_id}" if isinstance(event, DonationCreated) else "",
         "at": _moment(event),
+    }
+
+
+def _order_fact_of(event: OrderEvent) -> str:
+    amount = f":{event.refunded_amount.normalize():f}" if isinstance(event, OrderRefunded) else ""
+    return f"{order_template_of(event)}:{event.order_id}{amount}"
+
+
+def _buyer_payload(event: OrderEvent, setting: Setting) -> dict[str, str]:
+    """What the buyer reads; lines are one text, because payloads are texts."""
+    return {
+        "order_number": event.order_number,
+        "total": _plain(event.total),
+        "refunded_amount": _plain(event.refunded_amount),
+        "currency": event.currency,
+        "items": "\n".join(f"{line.quantity} x {line.name}" for line in event.lines),
+        "pay_url": f"{setting.public_url}/pay/{event.intent_id}" if isinstance(event, OrderCreated) else "",
+        "carrier": event.carrier if isinstance(event, OrderShipped) else "",
+        "tracking": event.tracking if isinstance(event, OrderShipped) else "",
+        "reason": event.reason if isinstance(event, OrderCancelled) else "",
+    }
+
+
+def _public_order(message: Message[OrderEvent]) -> dict[str, str]:
+    """What third parties may read of an order: never a mail."""
+    event = message.event
+    return {
+        "type": message.event_type,
+        "order_id": str(event.order_id),
+        "order_number": event.order_number,
+        "status": event.status,
+        "total": money.show(event.total, event.currency),
+        "refunded_amount": money.show(event.refunded_amount, event.currency),
+        "currency": event.currency,
+        "version": str(message.aggregate_version),
+        "occurred_at": message.occurred_at.isoformat(),
     }
 
 

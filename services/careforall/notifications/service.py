@@ -27,6 +27,7 @@ from careforall.notifications.domain import (
     Entry,
     InboxItem,
     Notification,
+    OrderEvent,
     Outbound,
     Person,
     Setting,
@@ -34,6 +35,7 @@ from careforall.notifications.domain import (
     account_draft,
     donation_drafts,
     erasure_keys,
+    order_drafts,
     pseudonym,
     wanted,
     wish_of,
@@ -77,6 +79,14 @@ class NotificationsService:
             (draft, message.occurred_at)
             for message in messages
             for draft in donation_drafts(message, people, accounts, self._setting)
+        ]
+        await self._keep(connection, drafts)
+
+    async def fold_orders(self, connection: Connection, messages: Sequence[Message[OrderEvent]]) -> None:
+        """Keep the messages that orders cause; runs in the consumer's transaction."""
+        accounts = await repository.people_by_id(connection, [message.event.user_id for message in messages])
+        drafts = [
+            (draft, message.occurred_at) for message in messages for draft in order_drafts(message, accounts, self._setting)
         ]
         await self._keep(connection, drafts)
 

@@ -9,7 +9,7 @@ from litestar.params import HeaderParameter
 from careforall.kit.errors import IdempotencyKeyRequired
 from careforall.kit.http.answers import etag, finished, idempotent_call
 from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
-from careforall.kit.http.identity import Principal, admin_only, headers_of
+from careforall.kit.http.identity import Principal, admin_only, headers_of, signed_in
 from careforall.kit.http.lists import path_id
 from careforall.kit.http.problem import MEDIA_TYPE
 from careforall.kit.idempotency import Call, checked_key, fingerprint
@@ -20,11 +20,14 @@ from careforall.payments.schemas import (
     IntentMade,
     IntentOrder,
     PaymentOut,
+    PaymentStarted,
+    PayOrder,
     RefundOrder,
     RefundOut,
     WebhookOut,
     made,
     payment_out,
+    started,
 )
 from careforall.payments.service import PaymentsService
 
@@ -43,6 +46,15 @@ _TOLD = {200: ResponseSpec(data_container=WebhookOut, generate_examples=False, d
 async def create_intent(service: PaymentsService, data: IntentOrder) -> IntentMade:
     """Return the open intent of a subject, making it where there is none."""
     return made(await service.create_intent(data))
+
+
+@post("/payments/initiate", guards=[signed_in], summary="Pay an order")
+async def initiate_payment(service: PaymentsService, principal: Principal, data: PayOrder) -> PaymentStarted:
+    """Return where an order of one's own is paid; asking again changes nothing.
+
+    Errors: 404 `order_not_found`, 409 `order_not_payable`.
+    """
+    return started(await service.initiate(data.order_id, principal))
 
 
 @get("/payments/{id:str}", summary="Show a payment")
@@ -119,7 +131,7 @@ async def gateway_webhook(service: PaymentsService, gateway: str, request: Reque
     return _response(await service.webhooks.receive(gateway, headers_of(request.scope), await request.body()))
 
 
-ROUTES = (get_payment, refund_payment, generic_webhook, gateway_webhook)
+ROUTES = (initiate_payment, get_payment, refund_payment, generic_webhook, gateway_webhook)
 INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
 
 

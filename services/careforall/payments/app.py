@@ -8,6 +8,7 @@ from litestar import Router
 from litestar.di import Provide
 
 from careforall.contracts import streams
+from careforall.contracts.payments import AUTHORIZE, CANCEL, CAPTURE, REFUND, VOID
 from careforall.kit import secrets
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
@@ -87,6 +88,13 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
             Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
+        queries={
+            AUTHORIZE: service.steps.authorize,
+            CAPTURE: service.steps.capture,
+            CANCEL: service.steps.cancel,
+            VOID: service.steps.cancel,
+            REFUND: service.steps.refund,
+        },
         snapshot=service.snapshot,
         stop=(service.webhooks.drain, gateways.close),
     )
@@ -99,9 +107,11 @@ def _service(
     database = resources.database
     asking = Asking(database, gateways, max_attempts=settings.max_attempts)
     reconciling = Reconciling(database, gateways, asking, _pacing(settings))
+    refunding = Refunding(database, gateways, max_attempts=settings.max_attempts)
     return PaymentsService(
         database,
         settings,
+        ask=resources.ask,
         live=gateways.live,
         intake=intake,
         webhooks=Webhooks(
@@ -120,11 +130,12 @@ def _service(
             max_attempts=settings.max_attempts,
             order=_order(settings, channels),
         ),
-        refunding=Refunding(database, gateways, max_attempts=settings.max_attempts),
+        refunding=refunding,
         reconciling=reconciling,
         completing=Completing(
             database,
             reconciling,
+            refunding,
             resources.ask,
             soon=settings.completion_seconds,
             late=settings.intent_hours * 3600,

@@ -1,9 +1,10 @@
-"""Messages in: accepted gifts, whose intents we make."""
+"""Messages in: accepted gifts and placed orders, whose intents we make."""
 
 from collections.abc import Sequence
 
 from careforall.contracts.donations import DonationCreated
-from careforall.contracts.streams import DONATIONS
+from careforall.contracts.orders import OrderCreated
+from careforall.contracts.streams import DONATIONS, ORDERS
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
@@ -19,6 +20,9 @@ def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
     async def donations(connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
         await service.create_from_donations(connection, messages)
 
+    async def orders(connection: Connection, messages: Sequence[Message[OrderCreated]]) -> None:
+        await service.create_from_orders(connection, messages)
+
     return (
         Consumer(
             name="payments-donations",
@@ -27,4 +31,5 @@ def consumers(service: PaymentsService) -> tuple[Consumer, ...]:
             handler=donations,
             patience=_PAYER_WAITS,
         ),
+        Consumer(name="payments-orders", stream=ORDERS.name, events=(OrderCreated,), handler=orders, patience=_PAYER_WAITS),
     )

@@ -2,6 +2,8 @@
 
 Problem
 +-- PaymentNotFound       404 payment_not_found
++-- OrderNotFound         404 order_not_found
++-- OrderNotPayable       409 order_not_payable
 +-- GatewayNotSetUp       404 gateway_not_configured
 +-- InvalidSignature      401 invalid_signature
 +-- EventKeyReused        422 idempotency_key_reused
@@ -23,6 +25,20 @@ class PaymentNotFound(NotFound):
 
     code = "payment_not_found"
     title = "There is no such payment"
+
+
+class OrderNotFound(NotFound):
+    """There is no such order, or it is somebody else's."""
+
+    code = "order_not_found"
+    title = "There is no such order"
+
+
+class OrderNotPayable(Conflict):
+    """The order is paid, ended, or waits for its stock."""
+
+    code = "order_not_payable"
+    title = "This order cannot be paid now"
 
 
 class GatewayNotSetUp(NotFound):

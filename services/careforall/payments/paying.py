@@ -101,14 +101,40 @@ class Paying:
         Raises:
             PaymentNotFound: The intent is unknown.
         """
+        opened = await self.open(identifier)
+        return opened.redirect_url or None if opened is not None else None
+
+    async def open(self, identifier: UUID) -> Attempt | None:
+        """Return the attempt by which an intent can be paid now, making its object at the gateway; None where there is none.
+
+        Raises:
+            PaymentNotFound: The intent is unknown.
+        """
         for _ in range(1 + len(self._order)):
             plan = await self._database.run(lambda connection: self._plan(connection, identifier))
             if plan.todo != "call" or plan.attempt is None:
-                return plan.attempt.redirect_url if plan.todo == "redirect" and plan.attempt is not None else None
+                return plan.attempt if plan.todo == "redirect" else None
             opened = await self._open(plan.intent, plan.attempt)
             if opened.status != "FAILED":
-                return opened.redirect_url or None
+                return opened
         return None
+
+    async def pay_by_token(self, attempt: Attempt, token: str, *, key: str) -> Intent:
+        """Pay an attempt's object by a token of its gateway and record what came of it.
+
+        Raises:
+            GatewayDeclined: The means of payment was declined.
+            GatewayRefused: It cannot be paid like this, or is in another state by now.
+            GatewayUnknown: Nobody knows yet; it is asked about soon.
+        """
+        try:
+            shown = await self._gateways.call(
+                attempt.gateway, "pay", lambda gateway: gateway.pay(attempt.gateway_object, token, key=key)
+            )
+        except GatewayUnknown:
+            await self._database.run(lambda connection: repository.ask_soon(connection, attempt.intent_id, _UNKNOWN_AFTER))
+            raise
+        return await self._record(attempt.intent_id, shown.facts, attempt.gateway, "paid by token")
 
     async def settle_attempts(self) -> int:
         """Ask about attempts whose outcome is unknown or long pending; return how many were asked about."""
@@ -153,6 +179,20 @@ class Paying:
         if intent.captured_amount:
             raise IllegalTransition("The money is captured: refund it instead.", status_of_payment=intent.status)
         return intent
+
+    async def look(self, identifier: UUID) -> Intent:
+        """Ask the gateway how the newest object of an intent stands, and return the intent after that.
+
+        Raises:
+            PaymentNotFound: The intent is unknown.
+        """
+        last = (await self._attempts(identifier)).get(identifier)
+        if last is not None and last.gateway_object:
+            try:
+                await self._asking.learn(identifier, last.gateway, last.gateway_object)
+            except (GatewayRefused, GatewayUnknown) as error:
+                log.info("gateway cannot be asked", payment_id=str(identifier), error=str(error))
+        return await self._read(identifier)
 
     async def _plan(self, connection: Connection, identifier: UUID) -> Plan:
         """Decide under the intent's lock, so that two clicks make one attempt."""

@@ -30,6 +30,8 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     traceparent: str | None
     livemode: bool = False
+    expires_at: datetime | None = None
+    """Until when it can be paid, where its subject says so."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

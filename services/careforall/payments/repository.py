@@ -234,13 +234,14 @@ INSERT INTO payment_intents (
     id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
     livemode, expires_at
 )
-SELECT n.*, clock_timestamp() + make_interval(secs => $14)
+SELECT n.id, n.subject_type, n.subject_id, n.campaign_id, n.title, n.user_id, n.amount, n.currency, n.gateway, n.method,
+       n.correlation_id, n.traceparent, n.livemode, coalesce(n.expires_at, clock_timestamp() + make_interval(secs => $15))
 FROM unnest(
     $1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::numeric[], $8::text[], $9::text[], $10::text[],
-    $11::text[], $12::text[], $13::boolean[]
+    $11::text[], $12::text[], $13::boolean[], $14::timestamptz[]
 ) AS n (
     id, subject_type, subject_id, campaign_id, title, user_id, amount, currency, gateway, method, correlation_id, traceparent,
-    livemode
+    livemode, expires_at
 )
 ON CONFLICT DO NOTHING
 RETURNING"""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from careforall.contracts.payments import SubjectType
 from careforall.kit.db import Connection
 from careforall.payments.comparing import Finding, Run
 from careforall.payments.domain import Intent
@@ -160,9 +161,11 @@ async def note_completion(connection: Connection, look: str, reached: UUID) -> N
     await connection.execute(_NOTE_COMPLETION, look, reached)
 
 
-async def captured_gifts(connection: Connection, after: UUID | None, until: UUID, limit: int) -> list[Intent]:
-    """Return captured payments of gifts whose ids lie between, in id order, which is that of their making."""
-    return [_intent(row) for row in await connection.fetch(_CAPTURED_GIFTS, after, until, limit)]
+async def captured_payments(
+    connection: Connection, subject: SubjectType, after: UUID | None, until: UUID, limit: int
+) -> list[Intent]:
+    """Return captured payments whose ids lie between, in id order, which is that of their making."""
+    return [_intent(row) for row in await connection.fetch(_CAPTURED, after, until, subject, limit)]
 
 
 async def paid_between(
@@ -356,12 +359,12 @@ _NOTE_COMPLETION = """
 INSERT INTO completion_marks AS m (look, reached) VALUES ($1, $2)
 ON CONFLICT (look) DO UPDATE SET reached = greatest(m.reached, excluded.reached)
 """
-_CAPTURED_GIFTS = """
+_CAPTURED = """
 SELECT i.*
 FROM payment_intents i
-WHERE ($1::uuid IS NULL OR i.id > $1) AND i.id <= $2 AND i.subject_type = 'DONATION' AND i.status = 'CAPTURED'
+WHERE ($1::uuid IS NULL OR i.id > $1) AND i.id <= $2 AND i.subject_type = $3 AND i.status = 'CAPTURED'
 ORDER BY i.id
-LIMIT $3
+LIMIT $4
 """
 _PAID = """
 SELECT a.created_at AS attempted_at, i.*

@@ -30,6 +30,26 @@ class IntentOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     user_id: UUID | None = None
 
 
+class PayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pay an order."""
+
+    order_id: UUID
+
+
+class PaymentStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an order is paid."""
+
+    payment_id: UUID
+    payment_intent_id: UUID
+    order_id: UUID
+    amount: AmountOut
+    currency: str
+    amount_cents: int
+    status: PaymentStatus
+    redirect_url: str
+    expires_at: datetime
+
+
 class IntentMade(msgspec.Struct, frozen=True, kw_only=True):
     """Where to pay; `id`, `payment_id` and `payment_intent_id` are one value everywhere."""
 
@@ -177,6 +197,21 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     refunds: list[Refund]
     disputes: list[Dispute]
     transitions: list[Transition]
+
+
+def started(intent: Intent) -> PaymentStarted:
+    """Show where an order is paid."""
+    return PaymentStarted(
+        payment_id=intent.id,
+        payment_intent_id=intent.id,
+        order_id=intent.subject_id,
+        amount=money.show(intent.amount, intent.currency),
+        currency=intent.currency,
+        amount_cents=money.cents(intent.amount, intent.currency),
+        status=intent.status,
+        redirect_url=f"/pay/{intent.id}",
+        expires_at=intent.expires_at,
+    )
 
 
 def made(intent: Intent) -> IntentMade:

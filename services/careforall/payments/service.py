@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.contracts.donations import DonationCreated
+from careforall.contracts.orders import PAYABLE, OrderCreated, Payable, PayableAsked
 from careforall.kit import context, money, secrets
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message
@@ -17,12 +18,13 @@ from careforall.kit.errors import InvalidInput
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
+from careforall.kit.service import Ask
 from careforall.kit.text import refuse_texts, text_error
 from careforall.payments import events, repository, repository_disputes, repository_refunds
 from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.completing import Completing
 from careforall.payments.domain import Intent, StateFact
-from careforall.payments.errors import PaymentNotFound, SubjectMismatch
+from careforall.payments.errors import OrderNotFound, OrderNotPayable, PaymentNotFound, SubjectMismatch
 from careforall.payments.intake import Intake
 from careforall.payments.misfits import Misfits
 from careforall.payments.paying import Paying
@@ -32,6 +34,7 @@ from careforall.payments.records import Changes, NewIntent
 from careforall.payments.refunding import Refunding
 from careforall.payments.schemas import IntentOrder, Payment
 from careforall.payments.settings import PaymentsSettings
+from careforall.payments.steps import Steps
 from careforall.payments.webhooks import Webhooks
 
 _EXPIRE_AT_ONCE = 200
@@ -53,6 +56,7 @@ class PaymentsService:
         misfits: Misfits,
         completing: Completing,
         bookkeeping: Bookkeeping,
+        ask: Ask,
         live: frozenset[str] = frozenset(),
     ) -> None:
         self.database = database
@@ -66,11 +70,52 @@ class PaymentsService:
         self._intake = intake
         self._settings = settings
         self._live = live
+        self._ask = ask
+        self.steps = Steps(database, paying, refunding, self.create)
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
 
     async def create_from_donations(self, connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
         """Make the intents whose ids the donations service has given out (rule 11)."""
         await self._create(connection, [_of_donation(message) for message in messages])
+
+    async def create_from_orders(self, connection: Connection, messages: Sequence[Message[OrderCreated]]) -> None:
+        """Make the intents whose ids the orders service has given out, with the time their orders wait."""
+        await self._create(connection, [_of_order(message) for message in messages])
+
+    async def create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
+        """Make intents in the caller's transaction; those that are there stay as they are."""
+        await self._create(connection, wanted)
+
+    async def initiate(self, order_id: UUID, payer: Principal) -> Intent:
+        """Return the intent of an order to be paid, making it where its event has not come yet.
+
+        Raises:
+            OrderNotFound: Also where it is somebody else's.
+            OrderNotPayable: It is paid, ended, or its stock is not reserved yet.
+        """
+        async with self.database.connection() as connection:
+            found = await repository.open_intent_of(connection, "ORDER", order_id)
+        if found is not None and found.user_id == payer.user_id and found.status == "INITIATED":
+            return found
+        asked = PayableAsked(order_id=order_id, user_id=payer.user_id)
+        told = msgspec.json.decode(await self._ask(PAYABLE, msgspec.json.encode(asked)), type=Payable)
+        if told.status is None or told.intent_id is None:
+            raise OrderNotFound
+        if told.status != "PENDING" or told.expires_at is None:
+            raise OrderNotPayable(f"This order is {told.status}.", status_of_order=told.status)
+        new, intent_id = _payable(order_id, payer, told), told.intent_id
+
+        async def work(connection: Connection) -> Intent:
+            if await repository.intent(connection, intent_id) is None:
+                await self._create(connection, [new])
+            made = await repository.intent(connection, intent_id)
+            assert made is not None
+            return made
+
+        made = await self.database.run(work)
+        if made.status != "INITIATED":
+            raise OrderNotPayable(f"Its payment is {made.status}.", status_of_payment=made.status)
+        return made
 
     async def create_intent(self, order: IntentOrder) -> Intent:
         """Make an intent for a subject, or return the one that is open or paid.
@@ -173,6 +218,45 @@ async def _refuse_second_intents(connection: Connection, wanted: Sequence[NewInt
     missing = set(rest) - await repository.existing_intents(connection, rest)
     if missing:
         raise SubjectMismatch("This subject has an open intent already.", payment_id=str(min(missing)))
+
+
+def _of_order(message: Message[Any]) -> NewIntent:
+    event: OrderCreated = message.event
+    return NewIntent(
+        id=event.intent_id,
+        subject_type="ORDER",
+        subject_id=event.order_id,
+        campaign_id=None,
+        title=f"Order {event.order_number}",
+        user_id=event.user_id,
+        amount=event.total,
+        currency=event.currency,
+        gateway=event.gateway,
+        method=None,
+        correlation_id=message.correlation_id,
+        traceparent=message.traceparent,
+        expires_at=event.expires_at,
+    )
+
+
+def _payable(order_id: UUID, payer: Principal, told: Payable) -> NewIntent:
+    assert told.intent_id is not None
+    cause = context.current()
+    return NewIntent(
+        id=told.intent_id,
+        subject_type="ORDER",
+        subject_id=order_id,
+        campaign_id=None,
+        title=f"Order {told.order_number}",
+        user_id=payer.user_id,
+        amount=told.amount,
+        currency=told.currency,
+        gateway=told.gateway,
+        method=None,
+        correlation_id=cause.correlation_id,
+        traceparent=cause.traceparent,
+        expires_at=told.expires_at,
+    )
 
 
 def _of_donation(message: Message[Any]) -> NewIntent:

@@ -19,7 +19,7 @@ from careforall.simulator.errors import BadParameter, InvalidApiKey
 from careforall.simulator.objects import IntentObject, List, RefundObject
 from careforall.simulator.refusals import refusal
 from careforall.simulator.repository import Window
-from careforall.simulator.schemas import CancelIntent, CaptureIntent, NewIntent, NewRefund
+from careforall.simulator.schemas import CancelIntent, CaptureIntent, ConfirmIntent, NewIntent, NewRefund
 from careforall.simulator.service import Simulator
 
 _SCOPE = "api"
@@ -61,6 +61,14 @@ async def list_intents(
     window = await _window(service.intent, Window(since=since, until=until, after=starting_after, limit=limit))
     found = [objects.intent_object(intent, service.base) for intent in await service.intents(window)]
     return List(data=found[:limit], has_more=len(found) > limit, url="/v1/payment_intents")
+
+
+@post("/payment_intents/{intent_id:str}/confirm", status_code=HTTP_200_OK)
+async def confirm_intent(
+    request: Request[Any, Any, Any], intent_id: str, service: Simulator, data: ConfirmIntent, idempotency_key: Key = None
+) -> Response[bytes]:
+    """Pay by a token, without the hosted page; a decline is told by `last_payment_error`."""
+    return _answered(await service.confirm(_call(request, idempotency_key, data), intent_id, data.payment_method))
 
 
 @post("/payment_intents/{intent_id:str}/capture", status_code=HTTP_200_OK)
@@ -152,6 +160,7 @@ def router(api_key: str) -> Router:
             create_intent,
             retrieve_intent,
             list_intents,
+            confirm_intent,
             capture_intent,
             cancel_intent,
             create_refund,

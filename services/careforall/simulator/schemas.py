@@ -22,6 +22,12 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     return_url: Annotated[str, Meta(max_length=2048)] = ""
 
 
+class ConfirmIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pay with a means of payment that the company knows by a token: `tok_ok`, `tok_declined` or `tok_later`."""
+
+    payment_method: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
 class CaptureIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Take held money."""
 

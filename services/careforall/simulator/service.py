@@ -14,7 +14,7 @@ from careforall.kit.ids import new_id
 from careforall.simulator import domain, objects, repository
 from careforall.simulator.delivery import Courier
 from careforall.simulator.domain import Change, Dispute, Draft, EventSeen, Intent, Refund
-from careforall.simulator.errors import BrokenOnPurpose, NoSuchObject, UnexpectedState
+from careforall.simulator.errors import BadParameter, BrokenOnPurpose, NoSuchObject, UnexpectedState
 from careforall.simulator.repository import Disputed, Held, NewEvent, Window
 from careforall.simulator.switches import CallFault, Chances, Switches, call_fault, fate
 
@@ -70,6 +70,19 @@ class Simulator:
             return _Done(body=self._shown(intent), fault=call_fault(chances))
 
         return await self._call(call, work)
+
+    async def confirm(self, call: Call, intent_id: str, token: str) -> Answer:
+        """Pay by a token, as a payer does on the hosted page.
+
+        Raises:
+            BadParameter: There is no such token.
+        """
+        button = _TOKENS.get(token)
+        if button is None:
+            raise BadParameter("payment_method", "token_unknown", f"Use one of {', '.join(_TOKENS)}.")
+        if button == "later":
+            return await self._call(call, self._looking(intent_id))
+        return await self._call(call, self._changing(intent_id, _PRESSED[button]))
 
     async def capture(self, call: Call, intent_id: str, amount: int | None) -> Answer:
         """Take held money."""
@@ -226,6 +239,17 @@ class Simulator:
 
         return work
 
+    def _looking(self, intent_id: str) -> Callable[[Connection], Awaitable[_Done]]:
+        """The payer has to go to the hosted page first: nothing happens."""
+
+        async def work(connection: Connection) -> _Done:
+            held = await repository.hold_intent(connection, _checked(intent_id))
+            if held is None:
+                raise NoSuchObject(f"No such payment intent: {intent_id}")
+            return _Done(body=self._shown(held.intent), fault=call_fault(_chances(held)))
+
+        return work
+
     async def _act(self, connection: Connection, intent_id: str, action: Action) -> tuple[Held, Sequence[Change]]:
         held = await repository.hold_intent(connection, _checked(intent_id))
         if held is None:
@@ -335,6 +359,8 @@ def _pressed_pay(held: Held) -> Sequence[Change]:
     return succeed(held)
 
 
+_TOKENS: Mapping[str, Button | Literal["later"]] = {"tok_ok": "pay", "tok_declined": "decline", "tok_later": "later"}
+"""What the company does with a means of payment."""
 _PRESSED: Mapping[Button, Action] = {"pay": _pressed_pay, "decline": decline, "cancel": abandon}
 
 

@@ -61,7 +61,6 @@ def variant(**changes: Any) -> dict[str, Any]:
         ({"rating_average": "5"}, "/rating_average", "unknown_field"),
         ({"version": 7}, "/version", "unknown_field"),
     ],
-    ids=str,
 )
 async def test_a_field_that_cannot_be_accepted_is_named_and_nothing_is_stored(
     house: ShopHouse, changes: dict[str, Any], pointer: str, code: str

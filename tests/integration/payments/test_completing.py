@@ -82,7 +82,7 @@ async def test_a_payment_whose_gift_stays_behind_is_told_to_a_person(arena: Any,
             asked.append(msgspec.json.decode(payload, type=GiftStatesAsked))
             return json.encode(GiftStates(states={done: "COMPLETED", waiting: "PENDING"}))
 
-        completing = Completing(till.database, till.service.reconciling, answer, soon=60, late=600)
+        completing = Completing(till.database, till.service.reconciling, till.service.refunding, answer, soon=60, late=600)
         for intent in (done, waiting, unknown):
             await till.tell(till.success(intent))
         async with till.database.connection() as connection:

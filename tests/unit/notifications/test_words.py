@@ -6,9 +6,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
+from careforall.contracts.orders import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderLine,
+    OrderRefunded,
+    OrderShipped,
+)
 from careforall.kit.envelope import Message
 from careforall.kit.ids import new_id
 from careforall.notifications import domain
@@ -22,6 +31,13 @@ EVENTS: dict[type[Any], dict[str, Any]] = {
     DonationCompleted: {"status": "COMPLETED", "completed_at": NOW},
     DonationFailed: {"status": "FAILED"},
     DonationRefunded: {"status": "REFUNDED", "refunded_at": NOW, "refunded_amount": Decimal("5.00")},
+}
+ORDER_EVENTS: dict[type[Any], dict[str, Any]] = {
+    OrderCreated: {"expires_at": NOW, "created_at": NOW},
+    OrderConfirmed: {"confirmed_at": NOW},
+    OrderShipped: {"carrier": "Post", "tracking": "T-1"},
+    OrderCancelled: {"reason": "too late"},
+    OrderRefunded: {},
 }
 
 
@@ -52,6 +68,25 @@ def told(kind: type[Any], **changes: Any) -> Message[Any]:
     )
 
 
+def ordered(kind: type[Any], **changes: Any) -> Message[Any]:
+    line = OrderLine(sku="MUG", name="Mug <big>", quantity=2, unit_price=Decimal(10), total=Decimal(20), status="CONFIRMED")
+    facts: dict[str, Any] = {
+        "order_id": new_id(),
+        "order_number": "ORD-2026-ABCDEFGHIJ",
+        "intent_id": new_id(),
+        "user_id": new_id(),
+        "email": "buyer1@example.org",
+        "status": "PENDING",
+        "total": Decimal("20.00"),
+        "refunded_amount": Decimal("5.00"),
+        "currency": "EUR",
+        "lines": (line,),
+    }
+    message = told(DonationCreated)
+    event = kind(**{**facts, **ORDER_EVENTS[kind], **changes})
+    return msgspec.structs.replace(message, event_type=kind.SUBJECT, event=event)
+
+
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
     return Renderer(public_url=SETTING.public_url)
@@ -75,9 +110,28 @@ def test_every_donation_event_reads_well_in_both_languages(renderer: Renderer, k
     assert "\n" not in words.subject
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", list(ORDER_EVENTS))
+def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind: type[Any], language: Any) -> None:
+    message = ordered(kind)
+    buyer = Person(user_id=message.event.user_id, email="other@example.org", verified=False, language=language)
+    drafts = domain.order_drafts(message, {buyer.user_id: buyer}, SETTING)
+    mail = next(draft for draft in drafts if draft.channel == "EMAIL")
+    words = renderer.render(mail.template, mail.language, mail.payload)
+
+    assert (mail.recipient, mail.language) == ("buyer1@example.org", language)
+    assert "ORD-2026-ABCDEFGHIJ" in words.subject
+    assert "2 x Mug <big>" in words.text
+    assert "2 x Mug &lt;big&gt;" in words.html
+    assert ("€20.00" if language == "en" else "20,00") in words.text
+    assert "buyer1@example.org" not in str(next(draft for draft in drafts if draft.channel == "WEBHOOK").payload)
+    assert [draft.recipient for draft in drafts if draft.channel == "IN_APP"] == [str(buyer.user_id)]
+
+
 def test_every_template_exists_in_every_language(renderer: Renderer) -> None:
     payload = {
         **domain.donation_drafts(told(DonationCreated), {}, {}, SETTING)[0].payload,
+        **domain.order_drafts(ordered(OrderCreated), {}, SETTING)[0].payload,
         "url": "http://127.0.0.1:8000/verify",
         "title": "A title",
         "text": "A text",

@@ -34,7 +34,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 async def captured_gifts_are_completed(books: Books, span: Span) -> Outcome:
     """Every captured intent of a donation has its completed donation, of equal amounts."""
     found: list[Violation] = []
-    async for intents in _pages(books, "payments", repository.CAPTURED, span):
+    async for intents in pages(books, "payments", repository.CAPTURED, span):
         rows = await books.fetch("donations", repository.DONATIONS_OF_INTENTS, [intent["id"] for intent in intents])
         donations = {row["intent_id"]: row for row in rows}
         found += [
@@ -48,7 +48,7 @@ async def captured_gifts_are_completed(books: Books, span: Span) -> Outcome:
 async def completed_gifts_are_captured(books: Books, span: Span) -> Outcome:
     """Every completed donation has its captured intent, of equal amounts."""
     found: list[Violation] = []
-    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+    async for donations in pages(books, "donations", repository.SETTLED_DONATIONS, span):
         rows = await books.fetch("payments", repository.INTENTS, [donation["intent_id"] for donation in donations])
         intents = {row["id"]: row for row in rows}
         found += [
@@ -62,7 +62,7 @@ async def completed_gifts_are_captured(books: Books, span: Span) -> Outcome:
 async def completed_gifts_are_booked(books: Books, span: Span) -> Outcome:
     """Every completed donation is booked for its campaign, with equal amounts: gift by gift, so campaign by campaign."""
     found: list[Violation] = []
-    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+    async for donations in pages(books, "donations", repository.SETTLED_DONATIONS, span):
         rows = await books.fetch("payments", repository.BOOKED_OF, [donation["intent_id"] for donation in donations])
         booked = {row["payment_id"]: row for row in rows}
         found += [
@@ -76,7 +76,7 @@ async def completed_gifts_are_booked(books: Books, span: Span) -> Outcome:
 async def completed_gifts_are_counted(books: Books, span: Span) -> Outcome:
     """Every completed donation stands in the base of the totals as it is."""
     found: list[Violation] = []
-    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+    async for donations in pages(books, "donations", repository.SETTLED_DONATIONS, span):
         rows = await books.fetch("totals", repository.BASE_OF, [donation["id"] for donation in donations])
         base = {row["donation_id"]: row for row in rows}
         found += [
@@ -90,7 +90,7 @@ async def completed_gifts_are_counted(books: Books, span: Span) -> Outcome:
 async def counted_gifts_are_completed(books: Books, span: Span) -> Outcome:
     """Nothing is counted that donations does not know as completed."""
     found: list[Violation] = []
-    async for base in _pages(books, "totals", repository.BASE, span):
+    async for base in pages(books, "totals", repository.BASE, span):
         rows = await books.fetch("donations", repository.COMPLETED_OF, [row["id"] for row in base])
         known = {row["id"] for row in rows}
         found += [Violation(key=str(row["id"]), detail="counted, not completed") for row in base if row["id"] not in known]
@@ -100,7 +100,7 @@ async def counted_gifts_are_completed(books: Books, span: Span) -> Outcome:
 async def completed_gifts_have_receipts(books: Books, span: Span) -> Outcome:
     """Every completed donation has its receipt, unless the donor was erased."""
     found: list[Violation] = []
-    async for donations in _pages(books, "donations", repository.SETTLED_DONATIONS, span):
+    async for donations in pages(books, "donations", repository.SETTLED_DONATIONS, span):
         ids = [donation["id"] for donation in donations]
         told = {row["subject_id"] for row in await books.fetch("notifications", repository.RECEIPTS_OF, ids)}
         silent = [donation for donation in donations if donation["id"] not in told]
@@ -162,7 +162,8 @@ COMPARISONS: tuple[tuple[frozenset[str], Comparison], ...] = (
 """Each comparison with the services whose books it needs."""
 
 
-async def _pages(books: Books, service: str, sql: str, span: Span) -> AsyncIterator[Sequence[Any]]:
+async def pages(books: Books, service: str, sql: str, span: Span) -> AsyncIterator[Sequence[Any]]:
+    """Yield the rows of a statement of a span, page by page."""
     last = NIL
     while rows := await books.fetch(service, sql, last, span.since, span.cut_off, PAGE):
         yield rows

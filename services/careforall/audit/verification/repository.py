@@ -7,6 +7,7 @@ to be looked at (outboxes by the lowest id of that time, which their key leads t
 from careforall.audit.verification.coupons import COUPONS
 from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
+from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
 from careforall.audit.verification.stock import STOCK
 
@@ -184,6 +185,7 @@ LIMIT 1000
     *LEDGER,
     *COUPONS,
     *STOCK,
+    *SHOP_ORDERS,
     Invariant(
         name="totals.counters_equal_base",
         service="totals",

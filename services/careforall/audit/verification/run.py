@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.audit.verification import balances, messages, repository
+from careforall.audit.verification import balances, messages, repository, sales
 from careforall.audit.verification.balances import Span
 from careforall.audit.verification.books import Books, Platform, opened
 from careforall.audit.verification.ledger import PREFIX
@@ -96,7 +96,8 @@ class _Look:
             for invariant in repository.INVARIANTS
             if self.books.has(invariant.service) and not (invariant.whole and self._mark.at > _BEGINNING)
         ]
-        checks += [partial(compare, self.books, span) for needed, compare in balances.COMPARISONS if self.books.has(*needed)]
+        comparisons = (*balances.COMPARISONS, *sales.COMPARISONS)
+        checks += [partial(compare, self.books, span) for needed, compare in comparisons if self.books.has(*needed)]
         return [*checks, partial(self._chain, span)] if self.books.has("audit") else checks
 
     async def _chain(self, span: Span) -> Outcome:

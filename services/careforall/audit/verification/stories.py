@@ -33,6 +33,15 @@ SELECT id, subject_id FROM payment_intents WHERE id = ANY($1::uuid[]) OR (
 """,
     ),
     ("payments", "SELECT intent_id FROM refunds WHERE id = ANY($1::uuid[])"),
+    (
+        "orders",
+        """
+SELECT id, saga_id, intent_id FROM orders
+WHERE id = ANY($1::uuid[]) OR saga_id = ANY($1::uuid[]) OR intent_id = ANY($1::uuid[])
+""",
+    ),
+    ("orders", "SELECT id, intent_id FROM saga_state WHERE id = ANY($1::uuid[])"),
+    ("orders", "SELECT aggregate_id FROM outbox WHERE id = ANY($1::uuid[])"),
     ("notifications", "SELECT subject_id FROM notifications WHERE id = ANY($1::uuid[])"),
 )
 
@@ -48,7 +57,7 @@ LIMIT 1000
 CHAPTERS = (
     *(
         Chapter(service=service, kind="message", what="told", sql=_OUTBOX)
-        for service in ("accounts", "donations", "payments", "totals", "notifications", "audit")
+        for service in ("accounts", "donations", "payments", "totals", "notifications", "orders", "audit")
     ),
     Chapter(
         service="donations",
@@ -156,6 +165,59 @@ LIMIT 1000
 SELECT created_at AS at, id, kind AS what, detail AS reason, gateway, settled_at
 FROM payment_alarms
 WHERE payment_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="payments",
+        kind="decision",
+        what="step",
+        sql="""
+SELECT created_at AS at, step_id AS id, what, convert_from(answer, 'UTF8') AS reason, intent_id, answered_at
+FROM payment_steps
+WHERE step_id = ANY($1::uuid[]) OR intent_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="orders",
+        kind="row",
+        what="order",
+        sql="""
+SELECT created_at AS at, id, status AS what, reason, order_number, total::text, refunded_amount::text, currency, paid_by, saga_id,
+       intent_id, version
+FROM orders
+WHERE id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="orders",
+        kind="decision",
+        what="order",
+        sql="""
+SELECT at, order_id AS id, concat_ws(' to ', from_status, to_status) AS what, cause AS reason, version, refunded_amount::text
+FROM order_status_history
+WHERE order_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="orders",
+        kind="row",
+        what="saga",
+        sql="""
+SELECT created_at AS at, id, concat(type, ' ', status, ' at ', current_step) AS what, error AS reason,
+       array_to_string(completed_steps, ', ') AS done, epoch, version, tries, lease_until, parked_at
+FROM saga_state
+WHERE id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="orders",
+        kind="decision",
+        what="saga",
+        sql="""
+SELECT at, saga_id AS id, concat(step, ' ', status) AS what, data AS reason, attempt, number
+FROM saga_step_log
+WHERE saga_id = ANY($1::uuid[])
+LIMIT 1000
 """,
     ),
     Chapter(

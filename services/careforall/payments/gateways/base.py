@@ -17,6 +17,8 @@ ASKED_ABOUT = frozenset({"approved", "declined", "voided"})
 """Reasons of events without a fact that have the open attempt of their object asked about at once."""
 OBJECT_ENDED = "object_ended"
 """Code of a decline after which the gateway's object cannot be paid any more: the next attempt makes a new one."""
+PAGE_ONLY = "page_only"
+"""Code of the refusal to be paid by a token."""
 
 Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]+\Z")]
 """An object's name, which is compared and asked for: taken as it is or not at all, never made plain like a text."""
@@ -38,6 +40,10 @@ class GatewayNotAsked(GatewayRefused):
 
 class GatewayUnknown(Exception):
     """No answer that can be relied on: it may or may not have happened; only asking tells."""
+
+
+class GatewayDeclined(GatewayRefused):
+    """The means of payment was declined; the object stays payable."""
 
 
 class GatewayObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +106,16 @@ class Gateway(Protocol):
 
     async def show(self, gateway_object: str) -> GatewayObject:
         """Ask how it stands."""
+
+    async def pay(self, gateway_object: str, token: str, *, key: str) -> GatewayObject:
+        """Pay an object by the gateway's token for a means of payment, without its page.
+
+        Raises:
+            GatewayDeclined: The means of payment was declined.
+            GatewayRefused: Also where a company takes payers to its own page only.
+        """
+        del gateway_object, token, key
+        raise GatewayRefused(PAGE_ONLY, "This company takes payers to its own page.")
 
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
         """Take the money that is held."""

@@ -15,11 +15,13 @@ from careforall.kit.ids import parse_id
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.gateways.base import (
     Gateway,
+    GatewayDeclined,
     GatewayObject,
     GatewayPage,
     GatewayRefund,
     GatewayRefused,
     GatewayUnknown,
+    plain,
 )
 from careforall.payments.gateways.stripe_facts import REFUND_STATES, StripeFacts, changed, made_at
 from careforall.payments.gateways.stripe_shapes import Thing, Things, decode_thing, decode_things
@@ -90,6 +92,14 @@ class Simulator(Gateway):
         refunds = [_facts.refund(one) for one in await self._all("/v1/refunds", found.id)]
         disputes = [_facts.dispute(one) for one in await self._all("/v1/disputes", found.id)]
         return msgspec.structs.replace(shown, facts=(*shown.facts, *refunds, *disputes))
+
+    @override
+    async def pay(self, gateway_object: str, token: str, *, key: str) -> GatewayObject:
+        found = await self._post(f"/v1/payment_intents/{gateway_object}/confirm", {"payment_method": token}, key)
+        shown = _shown(found)
+        if not shown.facts and (why := found.last_payment_error) is not None:
+            raise GatewayDeclined(plain(why.decline_code or why.code or "declined", 80), plain(why.message or "declined"))
+        return shown
 
     @override
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:

@@ -1,0 +1,91 @@
+"""Comparisons between payments and orders: what was paid for is confirmed, and what is confirmed was paid, of equal amounts.
+
+An order that failed or was cancelled may have been paid in the last moment: then its money goes back, which has an hour.
+"""
+
+from typing import Any
+
+from careforall.audit.verification.balances import Comparison, Span, pages
+from careforall.audit.verification.books import Books
+from careforall.audit.verification.report import Outcome, Violation
+
+_PAID = frozenset({"CONFIRMED", "PROCESSING", "SHIPPED", "DELIVERED", "RETURNED", "REFUNDED"})
+_ENDED = frozenset({"FAILED", "CANCELLED"})
+
+
+async def captured_orders_are_confirmed(books: Books, span: Span) -> Outcome:
+    """Every captured intent of an order has its confirmed order, or went back."""
+    found: list[Violation] = []
+    async for intents in pages(books, "payments", CAPTURED_ORDERS, span):
+        rows = await books.fetch("orders", ORDERS_OF_INTENTS, [intent["id"] for intent in intents])
+        orders = {row["intent_id"]: row for row in rows}
+        found += [
+            Violation(key=str(intent["id"]), detail=wrong)
+            for intent in intents
+            if (wrong := _unlike_order(intent, orders.get(intent["id"])))
+        ]
+    return Outcome(name="money.captured_orders_are_confirmed", services=("payments", "orders"), violations=found)
+
+
+async def confirmed_orders_are_captured(books: Books, span: Span) -> Outcome:
+    """Every order confirmed by a payment has its captured intent, of equal amounts."""
+    found: list[Violation] = []
+    async for orders in pages(books, "orders", CONFIRMED_ORDERS, span):
+        rows = await books.fetch("payments", INTENTS_OF_ORDERS, [order["intent_id"] for order in orders])
+        intents = {row["id"]: row for row in rows}
+        found += [
+            Violation(key=order["order_number"], detail=wrong)
+            for order in orders
+            if (wrong := _unlike_intent(order, intents.get(order["intent_id"])))
+        ]
+    return Outcome(name="money.confirmed_orders_are_captured", services=("orders", "payments"), violations=found)
+
+
+COMPARISONS: tuple[tuple[frozenset[str], Comparison], ...] = (
+    (frozenset({"payments", "orders"}), captured_orders_are_confirmed),
+    (frozenset({"payments", "orders"}), confirmed_orders_are_captured),
+)
+"""Each comparison with the services whose books it needs."""
+
+
+def _unlike_order(intent: Any, order: Any) -> str | None:
+    """Return how a captured intent and its order differ."""
+    if order is None:
+        return "captured for an order that does not exist"
+    if (intent["amount"], intent["currency"]) != (order["total"], order["currency"]):
+        return f"captured {intent['amount']} {intent['currency']}, order of {order['total']} {order['currency']}"
+    back = intent["refunded_amount"] == intent["amount"]
+    if order["status"] in _PAID or (order["status"] in _ENDED and (back or not intent["settled"])):
+        return None
+    return f"captured, but order {order['order_number']} is {order['status']}" if intent["settled"] else None
+
+
+def _unlike_intent(order: Any, intent: Any) -> str | None:
+    """Return how a confirmed order and its intent differ."""
+    if intent is None or not intent["captured_amount"]:
+        return "confirmed, but not captured"
+    if (intent["amount"], intent["currency"]) != (order["total"], order["currency"]):
+        return f"order of {order['total']} {order['currency']}, captured {intent['amount']} {intent['currency']}"
+    return None
+
+
+CAPTURED_ORDERS = """
+SELECT id, subject_id, amount, currency, refunded_amount, updated_at < clock_timestamp() - interval '1 hour' AS settled
+FROM payment_intents
+WHERE subject_type = 'ORDER' AND captured_amount > 0 AND id > $1 AND updated_at >= $2 AND updated_at < $3
+ORDER BY id
+LIMIT $4
+"""
+ORDERS_OF_INTENTS = """
+SELECT id, intent_id, order_number, status, total, currency
+FROM orders
+WHERE intent_id = ANY($1::uuid[])
+"""
+CONFIRMED_ORDERS = """
+SELECT id, intent_id, order_number, total, currency
+FROM orders
+WHERE confirmed_at IS NOT NULL AND paid_by = 'PAYMENT' AND id > $1 AND updated_at >= $2 AND updated_at < $3
+ORDER BY id
+LIMIT $4
+"""
+INTENTS_OF_ORDERS = "SELECT id, amount, currency, captured_amount FROM payment_intents WHERE id = ANY($1::uuid[])"

@@ -1,0 +1,330 @@
+"""Use cases of orders once they are placed: staff's steps, cancelling, shipping, returns."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+import msgspec
+import structlog
+
+from careforall.contracts.orders import OrderStatus
+from careforall.kit.db import Connection, Database
+from careforall.kit.errors import Forbidden, VersionConflict
+from careforall.kit.http.identity import Principal
+from careforall.kit.ids import new_id
+from careforall.kit.text import refuse_texts, text_error
+from careforall.orders import domain, repository, repository_returns
+from careforall.orders.asking import Away
+from careforall.orders.domain import CONDITION_RULES, Fact, Order, Return, ReturnLine, ReturnReason, Step
+from careforall.orders.driver import Driver
+from careforall.orders.errors import IllegalTransition, NotReturnable, OrderNotFound, ReturnNotFound, StillMoving
+from careforall.orders.records import Changes, Run, Sale
+from careforall.orders.saga_words import CancelAsked, PaidByHand, Saga
+from careforall.orders.settings import OrdersSettings
+from careforall.orders.store import Fenced, Store, told
+
+log = structlog.get_logger(__name__)
+
+_BY_STAFF: frozenset[OrderStatus] = frozenset({"PROCESSING", "SHIPPED", "DELIVERED"})
+
+
+class Aftercare:
+    """What happens to orders after they were placed.
+
+    Args:
+        changed: Told of orders that changed, for caches.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        driver: Driver,
+        settings: OrdersSettings,
+        changed: Callable[[Sequence[UUID]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._driver = driver
+        self._settings = settings
+        self._changed = changed
+
+    async def set_status(self, order_id: UUID, status: str, version: int | None, by: Principal) -> Order:
+        """Take a step as staff; PAID means CONFIRMED, which the saga does: stock first.
+
+        Raises:
+            VersionConflict: Somebody changed the order since.
+            IllegalTransition: There is no such step.
+        """
+        wanted = "CONFIRMED" if status == "PAID" else status
+        order = await self._read(order_id)
+        if version is not None and version != order.version:
+            raise VersionConflict(order.version)
+        if wanted == "CONFIRMED" and order.status == "PENDING":
+            return await self._paid_by_hand(order)
+        if wanted == "CANCELLED":
+            return (await self.cancel(order_id, "cancelled by staff", by))[0]
+        if wanted not in _BY_STAFF:
+            raise IllegalTransition(f"An order cannot go from {order.status} to {status} by hand.", status_of_order=order.status)
+        to: OrderStatus = wanted
+        return await self._step(order_id, Fact(order_id=order_id, to=to, cause=f"staff {by.user_id}"), version)
+
+    async def cancel(self, order_id: UUID, reason: str, by: Principal) -> tuple[Order, bool]:
+        """Call an order off; return it and whether all is done, or money is still on its way back.
+
+        Raises:
+            IllegalTransition: It has left the house.
+            StillMoving: It is just being paid.
+        """
+        refuse_texts(text_error("/reason", reason, limit=200))
+        order = await self._read(order_id)
+        if order.user_id != by.user_id and not by.is_admin:
+            raise OrderNotFound
+        if order.status == "CANCELLED":
+            return order, await self._is_refunded(order)
+        if order.status == "PENDING":
+            return await self._cancel_pending(order, reason)
+        domain.path(order.status, "CANCELLED")
+        return await self._reverse(order, reason, by)
+
+    async def ship(self, order_id: UUID, carrier: str, tracking: str, by: Principal) -> Order:
+        """Note that all lines, or those of a seller, left the house; the order follows once nothing is left."""
+        refuse_texts(text_error("/carrier", carrier, limit=100), text_error("/tracking", tracking, limit=100))
+        order = await self._read(order_id)
+        seller = None if by.is_admin else by.user_id
+        if seller is not None and all(line.seller_id != seller for line in order.lines):
+            raise OrderNotFound
+        whole = domain.ships_all(order, seller, whole=by.is_admin)
+        fact = Fact(order_id=order_id, cause=f"shipped by {by.user_id}", carrier=carrier, tracking=tracking, sellers=seller)
+        if not whole and order.status not in {"CONFIRMED", "PROCESSING"}:
+            raise IllegalTransition(f"An order that is {order.status} cannot be shipped.", status_of_order=order.status)
+        return await self._step(order_id, msgspec.structs.replace(fact, to="SHIPPED") if whole else fact, order.version)
+
+    async def ask_return(
+        self, order_id: UUID, by: Principal, *, reason: ReturnReason, lines: Sequence[ReturnLine], note: str
+    ) -> tuple[Order, Return]:
+        """Ask to send something back, within the window and at most what was bought.
+
+        Raises:
+            NotReturnable: The window is closed, or that much is not there.
+        """
+        refuse_texts(text_error("/note", note, limit=1000, lines=True))
+
+        async def work(connection: Connection) -> tuple[Order, Return]:
+            order = await self._locked(connection, order_id)
+            if order.user_id != by.user_id and not by.is_admin:
+                raise OrderNotFound
+            if not domain.may_return(order, datetime.now(UTC), self._settings.return_days):
+                raise NotReturnable(f"An order that is {order.status} cannot be returned, or not any more.")
+            pending = _claimed(await repository_returns.of_order(connection, order_id))
+            wanted = tuple(_summed(lines) or _rest(order, pending))
+            identifier = new_id()
+            made = Return(
+                id=identifier,
+                order_id=order_id,
+                status="PENDING",
+                reason=reason,
+                note=note,
+                condition_rule=CONDITION_RULES[reason],
+                label=f"RET-{order.order_number}-{identifier.hex[-6:].upper()}",
+                lines=wanted,
+                amount=_positive(domain.return_amount(order, wanted, pending)),
+            )
+            await repository_returns.insert(connection, made)
+            return order, made
+
+        return await self._database.run(work)
+
+    async def decide(self, return_id: UUID, by: Principal, note: str, *, approve: bool) -> tuple[Order, Return]:
+        """Approve a return, which restocks and then refunds, or reject it; deciding again the same way changes nothing."""
+        refuse_texts(text_error("/note", note, limit=500))
+        decided = await self._database.run(lambda connection: self._decide(connection, return_id, by, note, approve=approve))
+        order, found = decided
+        if approve:
+            await self._settle(_named(f"return|{return_id}"), "RETURN", order, found)
+        await self._changed([order.id])
+        return await self._read(order.id), await self.returned(return_id)
+
+    async def returned(self, return_id: UUID) -> Return:
+        """Return a return."""
+        async with self._database.connection() as connection:
+            rows = await repository_returns.by_id(connection, return_id)
+        if rows is None:
+            raise ReturnNotFound
+        return rows
+
+    async def _decide(
+        self, connection: Connection, return_id: UUID, by: Principal, note: str, *, approve: bool
+    ) -> tuple[Order, Return]:
+        seen = await repository_returns.by_id(connection, return_id)
+        if seen is None:
+            raise ReturnNotFound
+        order = await self._locked(connection, seen.order_id)
+        found = await repository_returns.lock(connection, return_id)
+        assert found is not None
+        status = "APPROVED" if approve else "REJECTED"
+        if found.status == status or (approve and found.status == "REFUNDED"):
+            return order, found
+        if found.status != "PENDING":
+            raise IllegalTransition(f"This return is {found.status} already.")
+        await repository_returns.decide(connection, return_id, status, by.user_id, note)
+        if approve:
+            back = {line.sku: line.quantity for line in found.lines}
+            fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back)
+            await _record(connection, _returned(order, fact))
+        return order, found
+
+    async def _settle(self, saga_id: UUID, kind: str, order: Order, found: Return | None) -> Run | None:
+        """Begin, or go on with, the saga by which goods and money go back."""
+        sale = Sale(
+            order_id=order.id,
+            intent_id=order.intent_id,
+            user_id=order.user_id,
+            order_number=order.order_number,
+            holder_id=order.saga_id,
+            refund_amount=found.amount if found else None,
+            refund_reason=(f"return {found.label}" if found else f"cancelled: {order.reason}")[:200],
+            return_id=found.id if found else None,
+            back=found.lines if found else tuple(ReturnLine(sku=line.sku, quantity=line.quantity) for line in order.lines),
+            correlation_id=order.correlation_id,
+            traceparent=order.traceparent,
+        )
+        saga = Saga(id=saga_id, type="RETURN" if kind == "RETURN" else "CANCEL")
+        try:
+            run = await self._driver.start(saga, sale)
+            return await self._driver.follow(run)
+        except Fenced:
+            return await self._driver.settled(saga_id)
+        except Away:
+            return None
+
+    async def _cancel_pending(self, order: Order, reason: str) -> tuple[Order, bool]:
+        run = await self._store.load(order.saga_id)
+        assert run is not None
+        try:
+            moved = await self._driver.take(run, CancelAsked(reason=reason))
+            if not moved.saga.ending:
+                raise StillMoving
+            await self._driver.follow(moved)
+        except (Fenced, Away) as error:
+            log.info("an order is called off by somebody else, or later", order_id=str(order.id), error=repr(error))
+        await self._changed([order.id])
+        after = await self._read(order.id)
+        if after.status != "PENDING":
+            return after, after.status == "CANCELLED"
+        return after, False
+
+    async def _reverse(self, order: Order, reason: str, by: Principal) -> tuple[Order, bool]:
+        fact = Fact(order_id=order.id, to="CANCELLED", cause=f"cancelled by {by.user_id}", reason=reason)
+        cancelled = await self._step(order.id, fact, order.version)
+        await self._settle(_named(f"cancel|{order.id}"), "CANCEL", cancelled, None)
+        await self._changed([order.id])
+        after = await self._read(order.id)
+        return after, await self._is_refunded(after)
+
+    async def _is_refunded(self, order: Order) -> bool:
+        run = await self._store.load(_named(f"cancel|{order.id}"))
+        if run is None and order.paid_by:
+            await self._settle(_named(f"cancel|{order.id}"), "CANCEL", order, None)
+            run = await self._store.load(_named(f"cancel|{order.id}"))
+        return run is None or (run.saga.ended and not run.sale.refund_pending)
+
+    async def _paid_by_hand(self, order: Order) -> Order:
+        run = await self._store.load(order.saga_id)
+        assert run is not None
+        try:
+            moved = await self._driver.take(run, PaidByHand())
+            if not moved.saga.by_hand:
+                raise StillMoving
+            await self._driver.follow(moved)
+        except (Fenced, Away) as error:
+            raise StillMoving from error
+        await self._changed([order.id])
+        after = await self._read(order.id)
+        if after.status != "CONFIRMED":
+            raise IllegalTransition(f"It could not be confirmed: {after.reason or after.status}.", status_of_order=after.status)
+        return after
+
+    async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
+        async def work(connection: Connection) -> Order:
+            order = await self._locked(connection, order_id)
+            if version is not None and version != order.version:
+                raise VersionConflict(order.version)
+            steps = domain.walk(order, fact)
+            if not steps:
+                raise IllegalTransition(f"This order is {order.status} already.", status_of_order=order.status)
+            await _record(connection, steps)
+            return steps[-1].order
+
+        changed = await self._database.run(work)
+        await self._changed([order_id])
+        return changed
+
+    async def _locked(self, connection: Connection, order_id: UUID) -> Order:
+        found = (await repository.lock_orders(connection, [order_id])).get(order_id)
+        if found is None:
+            raise OrderNotFound
+        return found
+
+    async def _read(self, order_id: UUID) -> Order:
+        async with self._database.connection() as connection:
+            found = await repository.order(connection, order_id)
+        if found is None:
+            raise OrderNotFound
+        return found
+
+
+async def _record(connection: Connection, steps: Sequence[Step]) -> None:
+    changes = Changes()
+    changes.steps += steps
+    changes.outbox += told(steps)
+    await repository.write(connection, changes)
+
+
+def _named(name: str) -> UUID:
+    return uuid5(UUID("0b6c0a52-0d0e-5c6b-8f6d-5d3f4f1f7a10"), name)
+
+
+def _returned(order: Order, fact: Fact) -> list[Step]:
+    """Return the steps of goods that come back: the whole order is RETURNED once nothing is left with the buyer."""
+    left = {line.sku: line.quantity - line.returned - fact.returned.get(line.sku, 0) for line in order.lines}
+    if any(left.values()):
+        return domain.walk(order, fact)
+    return domain.walk(order, msgspec.structs.replace(fact, to="RETURNED"))
+
+
+def _claimed(returns: Sequence[Return]) -> dict[str, int]:
+    claimed: dict[str, int] = {}
+    for one in returns:
+        for line in one.lines if one.status == "PENDING" else ():
+            claimed[line.sku] = claimed.get(line.sku, 0) + line.quantity
+    return claimed
+
+
+def _summed(lines: Sequence[ReturnLine]) -> list[ReturnLine]:
+    quantity_of: dict[str, int] = {}
+    for line in lines:
+        quantity_of[line.sku] = quantity_of.get(line.sku, 0) + line.quantity
+    return [ReturnLine(sku=sku, quantity=quantity) for sku, quantity in quantity_of.items()]
+
+
+def _rest(order: Order, pending: dict[str, int]) -> list[ReturnLine]:
+    left = {line.sku: line.quantity - line.returned - pending.get(line.sku, 0) for line in order.lines}
+    return [ReturnLine(sku=sku, quantity=quantity) for sku, quantity in left.items() if quantity > 0]
+
+
+def _positive(amount: Decimal) -> Decimal:
+    if amount <= 0:
+        raise NotReturnable("Nothing is left to be refunded.")
+    return amount
+
+
+def refuse_others(by: Principal) -> None:
+    """Refuse whoever may not ship.
+
+    Raises:
+        Forbidden: Neither staff nor a seller.
+    """
+    if by.role not in {"ADMIN", "SELLER"}:
+        raise Forbidden("Only staff and sellers ship.")

@@ -1,0 +1,352 @@
+"""Drives sagas: asks for the step a saga is at, writes what came of it together with the next intent, and so on until it waits.
+
+Whoever holds a saga is known by its epoch; a takeover raises it, and the one who lost it finds out when writing. Nobody needs to
+hold it to be right: a step may be asked for by two at once and has one effect, and only one of them can write what came next.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from careforall.kit import crash
+from careforall.kit.db import Database
+from careforall.kit.errors import Unavailable
+from careforall.kit.ids import new_id
+from careforall.orders import events, repository_sagas
+from careforall.orders.asking import Asks, Away
+from careforall.orders.domain import Fact, Order, order_number
+from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
+from careforall.orders.records import Logged, LogStatus, Run, Sale, Turn
+from careforall.orders.saga import advance, begin
+from careforall.orders.saga_words import (
+    BACK,
+    Announce,
+    Answered,
+    Command,
+    Expired,
+    PaymentTold,
+    Place,
+    Saga,
+    SagaEvent,
+    Settle,
+    Tell,
+)
+from careforall.orders.saga_words import Ask as AskStep
+from careforall.orders.settings import OrdersSettings
+from careforall.orders.store import Fenced, Store
+
+log = structlog.get_logger(__name__)
+
+_CLAIMED_AT_ONCE = 64
+_LONGEST_RETRY = 60.0
+_PARKED_RETRY = 600.0
+_LOOK_SECONDS = 0.05
+_MARGIN = 5.0
+"""Seconds a payer's time is over before we end the intent ourselves."""
+
+
+class Driver:
+    """Takes sagas from step to step.
+
+    Args:
+        asks: Asks the owners of steps.
+        store: Writes the steps.
+    """
+
+    def __init__(self, database: Database, asks: Asks, store: Store, settings: OrdersSettings) -> None:
+        self._database = database
+        self._asks = asks
+        self._store = store
+        self._settings = settings
+        self._woken: asyncio.Task[None] | None = None
+        self._followed: set[asyncio.Task[Run]] = set()
+
+    async def start(self, saga: Saga, sale: Sale, *, request_hash: bytes | None = None) -> Run:
+        """Begin a saga; the intent to its first step is written.
+
+        Raises:
+            Fenced: There is a saga of this id already.
+        """
+        before = Run(saga=saga, sale=sale, request_hash=request_hash)
+        return await self._store.save(self._turn(before, *begin(saga), sale))
+
+    async def take(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Run:
+        """Write what an event makes of a saga, taking it over from whoever has it.
+
+        Raises:
+            Fenced: It went on meanwhile.
+        """
+        return await self._store.save(self.turn(run, event, sale))
+
+    def turn(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Turn:
+        """Return what is to be written for an event from outside; the epoch rises."""
+        moved, commands = advance(run.saga, event)
+        return self._turn(run, moved, commands, sale or run.sale, epoch=run.epoch + 1, heard=event)
+
+    async def drive(self, run: Run, *, patient: bool) -> Run:
+        """Go on until a saga waits or has ended; an impatient caller is told of an owner that is away, where that is possible.
+
+        Raises:
+            Away: A step's owner did not answer; the sweeper goes on.
+            Fenced: Somebody else drives it.
+        """
+        while not run.saga.waits and not run.saga.ended:
+            run = await self._advance(run, patient=patient)
+        return run
+
+    async def follow(self, run: Run) -> Run | None:
+        """Drive a saga for somebody who waits; None where that takes too long, and it goes on without them.
+
+        Raises:
+            Away: A step's owner did not answer; see `drive`.
+            Fenced: Somebody else drives it.
+        """
+        task = asyncio.ensure_future(self.drive(run, patient=False))
+        self._followed.add(task)
+        task.add_done_callback(self._let_go)
+        done, _ = await asyncio.wait({task}, timeout=self._settings.saga_wait_seconds)
+        return task.result() if done else None
+
+    async def settled(self, identifier: UUID) -> Run | None:
+        """Wait until a saga that somebody else drives waits or has ended, and return it as it is then, or after a while."""
+        deadline = asyncio.get_running_loop().time() + self._settings.saga_wait_seconds
+        while True:
+            run = await self._store.load(identifier)
+            if run is None or run.saga.waits or run.saga.ended or asyncio.get_running_loop().time() > deadline:
+                return run
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def sweep(self) -> int:
+        """Take over what nobody drives any more, and end what has waited too long; return how many."""
+        due = await self._database.run(
+            lambda connection: repository_sagas.claim_due(connection, self._settings.saga_lease_seconds, _CLAIMED_AT_ONCE)
+        )
+        await asyncio.gather(*(self._resume(run) for run in due))
+        return len(due)
+
+    def wake(self) -> None:
+        """Look for sagas to go on with as soon as the running transaction may have committed."""
+        if self._woken is None or self._woken.done():
+            self._woken = asyncio.ensure_future(self._sweep_soon())
+
+    async def close(self) -> None:
+        """Let what is being written be written."""
+        if busy := {task for task in (self._woken, *self._followed) if task is not None}:
+            await asyncio.wait(busy, timeout=self._settings.saga_wait_seconds)
+        await self._store.drain()
+
+    def _let_go(self, task: asyncio.Task[Run]) -> None:
+        self._followed.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Away | Fenced):
+            log.warning("saga stopped", error=repr(error))
+
+    async def _sweep_soon(self) -> None:
+        for pause in (0.01, 0.05):
+            await asyncio.sleep(pause)
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                log.info("sagas wait", error=repr(error))
+                return
+
+    async def _resume(self, run: Run) -> None:
+        try:
+            if run.saga.waits:
+                run = await self.take(run, Expired())
+            await self.drive(run, patient=True)
+        except Fenced:
+            return
+        except Away as error:
+            log.info("saga waits for an owner", saga_id=str(run.saga.id), step=run.saga.stage, error=str(error))
+        except Unavailable as error:
+            log.warning("saga cannot be written", saga_id=str(run.saga.id), error=repr(error))
+
+    async def _advance(self, run: Run, *, patient: bool) -> Run:
+        step = run.saga.step
+        crash.point(f"saga.{step}.before_effect")
+        try:
+            answer, sale = await self._asks.step(run, step)
+        except Away as error:
+            return await self._away(run, error, patient=patient)
+        crash.point(f"saga.{step}.after_effect")
+        moved, commands = advance(run.saga, answer)
+        if moved.has("lock") and not moved.coupons and _has_coupons(sale):
+            moved = msgspec.structs.replace(moved, coupons=True)
+        if moved is run.saga:
+            await self._postpone(run, f"{step}: {answer.outcome} {answer.reason}")
+            raise Away(f"{step} was answered {answer.outcome}")
+        saved = await self._store.save(self._turn(run, moved, commands, sale, answered=answer))
+        SAGA_STEPS.labels(step=step, outcome=answer.outcome).inc()
+        crash.point(f"saga.{step}.after_record")
+        return saved
+
+    async def _away(self, run: Run, error: Away, *, patient: bool) -> Run:
+        """Tell an impatient caller by the saga, where nothing has been promised yet; else leave it to be tried again."""
+        if not patient:
+            step = run.saga.step
+            moved, commands = advance(run.saga, Answered(step=step, outcome="AWAY"))
+            if moved is not run.saga:
+                saved = await self._store.save(self._turn(run, moved, commands, run.sale))
+                if saved.saga.stage == step:
+                    raise Away(str(error)) from error
+                return saved
+        await self._postpone(run, str(error))
+        raise error
+
+    async def _postpone(self, run: Run, error: str) -> None:
+        parked = run.tries + 1 >= self._settings.saga_tries
+        seconds = _PARKED_RETRY if parked else min(_LONGEST_RETRY, 0.25 * 2 ** min(run.tries, 10))
+        done = await self._database.run(
+            lambda connection: repository_sagas.postpone(connection, run, seconds=seconds, error=error, park=parked)
+        )
+        if parked and done:
+            SAGAS_PARKED.inc()
+            log.error("saga needs a person", saga_id=str(run.saga.id), step=run.saga.stage, error=error)
+
+    def _turn(
+        self,
+        before: Run,
+        saga: Saga,
+        commands: tuple[Command, ...],
+        sale: Sale,
+        *,
+        answered: Answered | None = None,
+        heard: SagaEvent | None = None,
+        epoch: int | None = None,
+    ) -> Turn:
+        """Return everything one step writes."""
+        now = datetime.now(UTC)
+        placing = any(isinstance(command, Place) for command in commands)
+        announcing = any(isinstance(command, Announce) for command in commands)
+        if placing:
+            sale = msgspec.structs.replace(sale, order_number=order_number(saga.id, now.year))
+        if announcing:
+            sale = msgspec.structs.replace(sale, pay_until=now + timedelta(seconds=self._settings.payment_seconds))
+        ends = [_outcome(before.saga, answered)] if answered else [_heard(before.saga, heard)] if heard else []
+        logs = (*ends, *(_started(one) for one in commands if _asks(one)))
+        after = Run(
+            saga=saga,
+            sale=sale,
+            epoch=epoch or before.epoch,
+            version=before.version + 1,
+            logged=before.logged + len(logs),
+            request_hash=before.request_hash,
+            created_at=before.created_at,
+        )
+        return Turn(
+            id=new_id(),
+            before=before,
+            after=after,
+            lease=self._lease(saga),
+            logs=logs,
+            order=_order(saga, sale, now, announced=announcing) if placing else None,
+            facts=tuple(_facts(saga, sale, commands, placing=placing, answered=answered)),
+            events=(events.initiated(saga.id, sale),) if any(isinstance(one, Tell) for one in commands) else (),
+            refunded_return=sale.return_id if answered is not None and answered.step == "refund" else None,
+        )
+
+    def _lease(self, saga: Saga) -> float | None:
+        match saga.stage:
+            case "end":
+                return None
+            case "ready":
+                return float(self._settings.checkout_seconds + self._settings.checkout_grace_seconds)
+            case "payer":
+                return self._settings.payment_seconds + _MARGIN
+            case _:
+                return self._settings.saga_lease_seconds
+
+
+def _has_coupons(sale: Sale) -> bool:
+    refused = {notice.subject for notice in sale.notices}
+    return any(code not in refused for code in sale.coupons)
+
+
+def _asks(command: Command) -> bool:
+    return isinstance(command, AskStep)
+
+
+def _started(command: Command) -> Logged:
+    assert isinstance(command, AskStep)
+    return Logged(step=command.step, attempt=command.attempt, status="STARTED")
+
+
+_FAILED = frozenset({"OUT_OF_STOCK", "REFUSED", "NOT_HELD", "DECLINED", "ENDED"})
+
+
+def _outcome(saga: Saga, answer: Answered) -> Logged:
+    status: LogStatus = "COMPENSATED" if answer.step in BACK else "FAILED" if answer.outcome in _FAILED else "COMPLETED"
+    return Logged(
+        step=answer.step, attempt=saga.attempts[answer.step], status=status, data=f"{answer.outcome} {answer.reason}".strip()
+    )
+
+
+def _heard(saga: Saga, event: SagaEvent) -> Logged:
+    """Return the line of something from outside, which ends the step or the wait that the saga was at."""
+    said = event.status if isinstance(event, PaymentTold) else getattr(event, "reason", "")
+    return Logged(
+        step=saga.stage,
+        attempt=saga.attempts.get(saga.stage, 0),
+        status="COMPLETED",
+        data=f"{type(event).__name__} {said}".strip(),
+    )
+
+
+def _order(saga: Saga, sale: Sale, now: datetime, *, announced: bool) -> Order:
+    assert sale.amounts is not None
+    amounts = sale.amounts
+    return Order(
+        id=sale.order_id,
+        order_number=sale.order_number,
+        saga_id=saga.id,
+        intent_id=sale.intent_id,
+        user_id=sale.user_id,
+        email=sale.email.lower(),
+        cart_id=sale.cart_id,
+        status="PENDING",
+        currency=amounts.currency,
+        subtotal=amounts.subtotal,
+        discount=amounts.discount,
+        shipping=amounts.shipping,
+        tax=amounts.tax,
+        total=amounts.total,
+        refunded_amount=Decimal(0),
+        gateway=sale.gateway,
+        paid_by="",
+        shipping_address=sale.shipping_address,
+        billing_address=sale.billing_address,
+        carrier="",
+        tracking="",
+        reason="",
+        version=1,
+        correlation_id=sale.correlation_id,
+        traceparent=sale.traceparent,
+        expires_at=sale.pay_until if announced else None,
+        created_at=now,
+        updated_at=now,
+        confirmed_at=None,
+        delivered_at=None,
+        lines=sale.lines,
+    )
+
+
+def _facts(saga: Saga, sale: Sale, commands: tuple[Command, ...], *, placing: bool, answered: Answered | None) -> list[Fact]:
+    """Return what a step makes of the order besides placing it."""
+    found: list[Fact] = []
+    for command in commands:
+        if isinstance(command, Announce) and not placing:
+            found.append(Fact(order_id=sale.order_id, cause="stock reserved", announced=True, expires_at=sale.pay_until))
+        elif isinstance(command, Settle):
+            paid = ("HAND" if saga.by_hand else "PAYMENT") if command.to == "CONFIRMED" else ""
+            found.append(
+                Fact(order_id=sale.order_id, to=command.to, cause=f"saga {saga.id}", reason=command.reason, paid_by=paid)
+            )
+    if answered is not None and answered.step == "refund" and sale.refunded:
+        found.append(Fact(order_id=sale.order_id, cause="refunded", total_refunded=sale.refunded))
+    if answered is not None and answered.step == "refund" and saga.type == "RETURN":
+        found.append(Fact(order_id=sale.order_id, to="REFUNDED", cause=f"return {sale.return_id}"))
+    return found

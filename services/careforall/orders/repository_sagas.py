@@ -1,0 +1,184 @@
+"""The SQL of sagas: who may drive which, and where each of them is."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from careforall.kit import json
+from careforall.kit.db import Connection
+from careforall.kit.ids import by_id
+from careforall.orders.records import Run, Sale, Turn
+from careforall.orders.saga_words import CODE_VERSION, Saga
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a write knows whether a saga is still the one that was read."""
+
+    epoch: int
+    version: int
+    turn: UUID
+
+
+class _Payload(msgspec.Struct):
+    saga: Saga
+    sale: Sale
+    logged: int
+
+
+_decode = msgspec.json.Decoder(_Payload).decode
+
+
+async def lock(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Mark]:
+    """Lock what nobody else has locked, in id order; what is missing in the answer is held (rule 1 d)."""
+    rows = await connection.fetch(_LOCK_FREE, sorted(set(ids), key=by_id))
+    return {row["id"]: Mark(epoch=row["epoch"], version=row["version"], turn=row["turn"]) for row in rows}
+
+
+async def begin(connection: Connection, turns: Sequence[Turn]) -> set[UUID]:
+    """Insert new sagas and return those that were new."""
+    rows = await connection.fetch(_BEGIN, *saga_columns(turns))
+    return {row["id"] for row in rows}
+
+
+async def begun(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Return the newest turns of sagas, touched so that our own COMMIT proves theirs (rule 2)."""
+    return {row["id"]: row["turn"] for row in await connection.fetch(_TOUCH, list(ids))}
+
+
+async def run(connection: Connection, identifier: UUID) -> Run | None:
+    """Read one saga."""
+    row = await connection.fetchrow(_ONE, identifier)
+    return _run(row) if row else None
+
+
+async def runs_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Run]:
+    """Lock the sagas that sell what intents pay for, in id order."""
+    rows = await connection.fetch(_OF_INTENTS, list(ids))
+    return {row["intent_id"]: _run(row) for row in rows}
+
+
+async def claim_due(connection: Connection, seconds: float, limit: int) -> list[Run]:
+    """Take over sagas whose lease or time ran out: the epoch rises, so that whoever had them writes no more."""
+    return [_run(row) for row in await connection.fetch(_CLAIM, seconds, limit)]
+
+
+async def postpone(connection: Connection, held: Run, *, seconds: float, error: str, park: bool) -> bool:
+    """Give a saga back to be tried again later; False where somebody else has it by now."""
+    done = await connection.execute(_POSTPONE, held.saga.id, held.epoch, held.version, seconds, error[:500], park)
+    return done.endswith("1")
+
+
+_COLUMNS = "s.id, s.payload, s.error, s.request_hash, s.epoch, s.version, s.tries, s.created_at, s.intent_id"
+_LOCK_FREE = """
+SELECT id, epoch, version, turn
+FROM saga_state
+WHERE id = ANY($1::uuid[])
+ORDER BY id
+FOR UPDATE SKIP LOCKED
+"""
+_SAGA = """
+    id, type, status, current_step, payload, completed_steps, error, user_id, intent_id, request_hash, lease, epoch, version,
+    turn, tries
+"""
+LEASE = "clock_timestamp() + make_interval(secs => n.lease)"
+"""Until when a saga is left alone; null where it has ended."""
+
+
+def saga_rows(first: int) -> str:
+    """Return the `unnest` of the columns of sagas from parameter `first` on."""
+    kinds = (
+        *("uuid", "text", "text", "text", "jsonb", "text", "text", "uuid", "uuid", "bytea", "float8", "integer", "integer"),
+        *("uuid", "integer"),
+    )
+    arrays = ", ".join(f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
+    return f"unnest({arrays}) AS n ({_SAGA})"
+
+
+def saga_columns(turns: Sequence[Turn]) -> list[list[Any]]:
+    """Return the values of `saga_rows`, in id order."""
+    runs = [turn.after for turn in turns]
+    return [
+        [run.saga.id for run in runs],
+        [run.saga.type for run in runs],
+        [run.saga.status for run in runs],
+        [run.saga.stage for run in runs],
+        [json.encode({"saga": run.saga, "sale": run.sale, "logged": run.logged}).decode() for run in runs],
+        [",".join(sorted(run.saga.done)) for run in runs],
+        [run.error[:500] for run in runs],
+        [run.sale.user_id for run in runs],
+        [run.sale.intent_id for run in runs],
+        [run.request_hash for run in runs],
+        [turn.lease for turn in turns],
+        [run.epoch for run in runs],
+        [run.version for run in runs],
+        [turn.id for turn in turns],
+        [run.tries for run in runs],
+    ]
+
+
+_BEGIN = (
+    """
+INSERT INTO saga_state (
+    id, type, status, current_step, payload, completed_steps, error, code_version, user_id, intent_id, request_hash, lease_until,
+    epoch, version, turn, tries
+)
+SELECT n.id, n.type, n.status, n.current_step, n.payload, string_to_array(n.completed_steps, ','), n.error, @code_version@,
+       n.user_id, n.intent_id, n.request_hash, @lease@, n.epoch, n.version, n.turn, n.tries
+FROM @saga_rows_1@
+ON CONFLICT (id) DO NOTHING
+RETURNING id
+""".replace("@code_version@", str(CODE_VERSION))
+    .replace("@lease@", LEASE)
+    .replace("@saga_rows_1@", saga_rows(1))
+)
+_TOUCH = """
+UPDATE saga_state SET updated_at = updated_at
+WHERE id = ANY($1::uuid[])
+RETURNING id, turn
+"""
+_ONE = "SELECT @columns@ FROM saga_state s WHERE s.id = $1".replace("@columns@", _COLUMNS)
+_OF_INTENTS = """
+SELECT @columns@
+FROM saga_state s
+WHERE s.intent_id = ANY($1::uuid[]) AND s.type IN ('CHECKOUT', 'DIRECT')
+ORDER BY s.id
+FOR UPDATE
+""".replace("@columns@", _COLUMNS)
+_CLAIM = """
+UPDATE saga_state s
+SET epoch = s.epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $1), updated_at = clock_timestamp()
+FROM (
+    SELECT id
+    FROM saga_state
+    WHERE lease_until <= clock_timestamp()
+    ORDER BY lease_until
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE s.id = due.id
+RETURNING @columns@
+""".replace("@columns@", _COLUMNS)
+_POSTPONE = """
+UPDATE saga_state
+SET lease_until = clock_timestamp() + make_interval(secs => $4), tries = tries + 1, error = $5,
+    parked_at = CASE WHEN $6 THEN coalesce(parked_at, clock_timestamp()) ELSE parked_at END
+WHERE id = $1 AND epoch = $2 AND version = $3 AND lease_until IS NOT NULL
+"""
+
+
+def _run(row: asyncpg.Record) -> Run:
+    stored = _decode(row["payload"])
+    return Run(
+        saga=stored.saga,
+        sale=stored.sale,
+        epoch=row["epoch"],
+        version=row["version"],
+        logged=stored.logged,
+        tries=row["tries"],
+        error=row["error"],
+        request_hash=row["request_hash"],
+        created_at=row["created_at"],
+    )

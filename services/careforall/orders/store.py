@@ -1,0 +1,118 @@
+"""Writes the steps of many sagas together: whoever takes a step waits for one shared transaction (rule 1).
+
+A turn is written only where the saga is still the one that was read, by epoch and version, so that two who drive the same saga
+cannot both go on. A turn that is found written already is our own after an unknown COMMIT.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from careforall.kit.batch import BUSY, Busy, GroupCommit
+from careforall.kit.db import Connection, Database
+from careforall.kit.outbox import Outgoing
+from careforall.orders import domain, events, repository, repository_returns, repository_sagas
+from careforall.orders.domain import Fact, Order, Step
+from careforall.orders.errors import IllegalTransition
+from careforall.orders.records import Changes, Run, Turn
+
+
+class Fenced(Exception):
+    """Somebody else went on with this saga; what they made of it is to be read."""
+
+
+class Store:
+    """The writer of sagas and their orders."""
+
+    def __init__(self, database: Database, *, max_batch: int, flights: int) -> None:
+        self._database = database
+        self._batch: GroupCommit[Turn, Run] = GroupCommit("sagas", database, self._write, max_batch=max_batch, flights=flights)
+        self.drain = self._batch.drain
+
+    async def save(self, turn: Turn) -> Run:
+        """Write a turn with its neighbours and return the saga after it.
+
+        Raises:
+            Fenced: The saga went on without us.
+        """
+        return await self._batch.submit(turn, key=f"{turn.after.saga.id}:{turn.id}")
+
+    async def load(self, identifier: UUID) -> Run | None:
+        """Read one saga."""
+        async with self._database.connection() as connection:
+            return await repository_sagas.run(connection, identifier)
+
+    async def _write(self, connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
+        outcomes: dict[UUID, Run | Exception | Busy] = {}
+        await _judge_new(connection, [turn for turn in turns if not turn.before.version], outcomes)
+        await _judge_moved(connection, [turn for turn in turns if turn.before.version], outcomes)
+        won = [turn for turn in turns if turn.id not in outcomes]
+        if won:
+            await record(connection, won)
+        return [outcomes.get(turn.id, turn.after) for turn in turns]
+
+
+async def _judge_new(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:
+    """Begin new sagas; of one that exists only the turn that made it has won, and has nothing left to write."""
+    if not turns:
+        return
+    fresh = await repository_sagas.begin(connection, turns)
+    lost = [turn for turn in turns if turn.after.saga.id not in fresh]
+    marks = await repository_sagas.begun(connection, [turn.after.saga.id for turn in lost]) if lost else {}
+    for turn in lost:
+        outcomes[turn.id] = turn.after if marks.get(turn.after.saga.id) == turn.id else Fenced()
+
+
+async def _judge_moved(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:
+    """Lock sagas and find those that are not the ones that were read; of two turns of one saga the first wins."""
+    if not turns:
+        return
+    marks = await repository_sagas.lock(connection, [turn.after.saga.id for turn in turns])
+    taken: set[UUID] = set()
+    for turn in turns:
+        mark, before = marks.get(turn.after.saga.id), turn.before
+        if mark is None:
+            outcomes[turn.id] = BUSY
+        elif mark.turn == turn.id:
+            outcomes[turn.id] = turn.after
+        elif (mark.epoch, mark.version) != (before.epoch, before.version) or turn.after.saga.id in taken:
+            outcomes[turn.id] = Fenced()
+        else:
+            taken.add(turn.after.saga.id)
+
+
+async def record(connection: Connection, turns: Sequence[Turn]) -> None:
+    """Write turns whose sagas are locked, with their orders, in the caller's transaction."""
+    changes = Changes()
+    changes.turns += turns
+    facts = [fact for turn in turns for fact in turn.facts]
+    changes.steps += await steps_of(connection, facts) if facts else []
+    changes.outbox += [event for turn in turns for event in turn.events]
+    placed = [turn.order for turn in turns if turn.order is not None]
+    changes.outbox += [events.created(order) for order in placed if order.expires_at is not None]
+    changes.outbox += told(changes.steps)
+    await repository.write(connection, changes)
+    if refunded := [turn.refunded_return for turn in turns if turn.refunded_return is not None]:
+        await repository_returns.settle_refunded(connection, refunded)
+
+
+async def steps_of(connection: Connection, facts: Sequence[Fact]) -> list[Step]:
+    """Lock orders and return the steps that facts make them take; what an order cannot take any more, it does not."""
+    found: dict[UUID, Order] = await repository.lock_orders(connection, [fact.order_id for fact in facts])
+    steps: list[Step] = []
+    for fact in facts:
+        order = found.get(fact.order_id)
+        if order is None:
+            continue
+        try:
+            taken = domain.walk(order, fact)
+        except IllegalTransition:
+            continue
+        if taken:
+            found[order.id] = taken[-1].order
+            steps += taken
+    return steps
+
+
+def told(steps: Sequence[Step]) -> list[Outgoing]:
+    """Return the events of steps."""
+    return [event for event in map(events.stepped, steps) if event is not None]

@@ -1,0 +1,233 @@
+"""Checkouts on a real platform: one saga over inventory, pricing and payments, and each way in which it may end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from careforall.kit.ids import new_id
+from careforall_testing.shop import Shop
+from careforall_testing.sizes import sizes
+
+SIZES = sizes()
+
+
+async def test_a_cart_is_bought_with_a_card(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-1", 10, price="20.00")
+    checkout = await shop.checkout(buyer, {"TEA-1": 2})
+    assert (checkout["state"], checkout["total"], checkout["currency"]) == ("RESERVED", "40.00", "EUR")
+    assert checkout["expires_at"]
+    assert checkout["available_payment_methods"] == ["CARD", "PAYPAL", "UPI", "WALLET"]
+    assert await shop.shelf("TEA-1") == (10, 2)
+    paid = await shop.pay(buyer, checkout["checkout_id"])
+    assert paid.status_code == 200, paid.text
+    assert (paid.json()["status"], paid.json()["payment_status"], paid.json()["total"]) == ("CONFIRMED", "CAPTURED", "40.00")
+    order = await shop.seen(buyer, paid.json()["order_id"])
+    assert (order["status"], order["order_number"], order["shipping_address"]["city"]) == (
+        "CONFIRMED",
+        paid.json()["order_number"],
+        "Berlin",
+    )
+    await shop.shelf_is("TEA-1", 8, 0)
+    again = await shop.pay(buyer, checkout["checkout_id"])
+    assert (again.status_code, again.json()) == (200, paid.json())
+    mails = await shop.mails((await shop.me(buyer))["email"], at_least=2)
+    about = [mail["subject"] for mail in mails if order["order_number"] in mail["subject"]]
+    assert sorted(about) == [f"Confirmed: {order['order_number']}", f"Your order {order['order_number']}"]
+
+
+async def test_a_declined_card_keeps_the_goods_for_another(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-2", 10)
+    checkout = await shop.checkout(buyer, {"TEA-2": 2})
+    declined = await shop.pay(buyer, checkout["checkout_id"], "tok_declined", key="first")
+    assert (declined.status_code, declined.json()["code"]) == (402, "payment_declined"), declined.text
+    assert declined.json()["decline_code"] == "generic_decline"
+    repeated = await shop.pay(buyer, checkout["checkout_id"], "tok_declined", key="first")
+    assert (repeated.status_code, repeated.json()["code"]) == (402, "payment_declined")
+    assert await shop.shelf("TEA-2") == (10, 2)
+    paid = await shop.pay(buyer, checkout["checkout_id"], key="second")
+    assert (paid.status_code, paid.json()["status"]) == (200, "CONFIRMED"), paid.text
+    await shop.shelf_is("TEA-2", 8, 0)
+
+
+async def test_a_token_nobody_knows_is_a_decline_and_a_card_number_is_refused(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-3", 10)
+    checkout = await shop.checkout(buyer, {"TEA-3": 1})
+    number = await shop.pay(buyer, checkout["checkout_id"], "4242424242424242")
+    assert (number.status_code, number.json()["errors"][0]["code"]) == (422, "card_number")
+    unknown = await shop.pay(buyer, checkout["checkout_id"], "tok_unknown")
+    assert (unknown.status_code, unknown.json()["code"]) == (402, "payment_declined")
+    assert (await shop.shelf("TEA-3")) == (10, 1)
+
+
+async def test_without_a_token_the_payer_goes_to_the_page(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-4", 10)
+    checkout = await shop.checkout(buyer, {"TEA-4": 1})
+    waits = await shop.pay(buyer, checkout["checkout_id"], "")
+    assert waits.status_code == 202, waits.text
+    assert waits.headers["location"] == f"/api/v1/checkout/{checkout['checkout_id']}"
+    intent = waits.json()["pay_url"].rpartition("/")[2]
+    await shop.simulate("success", intent)
+    done = await shop.checkout_in(buyer, checkout["checkout_id"], "CONFIRMED")
+    assert done["order_number"] == waits.json()["order_number"]
+    await shop.shelf_is("TEA-4", 9, 0)
+    assert (await shop.payment(intent))["status"] == "CAPTURED"
+
+
+async def test_everything_about_carts_and_addresses_that_is_wrong_is_refused(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-5", 3)
+    address = await shop.address(buyer)
+    other = await shop.sign_up(f"other-{new_id().hex}@example.org")
+    foreign_cart, foreign_address = await shop.cart(other, {"TEA-5": 1}), await shop.address(other)
+    own, empty, much = (
+        await shop.cart(buyer, {"TEA-5": 1}),
+        await shop.cart(buyer, {}),
+        await shop.cart(buyer, {"TEA-5": 11}),
+    )
+
+    async def tried(cart: object, where: str) -> tuple[int, str]:
+        body = {"cart_id": str(cart), "shipping_address_id": where}
+        answer = await shop.client.post("/api/v1/checkout/initiate", json=body, headers=buyer)
+        errors = answer.json().get("errors") or [answer.json()]
+        return answer.status_code, errors[0]["code"]
+
+    assert await tried(foreign_cart, address) == (404, "cart_not_found")
+    assert await tried(new_id(), address) == (404, "cart_not_found")
+    assert await tried(empty, address) == (422, "cart_empty")
+    assert await tried(own, foreign_address) == (422, "unknown_address")
+    assert await tried(much, address) == (422, "quantity_limit")
+    assert await shop.shelf("TEA-5") == (3, 0)
+    foreign = await shop.checkout(other, {"TEA-5": 1})
+    answers = [
+        await shop.client.get(f"/api/v1/checkout/{foreign['checkout_id']}", headers=buyer),
+        await shop.pay(buyer, foreign["checkout_id"]),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "checkout_not_found")] * 2
+
+
+async def test_too_little_stock_holds_nothing(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-6", 1)
+    answer = await shop.till(buyer, {"TEA-6": 2})
+    assert (answer.status_code, answer.json()["code"], answer.json()["skus"]) == (409, "out_of_stock", ["TEA-6"])
+    assert await shop.shelf("TEA-6") == (1, 0)
+
+
+async def test_a_repeat_of_going_to_the_till_is_one_checkout(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-7", 5)
+    cart, address = await shop.cart(buyer, {"TEA-7": 1}), await shop.address(buyer)
+    headers, body = {**buyer, "Idempotency-Key": "till-1"}, {"cart_id": str(cart), "shipping_address_id": address}
+    answers = await asyncio.gather(*(shop.client.post("/api/v1/checkout/initiate", json=body, headers=headers) for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {201}, answers[0].text
+    assert len({answer.json()["checkout_id"] for answer in answers}) == 1
+    assert await shop.shelf("TEA-7") == (5, 1)
+
+
+async def test_prices_that_change_under_way(shop: Shop, buyer: dict[str, str]) -> None:
+    """While the lock lives its price is charged, and a drop is given; after it a small rise goes through, a larger asks."""
+    await shop.stock("TEA-8", 50, price="10.00")
+    kept, dropped, small, large = [await shop.checkout(buyer, {"TEA-8": 1}) for _ in range(4)]
+    await shop.sell("TEA-8", price="10.10")
+    assert (await shop.pay(buyer, kept["checkout_id"])).json()["total"] == "10.00"
+    await _unlock(shop, small["checkout_id"], large["checkout_id"])
+    risen = await shop.pay(buyer, small["checkout_id"])
+    assert (risen.status_code, risen.json()["total"]) == (200, "10.10"), risen.text
+    assert "price_rose" in {notice["code"] for notice in risen.json()["notices"]}
+    await shop.sell("TEA-8", price="13.00")
+    asked = await shop.pay(buyer, large["checkout_id"])
+    assert (asked.status_code, asked.json()["code"]) == (409, "price_changed"), asked.text
+    assert (asked.json()["old_total"], asked.json()["new_total"]) == ("10.00", "13.00")
+    agreed = await shop.pay(buyer, large["checkout_id"])
+    assert (agreed.status_code, agreed.json()["total"]) == (200, "13.00"), agreed.text
+    await shop.sell("TEA-8", price="8.00")
+    given = await shop.pay(buyer, dropped["checkout_id"])
+    assert (given.status_code, given.json()["total"]) == (200, "8.00"), given.text
+
+
+async def test_a_closed_product_is_not_charged(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-9", 5)
+    checkout = await shop.checkout(buyer, {"TEA-9": 1})
+    await shop.sell("TEA-9", active=False)
+    answer = await shop.pay(buyer, checkout["checkout_id"])
+    assert (answer.status_code, answer.json()["code"], answer.json()["skus"]) == (409, "product_unavailable", ["TEA-9"])
+    assert (await shop.till(buyer, {"TEA-9": 1})).json()["code"] == "product_unavailable"
+
+
+async def test_a_hold_that_ran_out_is_taken_anew_or_refused(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-10", 1)
+    checkout = await shop.checkout(buyer, {"TEA-10": 1})
+    async with shop.platform.database("inventory") as connection:
+        await connection.execute(_EXPIRE, "TEA-10")
+    await shop.shelf_is("TEA-10", 1, 0)
+    again = await shop.checkout(buyer, {"TEA-10": 1})
+    gone = await shop.pay(buyer, checkout["checkout_id"])
+    assert (gone.status_code, gone.json()["code"]) == (409, "out_of_stock"), gone.text
+    assert (await shop.pay(buyer, again["checkout_id"])).status_code == 200
+    await shop.shelf_is("TEA-10", 0, 0)
+
+
+async def test_a_checkout_that_took_too_long_has_ended(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-11", 2)
+    checkout = await shop.checkout(buyer, {"TEA-11": 1})
+    await shop.hurry()
+    await shop.checkout_in(buyer, checkout["checkout_id"], "TIMEOUT")
+    answer = await shop.pay(buyer, checkout["checkout_id"])
+    assert (answer.status_code, answer.json()["code"]) == (409, "checkout_expired")
+    await shop.shelf_is("TEA-11", 2, 0)
+
+
+async def test_the_last_coupon_is_used_once(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-12", 50, price="20.00")
+    coupon = {"code": "LASTONE", "percent": "50", "total_limit": 1}
+    made = await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    assert made.status_code == 201, made.text
+    first = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
+    assert first["total"] == "10.00"
+    second = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
+    assert (second["total"], [notice["subject"] for notice in second["notices"]]) == ("20.00", ["LASTONE"])
+    assert (await shop.pay(buyer, first["checkout_id"])).json()["total"] == "10.00"
+    assert (await shop.pay(buyer, second["checkout_id"])).json()["total"] == "20.00"
+    third = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
+    assert third["total"] == "20.00"
+
+
+async def test_browser_and_webhook_together_make_one_order(shop: Shop, buyer: dict[str, str]) -> None:
+    """The buyer's call and the gateway's word race: one order, both told the same number."""
+    races = 1000 if SIZES.rounds > 1 else 50
+    await shop.stock("TEA-13", races, limit=10)
+    await shop.address(buyer)
+    gate = asyncio.Semaphore(8)
+
+    async def race() -> None:
+        async with gate:
+            checkout = await shop.checkout(buyer, {"TEA-13": 1})
+            started = await shop.pay(buyer, checkout["checkout_id"], "")
+            assert started.status_code == 202, started.text
+            intent = started.json()["pay_url"].rpartition("/")[2]
+            paid, told = await asyncio.gather(shop.pay(buyer, checkout["checkout_id"]), shop.tell_when_known(intent))
+            assert told.status_code in {200, 400}, told.text
+            done = await shop.checkout_in(buyer, checkout["checkout_id"], "CONFIRMED")
+            assert done["order_number"] == started.json()["order_number"]
+            assert paid.json().get("order_number", done["order_number"]) == done["order_number"], paid.text
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(races):
+            group.create_task(race())
+    await shop.shelf_is("TEA-13", 0, 0)
+    async with shop.platform.database("orders") as connection:
+        numbers = await connection.fetch(_NUMBERS, "TEA-13")
+    assert (len(numbers), len({row["order_number"] for row in numbers})) == (races, races)
+
+
+async def _unlock(shop: Shop, *checkouts: str) -> None:
+    """Let the price locks of checkouts run out."""
+    async with shop.platform.database("orders") as connection:
+        await connection.execute(_UNLOCK, list(checkouts))
+
+
+_UNLOCK = """
+UPDATE saga_state SET payload = jsonb_set(payload, '{sale,locked_until}', '"2020-01-01T00:00:00Z"')
+WHERE id = ANY($1::text[]::uuid[])
+"""
+_EXPIRE = "UPDATE reservations SET expires_at = clock_timestamp() - interval '1 second' WHERE sku = $1 AND status = 'PENDING'"
+_NUMBERS = """
+SELECT o.order_number FROM orders o JOIN order_lines l ON l.order_id = o.id WHERE l.sku = $1 AND o.status = 'CONFIRMED'
+"""

@@ -1,0 +1,208 @@
+"""Direct orders on a real platform: placed, paid by webhook, confirmed; and all that is refused, with nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from careforall.kit.ids import new_id
+from careforall_testing.shop import Shop
+
+
+async def test_an_order_is_paid_by_a_signed_webhook_and_confirmed(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-1", 5, price="12.50")
+    placed = await shop.placed(buyer, {"MUG-1": 2})
+    assert (placed["status"], placed["total"], placed["currency"]) == ("PENDING", "25.00", "EUR")
+    assert placed["order_number"].startswith("ORD-")
+    assert await shop.shelf("MUG-1") == (5, 2)
+    started = await shop.initiate(buyer, placed["id"])
+    assert started.status_code == 201, started.text
+    assert (started.json()["amount_cents"], started.json()["order_id"]) == (2500, placed["id"])
+    told = await shop.tell(started.json()["payment_id"], amount="25.00", currency="EUR")
+    assert told.json()["status"] == "processed"
+    order = await shop.order_in(buyer, placed["id"], "CONFIRMED")
+    assert [step["to"] for step in order["transitions"]] == ["PENDING", "CONFIRMED"]
+    await shop.shelf_is("MUG-1", 3, 0)
+    [sales] = [one for one in (await shop.as_admin("/api/v1/payments/ledger/balances"))["items"] if one["account"] == "sales"]
+    assert sales["balance"] == "-25.00"
+
+
+async def test_a_repeat_of_a_token_is_the_same_order(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-2", 5)
+    answers = await asyncio.gather(*(shop.order(buyer, {"MUG-2": 1}, token="one") for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert await shop.shelf("MUG-2") == (5, 1)
+    other = await shop.order(buyer, {"MUG-2": 2}, token="one")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_too_little_stock_names_the_skus_and_holds_nothing(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-3", 1)
+    await shop.stock("MUG-4", 9)
+    answer = await shop.order(buyer, {"MUG-3": 2, "MUG-4": 1}, token="two")
+    assert (answer.status_code, answer.json()["code"], answer.json()["skus"]) == (409, "out_of_stock", ["MUG-3"])
+    again = await shop.order(buyer, {"MUG-3": 2, "MUG-4": 1}, token="two")
+    assert (again.status_code, again.json()["code"]) == (409, "out_of_stock")
+    assert [await shop.shelf(sku) for sku in ("MUG-3", "MUG-4")] == [(1, 0), (9, 0)]
+    assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("items", "status", "code"),
+    [
+        ([{"sku": "MUG-5", "qty": 0}], 422, "invalid_value"),
+        ([{"sku": "MUG-5", "qty": -1}], 422, "invalid_value"),
+        ([{"sku": "MUG-5", "qty": 10**9}], 422, "quantity_limit"),
+        ([{"sku": "MUG-5", "qty": 10**30}], 422, "invalid_value"),
+        ([{"sku": "MUG-5", "qty": 1.5}], 422, "invalid_value"),
+        ([{"sku": "MUG-5", "qty": 6}, {"sku": "MUG-5", "qty": 5}], 422, "quantity_limit"),
+        ([{"sku": "NO-SUCH", "qty": 1}], 422, "unknown_sku"),
+        ([{"sku": "CLOSED-1", "qty": 1}], 409, "product_unavailable"),
+        ([{"sku": "", "qty": 1}], 422, "invalid_value"),
+        ([{"sku": "MUG-5", "qty": 1, "price": "0.01"}], 422, "unknown_field"),
+        ([], 422, "invalid_value"),
+    ],
+)
+async def test_what_cannot_be_ordered_is_refused_with_nothing_done(
+    shop: Shop, buyer: dict[str, str], items: list[dict[str, Any]], status: int, code: str
+) -> None:
+    await shop.stock("MUG-5", 100)
+    await shop.stock("CLOSED-1", 100, active=False)
+    answer = await shop.client.post("/api/v1/orders", json={"items": items, "client_token": str(new_id())}, headers=buyer)
+    assert answer.status_code == status, answer.text
+    codes = {answer.json()["code"], *(error["code"] for error in answer.json().get("errors", []))}
+    assert code in codes
+    assert await shop.shelf("MUG-5") == (100, 0)
+    assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
+
+
+async def test_equal_skus_are_added_up(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-6", 5, price="1.00")
+    items = [{"sku": "MUG-6", "qty": 2}, {"sku": "MUG-6", "qty": 1}]
+    answer = await shop.client.post("/api/v1/orders", json={"items": items}, headers=buyer)
+    assert (answer.status_code, answer.json()["total"]) == (201, "3.00")
+    order = await shop.seen(buyer, answer.json()["id"])
+    assert [(item["sku"], item["qty"]) for item in order["items"]] == [("MUG-6", 3)]
+
+
+async def test_a_foreign_order_does_not_exist(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-7", 5)
+    order = await shop.placed(buyer, {"MUG-7": 1})
+    other = await shop.sign_up(f"other-{new_id().hex}@example.org")
+    path = f"/api/v1/orders/{order['id']}"
+    answers = [
+        await shop.client.get(path, headers=other),
+        await shop.client.post(f"{path}/cancel", json={"reason": "mine now"}, headers=other),
+        await shop.client.post(f"{path}/return", json={"reason": "OTHER"}, headers=other),
+        await shop.initiate(other, order["id"]),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "order_not_found")] * 4
+    assert (await shop.client.get(path)).status_code == 401
+    patched = await shop.client.patch(f"{path}/status", json={"status": "SHIPPED", "version": 1}, headers=buyer)
+    assert patched.status_code == 403
+    assert (await shop.seen(buyer, order["id"]))["status"] == "PENDING"
+
+
+async def test_an_unpaid_order_ends_with_its_intent_and_frees_the_stock(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-8", 5)
+    order = await shop.placed(buyer, {"MUG-8": 3})
+    started = (await shop.initiate(buyer, order["id"])).json()
+    await shop.hurry()
+    failed = await shop.order_in(buyer, order["id"], "FAILED")
+    assert failed["reason"] == "expired"
+    await shop.shelf_is("MUG-8", 5, 0)
+    assert (await shop.payment(started["payment_id"]))["status"] == "FAILED"
+    late = await shop.initiate(buyer, order["id"])
+    assert (late.status_code, late.json()["code"]) == (409, "order_not_payable")
+
+
+async def test_cancelling_an_unpaid_order_frees_the_stock(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-9", 5)
+    order = await shop.placed(buyer, {"MUG-9": 3})
+    await shop.initiate(buyer, order["id"])
+    answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", json={"reason": "too dear"}, headers=buyer)
+    assert (answer.status_code, answer.json()["status"]) == (200, "CANCELLED"), answer.text
+    await shop.shelf_is("MUG-9", 5, 0)
+    assert (await shop.payment(order["payment_intent_id"]))["status"] == "FAILED"
+
+
+async def test_cancelling_a_paid_order_refunds_and_restocks(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-10", 5)
+    order = await shop.bought(buyer, {"MUG-10": 3})
+    answer = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", json={"reason": "too late"}, headers=buyer)
+    assert answer.status_code in {200, 202}, answer.text
+    assert answer.json()["status"] == "CANCELLED"
+    await shop.shelf_is("MUG-10", 5, 0)
+    payment = await shop.payment(order["payment"]["intent_id"])
+    assert (payment["status"], payment["refunded_amount"]) == ("REFUNDED", "60.00")
+    assert (await shop.seen(buyer, order["id"]))["refunded_amount"] == "60.00"
+    again = await shop.client.post(f"/api/v1/orders/{order['id']}/cancel", json={"reason": "too late"}, headers=buyer)
+    assert (again.status_code, again.json()["status"]) == (200, "CANCELLED")
+
+
+async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-11", 5)
+    order = await shop.bought(buyer, {"MUG-11": 1})
+    path = f"/api/v1/orders/{order['id']}"
+    stale = await shop.client.patch(f"{path}/status", json={"status": "PROCESSING", "version": 1}, headers=shop.admin)
+    assert (stale.status_code, stale.json()["code"], stale.json()["current_version"]) == (
+        409,
+        "version_conflict",
+        order["version"],
+    )
+    moved = await shop.client.patch(
+        f"{path}/status", json={"status": "PROCESSING"}, headers={**shop.admin, "If-Match": f'"{order["version"]}"'}
+    )
+    assert moved.status_code == 200, moved.text
+    shipped = await shop.client.post(f"{path}/ship", json={"carrier": "Post", "tracking": "T-1"}, headers=shop.admin)
+    assert (shipped.status_code, shipped.json()["status"]) == (200, "SHIPPED"), shipped.text
+    late = await shop.client.post(f"{path}/cancel", json={"reason": "no"}, headers=buyer)
+    assert (late.status_code, late.json()["code"]) == (409, "illegal_transition")
+    version = shipped.json()["version"]
+    done = await shop.client.patch(f"{path}/status", json={"status": "DELIVERED", "version": version}, headers=shop.admin)
+    assert (done.status_code, done.json()["items"][0]["status"]) == (200, "DELIVERED")
+
+
+async def test_paid_by_hand_confirms_with_stock_and_closes_the_payment(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-12", 5)
+    order = await shop.placed(buyer, {"MUG-12": 1})
+    path = f"/api/v1/orders/{order['id']}/status"
+    paid = await shop.client.patch(path, json={"status": "PAID", "version": order["version"]}, headers=shop.admin)
+    assert (paid.status_code, paid.json()["status"], paid.json()["payment"]["paid_by"]) == (200, "CONFIRMED", "HAND"), paid.text
+    await shop.shelf_is("MUG-12", 4, 0)
+    assert (await shop.payment(order["payment_intent_id"]))["status"] == "FAILED"
+
+
+async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-13", 5, price="10.00")
+    order = await shop.bought(buyer, {"MUG-13": 3})
+    path = f"/api/v1/orders/{order['id']}"
+    early = await shop.client.post(f"{path}/return", json={"reason": "DAMAGED"}, headers=buyer)
+    assert (early.status_code, early.json()["code"]) == (409, "not_returnable")
+    await shop.client.post(f"{path}/ship", json={"carrier": "Post", "tracking": "T-2"}, headers=shop.admin)
+    asked = await shop.client.post(
+        f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 1}]}, headers=buyer
+    )
+    assert asked.status_code == 201, asked.text
+    assert (asked.json()["amount"], asked.json()["status"]) == ("10.00", "PENDING")
+    much = await shop.client.post(
+        f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 3}]}, headers=buyer
+    )
+    assert (much.status_code, much.json()["left"]) == (409, 2)
+    approve = f"/api/v1/admin/returns/{asked.json()['id']}/approve"
+    without = await shop.client.post(approve, json={}, headers=shop.admin)
+    assert (without.status_code, without.json()["code"]) == (400, "idempotency_key_required")
+    key = {**shop.admin, "Idempotency-Key": "approve-1"}
+    approved = [await shop.client.post(approve, json={}, headers=key) for _ in range(2)]
+    assert [answer.json()["status"] for answer in approved] == ["REFUNDED", "REFUNDED"], approved[0].text
+    await shop.shelf_is("MUG-13", 3, 0)
+    after = await shop.seen(buyer, order["id"])
+    assert (after["refunded_amount"], after["status"], after["items"][0]["returned"]) == ("10.00", "SHIPPED", 1)
+    rest = await shop.client.post(f"{path}/return", json={"reason": "CHANGED_MIND"}, headers=buyer)
+    whole = await shop.client.post(f"/api/v1/admin/returns/{rest.json()['id']}/approve", json={}, headers=key)
+    assert whole.json()["status"] == "REFUNDED", whole.text
+    assert (await shop.seen(buyer, order["id"]))["status"] == "REFUNDED"
+    assert (await shop.payment(order["payment"]["intent_id"]))["status"] == "REFUNDED"
