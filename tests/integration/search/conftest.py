@@ -22,5 +22,5 @@ def search_nats() -> Iterator[Nats]:
 async def house(servers: ServerUrls, search_nats: Nats) -> AsyncIterator[ShopHouse]:
     """Catalog and search."""
     urls = ServerUrls(postgres=servers.postgres, nats=search_nats.url, redis=servers.redis)
-    async with shop_house(urls, ["catalog", "search"]) as found:
+    async with shop_house(urls, ["catalog", "search"], known=["inventory"]) as found:
         yield found

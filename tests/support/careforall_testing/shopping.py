@@ -107,9 +107,9 @@ def product(**changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def shop_house(urls: ServerUrls, services: Sequence[str]) -> AsyncIterator[ShopHouse]:
-    """Start the services and somebody who signs tokens."""
-    async with platform(urls, databases_of=services) as running, signing_in(running) as callers:
+async def shop_house(urls: ServerUrls, services: Sequence[str], *, known: Sequence[str] = ()) -> AsyncIterator[ShopHouse]:
+    """Start the services and somebody who signs tokens; `known` are services that only have a database."""
+    async with platform(urls, databases_of=[*services, *known]) as running, signing_in(running) as callers:
         await running.serve(services)
         bus = Bus(urls.nats, name="shop-stand-in")
         await bus.open(wait=10)
