@@ -82,7 +82,6 @@ async def test_a_gateway_in_chaos_loses_and_doubles_nothing(journey: Journey, tm
     found = report["findings"]
     assert found["accepted"] == found["given"] > 20
     assert found["completed"] == found["facts"]["gifts charged"] > 0
-    assert found["facts"]["orders captured"] > 0
     assert (found["lost"], found["doubled"], found["misfits"]) == (0, 0, 0)
     assert report["verified"]["ok"] is True
 

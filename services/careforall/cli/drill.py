@@ -146,23 +146,19 @@ async def _setting(variables: Mapping[str, str], folder: InstanceFolder | None, 
     from msgspec.structs import asdict  # noqa: PLC0415 - as above
 
     from careforall.cli.platform import platform_of  # noqa: PLC0415 - as above
-    from careforall.drills.checkout import Checkout  # noqa: PLC0415 - as above
     from careforall.drills.local import LocalProcesses  # noqa: PLC0415 - as above
     from careforall.drills.setting import Setting  # noqa: PLC0415 - as above
     from careforall.drills.visitor import Visitor  # noqa: PLC0415 - as above
 
     limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
 
-    def client(name: str) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=variables[name], trust_env=False, timeout=_TIMEOUT_S, limits=limits)
-
-    async with client("CAREFORALL_PUBLIC_URL") as public, client("CAREFORALL_INTERNAL_URL") as internal:
+    url = variables["CAREFORALL_PUBLIC_URL"]
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=_TIMEOUT_S, limits=limits) as public:
         secret = variables["CAREFORALL_WEBHOOK_SECRETS"].partition(",")[0]
         visitor = Visitor(public, databases=(await platform_of(variables)).dsns, webhook_secret=secret)
         visitor.admin = await visitor.sign_in(*await _staff(variables))
         yield Setting(
             visitor=visitor,
-            checkout=Checkout(internal, variables["CAREFORALL_SECRET_KEY"]),
             processes=LocalProcesses(folder),
             redis_url=variables["CAREFORALL_REDIS_URL"],
             tell=_say,

@@ -1,6 +1,6 @@
 """Payers who give, go to the simulated gateway's page and pay there, whatever the gateway makes of it, and staff behind them.
 
-payers = Payers(load, orders)
+payers = Payers(load)
 async with payers.paying(per_second=20):
     ...                                      # let the gateway misbehave
 """
@@ -12,13 +12,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from careforall.drills.checkout import Checkout
-from careforall.drills.load import AMOUNT, PATIENCE_S, Load
+from careforall.drills.load import PATIENCE_S, Load
 from careforall.drills.polling import NotInTime, eventually
 
 AT_ONCE = 200
 """Lives under way at most; more than that say only that the machine is too slow for the rate."""
-REFUND_EVERY, ORDER_EVERY = 5, 7
+REFUND_EVERY = 5
 TRIES = 6
 """How often a declined payer tries again."""
 _HOSTED = "/simulator/pay/"
@@ -30,23 +29,19 @@ class Payers:
 
     Args:
         load: Where gifts and answers are written down.
-        checkout: Asks for payments of orders, which are authorised first and captured later.
     """
 
-    def __init__(self, load: Load, checkout: Checkout) -> None:
+    def __init__(self, load: Load) -> None:
         self._load = load
-        self._checkout = checkout
         self._lives: set[asyncio.Task[None]] = set()
         self.given = 0
-        self.orders: list[str] = []
-        self.captured: set[str] = set()
         self.refused_refunds = 0
         self.unfinished: list[str] = []
 
     @property
     def intents(self) -> list[str]:
-        """The intents of all accepted gifts and orders."""
-        return [*(gift["payment_intent"]["id"] for gift in self._load.gifts.values()), *self.orders]
+        """The intents of all accepted gifts."""
+        return [gift["payment_intent"]["id"] for gift in self._load.gifts.values()]
 
     @asynccontextmanager
     async def paying(self, *, per_second: float) -> AsyncIterator[None]:
@@ -74,10 +69,7 @@ class Payers:
 
     async def _life(self, number: int) -> None:
         try:
-            if number % ORDER_EVERY == 0:
-                await self._order()
-            else:
-                await self._gift(refund=number % REFUND_EVERY == 0)
+            await self._gift(refund=number % REFUND_EVERY == 0)
         except NotInTime as error:
             self.unfinished.append(str(error))
 
@@ -86,19 +78,6 @@ class Payers:
         paid = await self._pay(gift["payment_intent"]["id"])
         if paid and refund and not await self._load.refund(gift):
             self.refused_refunds += 1
-
-    async def _order(self) -> None:
-        """Have money held for an order, then take it, as a checkout does."""
-        intent = await self._checkout.intent(amount=str(AMOUNT))
-        self.orders.append(intent)
-        if not await self._pay(intent):
-            return
-
-        async def taken() -> bool:
-            return await self._checkout.capture(intent)
-
-        await eventually(taken, within_s=PATIENCE_S, every_s=0.3, what="a capture that is taken")
-        self.captured.add(intent)
 
     async def _pay(self, intent: str) -> bool:
         """Pay at the gateway's page, again where one is declined; false for somebody who gave up."""

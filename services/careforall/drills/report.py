@@ -24,7 +24,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     """What a drill counted."""
 
     given: int
-    """Gifts and orders begun."""
+    """Gifts begun."""
     accepted: int
     """Those acknowledged to whoever gave."""
     completed: int

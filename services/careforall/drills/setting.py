@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from careforall.drills.checkout import Checkout
 from careforall.drills.local import LocalProcesses
 from careforall.drills.visitor import Visitor
 
@@ -27,7 +26,6 @@ class Setting(Pressure, frozen=True, kw_only=True):
     """One drill's setting."""
 
     visitor: Visitor
-    checkout: Checkout
     processes: LocalProcesses
     redis_url: str
     tell: Callable[[str], None]

@@ -80,9 +80,9 @@ async def of_gifts(visitor: Visitor, gifts: Mapping[str, str], paid: Collection[
     )
 
 
-async def beside_the_gateway(visitor: Visitor, gifts: Mapping[str, str], orders: Collection[str]) -> Standing:
-    """Count what became of gifts and orders that were paid at the gateway, by its own books."""
-    intents = [*gifts.values(), *orders]
+async def beside_the_gateway(visitor: Visitor, gifts: Mapping[str, str]) -> Standing:
+    """Count what became of gifts that were paid at the gateway, by its own books."""
+    intents = list(gifts.values())
     async with visitor.database("simulator") as simulator:
         theirs = await repository.theirs(simulator, intents)
         refunded_twice = await repository.refunded_twice(simulator, intents)
