@@ -23,8 +23,8 @@ async def kit_url(databases: Databases) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database(kit_url: str) -> AsyncIterator[Database]:
-    """The same, opened."""
-    async with opened(kit_url) as found:
+    """The same, opened, with patience for a busy machine."""
+    async with opened(kit_url, acquire_timeout=5, connect_timeout=5) as found:
         yield found
 
 
