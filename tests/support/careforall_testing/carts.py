@@ -19,8 +19,9 @@ from careforall.contracts.carts import CONTENTS, Contents, ContentsAsked
 from careforall.contracts.inventory import StockChanged
 from careforall.contracts.pricing import CouponChanged
 from careforall.kit import json
-from careforall.kit.envelope import Event, seal
+from careforall.kit.envelope import Event
 from careforall.kit.ids import new_id
+from careforall_testing.announcing import publish
 from careforall_testing.callers import Callers
 from careforall_testing.platform import Platform
 from careforall_testing.polling import eventually
@@ -47,20 +48,7 @@ class CartHouse(Struct, frozen=True, kw_only=True):
 
     async def publish(self, event: Event, aggregate_id: UUID, version: int) -> None:
         """Publish an event as its owner does."""
-        data = seal(
-            event,
-            subject=event.SUBJECT,
-            event_id=new_id(),
-            aggregate_id=aggregate_id,
-            aggregate_version=version,
-            source="test",
-            correlation_id="test",
-        )
-        client = await nats.connect(self.running.environment["CAREFORALL_NATS_URL"])
-        try:
-            await client.jetstream().publish(event.SUBJECT, data)
-        finally:
-            await client.close()
+        await publish(self.running.environment["CAREFORALL_NATS_URL"], event, aggregate_id, version)
 
     async def sell(self, sku: str, price: str = "10.00", *, version: int = 1, **changes: Any) -> UUID:
         """Publish a product with one variant and wait until carts knows it."""

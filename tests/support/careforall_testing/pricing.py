@@ -13,7 +13,6 @@ from uuid import UUID
 import asyncpg
 import httpx2
 import msgspec
-import nats
 from msgspec import Struct
 
 from careforall.audit.verification.coupons import COUPONS
@@ -22,13 +21,14 @@ from careforall.contracts.inventory import StockChanged
 from careforall.contracts.pricing import Lock, Quote, QuoteAsked, QuotedLine, Settle, Settled
 from careforall.kit import json
 from careforall.kit.db import Database, PoolSettings
-from careforall.kit.envelope import Event, seal
+from careforall.kit.envelope import Event
 from careforall.kit.http.limits import Limiter
 from careforall.kit.ids import new_id
 from careforall.pricing.domain import Product, ProductVariant
 from careforall.pricing.schemas import NewCoupon
 from careforall.pricing.service import PricingService
 from careforall.pricing.settings import PricingSettings
+from careforall_testing.announcing import publish
 from careforall_testing.callers import Callers
 from careforall_testing.databases import connection
 from careforall_testing.platform import Platform, fresh_database
@@ -51,20 +51,7 @@ class PricingHouse(Struct, frozen=True, kw_only=True):
 
     async def publish(self, event: Event, aggregate_id: UUID, version: int) -> None:
         """Publish an event as its owner does."""
-        data = seal(
-            event,
-            subject=event.SUBJECT,
-            event_id=new_id(),
-            aggregate_id=aggregate_id,
-            aggregate_version=version,
-            source="test",
-            correlation_id="test",
-        )
-        client = await nats.connect(self.running.environment["CAREFORALL_NATS_URL"])
-        try:
-            await client.jetstream().publish(event.SUBJECT, data)
-        finally:
-            await client.close()
+        await publish(self.running.environment["CAREFORALL_NATS_URL"], event, aggregate_id, version)
 
     async def sell(self, sku: str, price: str = "10.00", **changes: Any) -> UUID:
         """Publish a product with one variant and return its id."""
