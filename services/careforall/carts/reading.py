@@ -19,6 +19,7 @@ from careforall.kit.metrics import CACHE_HITS, CACHE_MISSES
 
 _CART_SECONDS = 30
 _GOODS_SECONDS = 5
+_VERSIONS = 10**10
 _FORGET_AFTER = 0.5
 """Seconds after which a cart that a message changed is dropped: by then its transaction has ended."""
 
@@ -54,8 +55,8 @@ class Reading:
         return found[0] if found else None
 
     async def keep(self, owner: Owner, cart: Cart) -> None:
-        """Keep a cart as it was just stored or read."""
-        stamp = int(cart.updated_at.timestamp() * 1_000_000)
+        """Keep a cart as it was just stored or read; changes that were stored at one moment differ by their version."""
+        stamp = int(cart.updated_at.timestamp() * 1_000_000) * _VERSIONS + cart.version
         await self._cache.put_newer(_key(owner), stamp, json.encode(cart), seconds=_CART_SECONDS)
 
     async def forget(self, *owners: Owner) -> None:

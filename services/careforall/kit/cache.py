@@ -14,13 +14,16 @@ from careforall.kit.metrics import BREAKER_OPEN
 
 _READS = 2
 """Reads under way at once; what is asked for meanwhile travels together."""
-_STAMP_DIGITS = 20
+_STAMP_DIGITS = 26
+# Stamps are compared as texts of one length: as numbers, long ones would be rounded.
 _PUT_NEWER = """
-local there = redis.call('GETRANGE', KEYS[1], 0, 19)
-if there == '' or tonumber(there) <= tonumber(string.sub(ARGV[1], 1, 20)) then
+local there = redis.call('GETRANGE', KEYS[1], 0, 25)
+if there == '' or there <= string.sub(ARGV[1], 1, 26) then
     redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
 """
+_WRITES = 8
+"""Stamped writes under way at once: fewer than there are connections, beyond which a write would fail."""
 _ERRORS = (RedisError, OSError, asyncio.TimeoutError)
 
 
@@ -78,6 +81,7 @@ class Cache:
         self._wanted: dict[str, asyncio.Future[bytes | None]] = {}
         self._scheduled = False
         self._reads = 0
+        self._writes = asyncio.Semaphore(_WRITES)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -130,16 +134,17 @@ class Cache:
 
     async def put_newer(self, key: str, stamp: int, value: bytes, *, seconds: int) -> None:
         """Store a value for `seconds` unless one with a higher stamp is there; a failure is silence."""
-        if not self.breaker.closed:
-            return
         stamped = f"{stamp:0{_STAMP_DIGITS}}".encode() + value
-        try:
-            async with asyncio.timeout(self._deadline):
-                await self._redis.eval(_PUT_NEWER, 1, self._prefix + key, stamped, seconds)
-        except _ERRORS:
-            self.breaker.failed()
-        else:
-            self.breaker.succeeded()
+        async with self._writes:
+            if not self.breaker.closed:
+                return
+            try:
+                async with asyncio.timeout(self._deadline):
+                    await self._redis.eval(_PUT_NEWER, 1, self._prefix + key, stamped, seconds)
+            except _ERRORS:
+                self.breaker.failed()
+            else:
+                self.breaker.succeeded()
 
     async def drop(self, *keys: str) -> None:
         """Forget values; a failure is silence."""
