@@ -235,16 +235,25 @@ class Aftercare:
         assert run is not None
         try:
             moved = await self._driver.take(run, PaidByHand())
-            if not moved.saga.by_hand:
-                raise StillMoving
-            await self._driver.follow(moved)
-        except (Fenced, Away) as error:
+        except Fenced as error:
             raise StillMoving from error
+        if not moved.saga.by_hand:
+            raise StillMoving
+        await self._ended(moved)
         await self._changed([order.id])
         after = await self._read(order.id)
+        if after.status == "PENDING":
+            raise StillMoving
         if after.status != "CONFIRMED":
             raise IllegalTransition(f"It could not be confirmed: {after.reason or after.status}.", status_of_order=after.status)
         return after
+
+    async def _ended(self, run: Run) -> None:
+        """Drive a saga, or see what comes of it where its next step has to wait: a payment may not be known to payments yet."""
+        try:
+            await self._driver.follow(run)
+        except (Fenced, Away):
+            await self._driver.settled(run.saga.id)
 
     async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
         async def work(connection: Connection) -> Order:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -192,6 +192,15 @@ class Shop(Journey):
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    async def when_free(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
+        """Ask, and again while the order is just changing, as the answer says."""
+
+        async def answered() -> httpx2.Response | None:
+            answer = await ask()
+            return None if answer.status_code == 409 and answer.json()["code"] == "order_busy" else answer
+
+        return await eventually(answered, within_s=30, what="an order that does not change just now")
 
     async def order_in(self, who: dict[str, str], order_id: str, *status: str) -> dict[str, Any]:
         """Wait until an order is in one of some states."""
