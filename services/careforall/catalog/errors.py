@@ -6,6 +6,8 @@ Problem
 +-- ImageNotFound         404 image_not_found
 +-- CategoryNotFound      404 category_not_found
 +-- CategoryInUse         409 category_in_use
++-- ImportNotFound        404 import_not_found
++-- ImportEnded           409 import_ended
 """
 
 from careforall.kit.errors import Conflict, NotFound
@@ -44,3 +46,17 @@ class CategoryInUse(Conflict):
 
     code = "category_in_use"
     title = "The category is not empty"
+
+
+class ImportNotFound(NotFound):
+    """There is no such import."""
+
+    code = "import_not_found"
+    title = "There is no such import"
+
+
+class ImportEnded(Conflict):
+    """The import is over: what it did is done."""
+
+    code = "import_ended"
+    title = "The import is over"
