@@ -5,7 +5,7 @@ from typing import cast
 from litestar import Router
 from litestar.di import Provide
 
-from careforall.catalog import api, api_admin, api_imports
+from careforall.catalog import api, api_admin, api_imports, api_reviews
 from careforall.catalog.consumers import consumers
 from careforall.catalog.importing import Importing
 from careforall.catalog.listing import Listing
@@ -30,7 +30,7 @@ def build(resources: Resources) -> Parts:
     lists = Router("/", route_handlers=[api.list_products], dependencies={"wanted": Provide(wanted_of, sync_to_thread=False)})
     return Parts(
         service=service,
-        routes=(lists, *api.ROUTES, *api_imports.ROUTES, *api_admin.ROUTES),
+        routes=(lists, *api.ROUTES, *api_imports.ROUTES, *api_reviews.ROUTES, *api_admin.ROUTES),
         uploads=(api_imports.upload(settings.import_bytes),),
         consumers=consumers(service),
         jobs=(Job(name="catalog-imports", every=_IMPORTS_EVERY, work=importing.work, exclusive=False),),

@@ -11,6 +11,7 @@ from careforall.catalog.domain import Category, Image, Product, Variant
 from careforall.catalog.errors import ImageNotFound, ProductNotFound, VariantNotFound
 from careforall.catalog.importing import Importing
 from careforall.catalog.listing import Listing
+from careforall.catalog.reviewing import Reviewing
 from careforall.catalog.schemas import (
     CategoryPatch,
     ImagePatch,
@@ -39,6 +40,7 @@ class CatalogService:
         self.database = database
         self.listing = listing
         self.importing = importing
+        self.reviewing = Reviewing(database)
 
     async def create_product(self, connection: Connection, new: NewProduct) -> ProductOut:
         """Create a product in the caller's transaction."""
