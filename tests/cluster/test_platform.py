@@ -15,6 +15,7 @@ import pytest
 
 from careforall_testing.cluster import CHART, Cluster, CommandFailed, skip_or_fail
 from careforall_testing.cluster_gifts import completed_gift, steady_gifts
+from careforall_testing.cluster_orders import confirmed_order
 
 DOOR = "CAREFORALL_TEST_GATEWAY"
 HOST = {"Host": "care.test"}
@@ -104,6 +105,12 @@ def test_a_gift_through_the_gateway_is_paid_and_completed(platform: Cluster, doo
     serves(platform, door)
     with client_of(door) as client:
         assert completed_gift(client)["amount"] == "25.00"
+
+
+def test_an_order_through_the_gateway_is_paid_and_confirmed(platform: Cluster, door: str) -> None:
+    serves(platform, door)
+    with client_of(door) as client:
+        assert confirmed_order(client)["status"] == "CONFIRMED"
 
 
 def test_the_audit_pod_verifies_the_books(platform: Cluster) -> None:
