@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -50,7 +51,7 @@ def asked() -> dict[str, set[str]]:
     return found
 
 
-def modules() -> list[object]:
+def modules() -> list[ModuleType]:
     return [importlib.import_module(f"{contracts.__name__}.{one.name}") for one in pkgutil.iter_modules(contracts.__path__)]
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
@@ -127,6 +128,21 @@ def test_the_audit_pod_verifies_the_books_by_itself(platform: Cluster) -> None:
 
     runs = platform.until("the books were verified by themselves", outcomes, timeout=150)
     assert not [line for line in runs if "failed" in line or "error" in line], runs
+
+
+def test_the_view_is_refreshed_by_the_clock(platform: Cluster) -> None:
+    every_minute = [{"op": "replace", "path": "/spec/views/0/schedule", "value": "* * * * *"}]
+    platform.kubectl("patch", "platform", "careforall", "--type=json", f"--patch={json.dumps(every_minute)}")
+    began = datetime.now(UTC)
+
+    def refreshed() -> list[dict[str, object]]:
+        views = platform.get("platform", "careforall")["status"].get("views", [])
+        return [one for one in views if datetime.fromisoformat(one.get("lastSuccessTime", "1970-01-01T00:00:00Z")) > began]
+
+    [view] = platform.until("a refresh that began after now has ended well", refreshed, timeout=150)
+    assert (view["name"], view["consecutiveFailures"], view["suspended"]) == ("campaign_totals", 0, False)
+    conditions = {one["type"]: one["status"] for one in platform.get("platform", "careforall")["status"]["conditions"]}
+    assert conditions["ViewsFresh"] == "True"
 
 
 @pytest.mark.parametrize("service", ["donations", "payments"])
