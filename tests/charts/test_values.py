@@ -26,6 +26,16 @@ SCHEMA = {
     "valkey.maxMemory=1": "/maxMemory",
     "demo.gifts=-1": "/demo/gifts",
     "admin.email=nobody": "/admin/email",
+    "observability.dashbords.enabled=false": "dashbords",
+    "observability.rules.prometheusRule=yes": "/rules/prometheusRule",
+    "observability.rules.runbookUrl=": "/rules/runbookUrl",
+    "observability.monitors.intervalSeconds=0": "/monitors/intervalSeconds",
+    "observability.collector.image.tag=latest": "/collector/image/tag",
+    "observability.collector.exporters.otlphttp=somewhere": "/collector/exporters/otlphttp",
+    "observability.collector.exportPorts[0]=0": "/collector/exportPorts/0",
+    "observability.collector.tailSampling.keepPercentage=101": "/tailSampling/keepPercentage",
+    "observability.collector.secretEnv.token.secret=x": "token",
+    "services.monitoring.labels.release=1": "/monitoring/labels/release",
 }
 SENSE = {
     "global.secrets.existingSecret=": "global.secrets.existingSecret: name a Secret",
@@ -39,6 +49,7 @@ SENSE = {
     "services.services.totals.routes[0]=/pay": "/pay belongs to",
     "operator.enabled=false": "scaling.owner is Operator, but operator.enabled is false",
     "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
+    "observability.collector.enabled=true": "observability.collector.exporters: say where traces go",
 }
 
 
@@ -54,6 +65,18 @@ def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> Non
     with pytest.raises(Refused) as refused:
         rendered("prod", bad)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("global.otlpUrl=", "send traces there: http://careforall-collector:4318/v1/traces"),
+        ("observability.collector.replicas=2", "tail sampling needs all spans of a trace in one place"),
+    ],
+)
+def test_a_collector_that_cannot_work_is_refused(bad: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        rendered("everything", bad)
 
 
 def test_production_asks_for_what_only_the_user_knows() -> None:

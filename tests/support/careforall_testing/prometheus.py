@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,21 @@ class Prometheus(msgspec.Struct, frozen=True, kw_only=True):
         found = said["data"]["result"]
         return [{"metric": {}, "value": found}] if said["data"]["resultType"] == "scalar" else found
 
+    async def rules(self) -> list[dict[str, Any]]:
+        """Return every rule with how its last evaluation went."""
+        groups = (await self.client.get("/api/v1/rules")).json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    async def settled(self) -> None:
+        """Wait until each target was scraped three times more, so that rates count what was done before."""
+        scraped = "min(count_over_time(up[1h]))"
+        before = float((await self.query(scraped))[0]["value"][1])
+
+        async def look() -> bool:
+            return float((await self.query(scraped))[0]["value"][1]) >= before + 3
+
+        await eventually(look, within_s=60, what="three more scrapes")
+
     async def targets_up(self, count: int) -> None:
         """Wait until so many targets were scraped."""
 
@@ -59,12 +74,12 @@ class Prometheus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def prometheus(targets: Mapping[str, list[str]], folder: Path) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus of one's own that scrapes addresses, by job, each second."""
+async def prometheus(targets: Mapping[str, list[str]], folder: Path, *, rules: Sequence[Path] = ()) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus of one's own that scrapes addresses, by job, each second, and evaluates rules."""
     if (program := shutil.which("prometheus")) is None:
         skip_or_fail(NO_PROMETHEUS)
     config = folder / "prometheus.yaml"
-    config.write_text(yaml.safe_dump(_config(targets)))
+    config.write_text(yaml.safe_dump(_config(targets, rules)))
     port = free_port()
     command = [
         program or "",
@@ -81,11 +96,12 @@ async def prometheus(targets: Mapping[str, list[str]], folder: Path) -> AsyncIte
         await asyncio.to_thread(stop_process, process, signal.SIGTERM)
 
 
-def _config(targets: Mapping[str, list[str]]) -> dict[str, Any]:
+def _config(targets: Mapping[str, list[str]], rules: Sequence[Path]) -> dict[str, Any]:
     jobs = [
         {"job_name": job, "honor_labels": True, "static_configs": [{"targets": addresses}]} for job, addresses in targets.items()
     ]
-    return {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+    often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "5s"}
+    return {"global": often, "rule_files": [str(one) for one in rules], "scrape_configs": jobs}
 
 
 async def _ready(client: httpx2.AsyncClient) -> bool:

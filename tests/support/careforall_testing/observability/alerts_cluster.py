@@ -125,7 +125,7 @@ ALERTS = (
         lasting="10m",
         severity="critical",
         summary="A volume of the database is nearly full",
-        description="{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} are left; full, the database stops.",
+        description="{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} are free; full, it stops.",
         runbook="database-disk.md",
         fires={
             f"kubelet_volume_stats_available_bytes{_DISK}": "1x60",
