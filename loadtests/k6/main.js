@@ -61,10 +61,11 @@ function sent(name, step, values) {
   for (let tries = 0; ; tries += 1) {
     const answer = http.request(request.method, order.url + request.path, request.body, { headers: request.headers, tags });
     const good = step.expect.includes(answer.status);
-    if (good || tries >= again.times || !again.statuses.includes(answer.status)) {
+    const over = (step.ends || []).includes(answer.status);
+    if (good || over || tries >= again.times || !again.statuses.includes(answer.status)) {
       took.add(answer.timings.duration, { step: name });
-      failed.add(!good, { step: name });
-      if (!good) console.warn(`${name}: ${answer.status} ${answer.error || String(answer.body).slice(0, 200)}`);
+      failed.add(!good && !over, { step: name });
+      if (!good && !over) console.warn(`${name}: ${answer.status} ${answer.error || String(answer.body).slice(0, 200)}`);
       return good ? answer : null;
     }
     sleep(again.seconds);
