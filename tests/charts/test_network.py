@@ -56,6 +56,8 @@ def peer(name: str) -> Peer:
         ("donations", "collector", 4318),
         ("payments-worker", "collector", 4318),
         ("collector", "outside", 443),
+        ("load", "outside", 443),
+        ("load", "gateway", 443),
     ],
 )
 def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> None:
@@ -93,6 +95,9 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
         ("donations", "collector", 8888),
         ("collector", "postgres", 5432),
         ("collector", "outside", 22),
+        ("load", "postgres", 5432),
+        ("load", "nats", 4222),
+        ("load", "donations", 8000),
     ],
 )
 def test_every_other_edge_is_closed(source: str, target: str, port: int) -> None:

@@ -37,6 +37,14 @@ SCHEMA = {
     "observability.collector.secretEnv.token.secret=x": "token",
     "services.monitoring.labels.release=1": "/monitoring/labels/release",
 }
+LOADTESTS = {
+    "loadtests.profile=smoke": "profile",
+    "loadtests.url=give.example.org": "/url",
+    "loadtests.image.tag=latest": "/image/tag",
+    "loadtests.ports[0]=0": "/ports/0",
+    "loadtests.deadlineSeconds=1": "/deadlineSeconds",
+}
+"""A chart that is off is not looked at."""
 SENSE = {
     "global.secrets.existingSecret=": "global.secrets.existingSecret: name a Secret",
     "global.publicUrl=": "global.publicUrl: say where people reach the platform",
@@ -60,6 +68,13 @@ def test_the_schema_refuses_what_is_misspelt_or_out_of_range(bad: str, said: str
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(("bad", "said"), LOADTESTS.items())
+def test_the_schema_refuses_load_tests_that_make_no_sense(bad: str, said: str) -> None:
+    with pytest.raises(Refused, match="values don't meet the specifications of the schema") as refused:
+        rendered("everything", bad)
+    assert said in str(refused.value)
+
+
 @pytest.mark.parametrize(("bad", "said"), SENSE.items())
 def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -72,9 +87,11 @@ def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> Non
     [
         ("global.otlpUrl=", "send traces there: http://careforall-collector:4318/v1/traces"),
         ("observability.collector.replicas=2", "tail sampling needs all spans of a trace in one place"),
+        ("loadtests.profiles[0]=nobody", "there is no profile nobody in loadtests/scenarios.yaml"),
+        ("loadtests.only[0]=nobody", "there is no scenario nobody in loadtests/scenarios.yaml"),
     ],
 )
-def test_a_collector_that_cannot_work_is_refused(bad: str, said: str) -> None:
+def test_what_cannot_work_beside_the_platform_is_refused(bad: str, said: str) -> None:
     with pytest.raises(Refused, match=said):
         rendered("everything", bad)
 

@@ -6,10 +6,6 @@ import asyncio
 import json
 import shutil
 import sys
-import threading
-import uuid
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -109,44 +105,6 @@ async def test_what_is_sold_out_ends_a_visit_and_fails_nothing(forgetful: str, t
     assert set(steps) == {"fill/product", "fill/add"}, out
     assert [step["failed"] for step in steps.values()] == [0, 0], out
     assert (status, report["crossed"]) == (0, []), out
-
-
-class Forgetful(BaseHTTPRequestHandler):
-    """Acknowledges every gift and knows none of them afterwards; shows one product, which is sold out."""
-
-    def do_GET(self) -> None:
-        known = self.path.startswith(("/api/v1/campaigns", "/api/v1/products"))
-        items = [{"id": str(uuid.uuid4()), "status": "LIVE", "currency": "EUR"}]
-        shop = {"products": [{"id": "mug", "in_stock": True}], "variants": [{"sku": "MUG"}]}
-        self._answer(200 if known else 404, {"items": items, **shop})
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        gift = {"id": str(uuid.uuid4()), "payment_intent": {"id": str(uuid.uuid4())}, "receipt_token": "token"}
-        sold_out = self.path.endswith("/cart/items")
-        self._answer(409 if sold_out else 201 if self.path.endswith("/donations") else 200, gift)
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def forgetful() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -46,6 +46,8 @@ EVERYTHING = (
     "observability.collector.secretEnv.TRACES_TOKEN.secret=traces",
     "observability.collector.secretEnv.TRACES_TOKEN.key=token",
     "global.otlpUrl=http://careforall-collector:4318/v1/traces",
+    "loadtests.enabled=true",
+    "loadtests.headers.Host=give.example.org",
 )
 PROFILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "dev": ("values-dev.yaml", OWN_SECRETS),
