@@ -18,6 +18,11 @@ def _old(cronjob: str, hours: int) -> str:
     return f"time() - {newest} > {hours * _HOUR}"
 
 
+def _ago(hours: int) -> str:
+    """Return the moment so many hours before promtool's clock starts, told for an hour."""
+    return f"-{hours * _HOUR}x60"
+
+
 ALERTS = (
     above(
         "FailoverInProgress",
@@ -103,9 +108,8 @@ ALERTS = (
         summary="The newest backup is more than a day old",
         description="It is {{ $value | humanizeDuration }} old.",
         runbook="backup-age.md",
-        fires={f'{_CRON}backup"}}': "0x1700"},
-        calm={f'{_CRON}backup"}}': "0x100 6000x1600"},
-        after="27h",
+        fires={f'{_CRON}backup"}}': _ago(26)},
+        calm={f'{_CRON}backup"}}': _ago(25)},
     ),
     Alert(
         name="RestoreNotProved",
@@ -115,9 +119,8 @@ ALERTS = (
         summary="No restore was proved for two days",
         description="The last proof is {{ $value | humanizeDuration }} old: nobody knows whether backups are good.",
         runbook="backup-age.md",
-        fires={f'{_CRON}restore-proof"}}': "0x3100"},
-        calm={f'{_CRON}restore-proof"}}': "0x100 6000x3000"},
-        after="51h",
+        fires={f'{_CRON}restore-proof"}}': _ago(50)},
+        calm={f'{_CRON}restore-proof"}}': _ago(49)},
     ),
     Alert(
         name="DatabaseDiskFull",
