@@ -14,6 +14,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the degraded flag is set; empty sets none."""
     nats_monitor_urls: str = ""
     """Monitoring addresses of all NATS servers, with commas, such as http://nats-0:8222; empty reads no lag."""
+    secrets_folder: str = ""
+    """A folder for each mounted Secret, a file for each key; a Secret that is not there is read through the API."""
     resync_seconds: float = 5.0
     """Between two looks at services and views when no event wakes it."""
     database_seconds: float = 1.0

@@ -44,6 +44,9 @@ def peer(name: str) -> Peer:
         ("nats", "nats", 6222),
         ("donations", "accounts", 8000),
         ("audit", "accounts", 8000),
+        ("operator", "postgres", 5432),
+        ("operator", "postgres", 8008),
+        ("operator", "nats", 8222),
         ("payments", "outside", 443),
         ("notifications-worker", "outside", 587),
         ("donations", "stranger", 53),
@@ -58,6 +61,8 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
     ("source", "target", "port"),
     [
         ("stranger", "postgres", 5432),
+        ("donations", "postgres", 8008),
+        ("stranger", "postgres", 8008),
         ("stranger", "nats", 4222),
         ("stranger", "valkey", 6379),
         ("stranger", "donations", 8000),

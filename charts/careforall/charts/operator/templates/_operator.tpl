@@ -13,6 +13,17 @@
 {{- .Values.platform.database.restSecret | default (printf "%s-auth" (include "operator.cluster" .)) -}}
 {{- end -}}
 
+{{/* Keys of a Secret as files in a folder of its name; what comes later is mounted later. */}}
+{{- define "operator.mounted" -}}
+- secret:
+    name: {{ .secret }}
+    optional: true
+    items:
+      {{- range .keys }}
+      - {key: {{ . }}, path: {{ $.secret }}/{{ . }}}
+      {{- end }}
+{{- end -}}
+
 {{/* The broker: flag and lag. */}}
 {{- define "operator.nats" -}}
 {{- $nats := .Values.global.nats -}}
