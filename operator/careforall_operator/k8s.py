@@ -18,7 +18,7 @@ from lightkube.operators import exists
 from lightkube.types import PatchType
 
 from careforall_operator import API_VERSION, FIELD_MANAGER, GROUP
-from careforall_operator.reconcile.plan import Action, Apply, Body, Create, Delete, Notice, Release, Scale, StripLabel
+from careforall_operator.reconcile.plan import Action, Apply, Body, Create, Delete, Notice, Release, Scale, SetLabel, StripLabel
 from careforall_operator.status import PlatformStatus, SwitchoverStatus
 
 # Partial objects are sent, which the typed classes refuse; generic ones take what they are given.
@@ -113,6 +113,9 @@ class Kube:
                 await self._delete(_KINDS[action.kind], action.name)
             case StripLabel():
                 await self._strip(action)
+            case SetLabel():
+                patch = {"metadata": {"labels": {action.label: action.value}}}
+                await self._client.patch(POD, action.pod, patch, patch_type=PatchType.MERGE)
             case Notice():
                 await self._create(EVENT, event_of(action, about, self.namespace))
 

@@ -19,7 +19,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resync_seconds: float = 5.0
     """Between two looks at services and views when no event wakes it."""
     database_seconds: float = 1.0
+    """Between two looks at the database when no event and no heartbeat wakes it."""
+    heartbeat_seconds: float = 0.5
     """Between two heartbeats."""
+    heartbeat_retry_seconds: float = 0.1
+    """Between two heartbeats while none is taken: as exact as the end of an outage is known."""
     heartbeat_timeout_seconds: float = 2.0
     """A heartbeat that takes longer was not written."""
     forbidden_seconds: float = 30.0

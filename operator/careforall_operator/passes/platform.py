@@ -1,5 +1,6 @@
 """One pass over one Platform, from reading to status."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
 from careforall_operator.models import PlatformSpec
 from careforall_operator.passes import database, reading, services, switchovers
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
-from careforall_operator.passes.switchovers import Switchover
+from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
 from careforall_operator.reconcile.cron import BadSchedule
 from careforall_operator.reconcile.plan import Action, Owner
@@ -29,12 +30,18 @@ VOLATILE_EVERY = timedelta(seconds=10)
 class PlatformPass:
     """Keeps one Platform. Its memory is the last status, which the API has as well, but for what changes each second."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, wake: Callable[[], None]) -> None:
         self._kube = kube
         self._settings = settings
-        self.watch = DatabaseWatch(kube, settings)
+        self.watch = DatabaseWatch(kube, settings, wake)
+        self._asking = Asking(wake)
         self._memory: tuple[str, PlatformStatus] | None = None
         self._written: tuple[PlatformStatus, datetime] | None = None
+
+    async def close(self) -> None:
+        """Watch and ask no more."""
+        await self._asking.close()
+        await self.watch.close()
 
     async def run(self, body: dict[str, Any]) -> None:
         """Look, decide, do, tell. Whatever fails is told where it can be, and raised."""
@@ -151,9 +158,11 @@ class PlatformPass:
                 seen=seen.cluster if seen else None,
                 paused=spec.paused,
                 others=others,
+                refused=self._asking.refusal(one),
             )
-            engine = self.watch.engine(spec.database) if spec.database else None
-            await switchovers.follow(self._kube, one, situation, engine)
+            ask = await switchovers.follow(self._kube, one, situation)
+            if ask is not None and spec.database is not None:
+                self._asking.begin(one, self.watch.engine(spec.database), spec.database, ask)
 
 
 def lasting(status: PlatformStatus) -> PlatformStatus:

@@ -55,6 +55,8 @@ class PodRole(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     ready: bool
     address: str = ""
+    claims: bool = False
+    """Whether the member itself says that it is primary and runs."""
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +92,12 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """A heartbeat through the write Service."""
 
     at: datetime
+    """When it was answered; one that was not written, when it was tried."""
     written: bool
     timeline: int | None = None
     wal_end: int | None = None
-    previous: datetime | None = None
-    """The heartbeat written before this one, as the database remembers it: it tells the last good moment across restarts."""
+    first: datetime | None = None
+    """The first one that this timeline took."""
+    before: datetime | None = None
+    """The last one that the timeline before took; the database remembers both across restarts."""
     error: str = ""
