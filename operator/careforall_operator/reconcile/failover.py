@@ -148,21 +148,21 @@ def _followed(
         status = replace(status, last_failover=reports.opened(asked.switching, old, now)) if lost else status
     elif report is not None and report.timeline is None and status.writable:
         return reports.forgotten(status)  # the same primary came back: no change of it
-    return _advanced(status, seen, beat)
+    return _advanced(status, seen, beat, now)
 
 
 def _leading(seen: ClusterSeen | None) -> int | None:
     return seen.timeline if seen is not None and seen.leader_fresh else None
 
 
-def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat) -> DatabaseStatus:
+def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat, now: datetime) -> DatabaseStatus:
     report = reports.running(status)
     if report is None or report.timeline is None:
         return status
     if report.new_primary is None and _leading(seen) == report.timeline:
         report = replace(report, new_primary=status.current_primary)  # a heartbeat may see the timeline before the lock tells
     if report.endpoint_time is None and report.new_primary is not None and _routed(seen, status):
-        report = reports.routed(report, beat.at)
+        report = reports.routed(report, now)
     if report.write_time is None and status.writable and (beat.timeline is None or beat.timeline == report.timeline):
         report = reports.written(report, beat)
     if report.lost_bytes_estimate is None and seen is not None:
