@@ -91,6 +91,15 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "The books agreed after the last failover.",
         {"JobSucceeded": "They did.", "JobFailed": "They did not, or the Job could not run.", "NotNeeded": "There was none."},
     ),
+    "OldTimelineLeft": (
+        "No service is connected to the timeline before the last failover.",
+        {
+            "AllLeft": "None is.",
+            "StillConnected": "The pods in the message are, or do not answer.",
+            "NotObserved": "They were not asked yet.",
+            "NotNeeded": "There was no failover.",
+        },
+    ),
     "Paused": ("The operator only looks.", {"Paused": "`spec.paused` asks for it.", "Active": "It works."}),
     "GuardsPassed": (
         "Of a DatabaseSwitchover: nothing speaks against it.",

@@ -25,7 +25,8 @@ ON CONFLICT (platform) DO UPDATE SET
     timeline = excluded.timeline,
     first_at = CASE WHEN known.timeline = excluded.timeline THEN known.first_at ELSE excluded.first_at END,
     before_at = CASE WHEN known.timeline = excluded.timeline THEN known.before_at ELSE known.beat_at END
-RETURNING timeline, first_at, before_at, (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint AS wal_end
+RETURNING timeline, first_at, before_at, (SELECT system_identifier FROM pg_control_system())::text AS cluster,
+    (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint AS wal_end
 """
 _TABLE = """
 CREATE TABLE IF NOT EXISTS careforall_heartbeat (platform text PRIMARY KEY, beat_at timestamptz NOT NULL);
@@ -80,7 +81,15 @@ def _told(row: Any, sent: datetime) -> Beat:
     """What the row says; a first beat of this moment counts from its answer on, as a client would count it."""
     answered = datetime.now(UTC)
     first = answered if row["first_at"] == sent else row["first_at"]
-    return Beat(at=answered, written=True, timeline=row["timeline"], wal_end=row["wal_end"], first=first, before=row["before_at"])
+    return Beat(
+        at=answered,
+        written=True,
+        timeline=row["timeline"],
+        wal_end=row["wal_end"],
+        cluster=row["cluster"],
+        first=first,
+        before=row["before_at"],
+    )
 
 
 class Heart:

@@ -47,6 +47,7 @@ def peer(name: str) -> Peer:
         ("operator", "postgres", 5432),
         ("operator", "postgres", 8008),
         ("operator", "nats", 8222),
+        ("operator", "donations-worker", 8000),
         ("payments", "outside", 443),
         ("notifications-worker", "outside", 587),
         ("donations", "stranger", 53),

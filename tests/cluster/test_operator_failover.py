@@ -131,6 +131,7 @@ def _fault(
         new = platform.patroni.taken_over(writing, old)
         seen = writing.finish()
     report = platform.reported(before + 1)
+    platform.cluster.until("services left", lambda: platform.condition("OldTimelineLeft") == ("True", "AllLeft"))
     _store(fault, seen, report)
     assert seen.lost == 0, seen
     assert seen.gap_seconds <= longest, seen

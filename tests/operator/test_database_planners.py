@@ -21,6 +21,7 @@ from careforall_operator.reconcile.labels import plan_labels
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen, PodRole
 from careforall_operator.reconcile.plan import Create, Notice, Owner, StripLabel
 from careforall_operator.reconcile.switchovers import Situation, plan_switchover
+from careforall_operator.reconcile.timelines import PodTimeline, awaited, plan_left
 from careforall_operator.status import DatabaseStatus, Degraded, Member, SwitchoverStatus
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -202,6 +203,30 @@ def test_a_leader_is_the_target_until_it_has_a_timeline_of_its_own() -> None:
     report = plan.status.last_failover
     assert report is not None
     assert (report.old_primary, report.new_primary, plan.status.current_primary) == ("cfa-1", "cfa-0", "cfa-0")
+
+
+def test_services_are_asked_until_none_is_on_the_old_timeline() -> None:
+    story = Story()
+    story.rest(1)
+    status = story.rest(2).status
+    pods = [PodTimeline(pod="a", oldest=2), PodTimeline(pod="b", oldest=1), PodTimeline(pod="c", answered=False)]
+    assert awaited(status) is not None
+    status = plan_left(status, pods, story.at)
+    assert status.pods_behind == ["b", "c"]
+    assert _left(status) == ("False", "StillConnected")
+    assert plan_left(status, None, story.at) == status
+    status = plan_left(status, [pods[0], PodTimeline(pod="b")], story.at)
+    assert (status.pods_behind, awaited(status), _left(status)) == ([], None, ("True", "AllLeft"))
+    assert status.last_failover is not None
+    assert status.failover_history == [status.last_failover]
+    assert status.last_failover.left_time == story.at
+
+
+def _left(status: DatabaseStatus) -> tuple[str, str]:
+    found = Findings(
+        spec=PlatformSpec(), services=[], views=[], database=status, degraded=Degraded(), seen=None, beat=None, stalled=None
+    )
+    return next((one.status, one.reason) for one in answers(found, generation=1, now=NOW) if one.type == "OldTimelineLeft")
 
 
 def test_labels_set_by_hand_are_repaired_by_lock_and_notes() -> None:

@@ -12,13 +12,14 @@ from careforall_operator import VERSION, metrics
 from careforall_operator.conditions import kept
 from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
 from careforall_operator.models import PlatformSpec
-from careforall_operator.passes import database, reading, services, switchovers
+from careforall_operator.passes import database, reading, services, switchovers, timelines
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
 from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
 from careforall_operator.reconcile.cron import BadSchedule
 from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.reconcile.switchovers import Situation
+from careforall_operator.reconcile.timelines import awaited, plan_left
 from careforall_operator.settings import Settings
 from careforall_operator.status import PlatformStatus
 
@@ -72,6 +73,7 @@ class PlatformPass:
         open_switchovers = [one for one in await switchovers.unfinished(self._kube) if one.spec.platform_ref.name == name]
         world = await services.look(self._kube, spec, name, self._monitors())
         status, actions = self._database(spec, seen, before, world, owner, open_switchovers, now)
+        status = await self._left(status, seen, now)
         decided = services.decide(spec, world, status, owner, degraded=status.degraded.active, now=now)
         found = Findings(
             spec=spec,
@@ -105,6 +107,13 @@ class PlatformPass:
         asked = database.asked_of(spec.database, owner, world.template, spec, switching=switching)
         plan = database.decide(spec, seen, before, world.jobs, asked, now)
         return replace(before, database=plan.status, degraded=plan.degraded), plan.actions
+
+    async def _left(self, status: PlatformStatus, seen: DatabaseSeen | None, now: datetime) -> PlatformStatus:
+        """Ask services which timeline they are on, as long as one may be on an old one."""
+        if status.database is None or seen is None or not seen.beat.cluster or awaited(status.database) is None:
+            return status
+        pods = await timelines.look(self._kube, seen.beat.cluster)
+        return replace(status, database=plan_left(status.database, pods, now))
 
     def _monitors(self) -> list[str]:
         return [url.rstrip("/") for url in self._settings.nats_monitor_urls.split(",") if url]

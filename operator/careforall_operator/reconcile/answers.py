@@ -10,6 +10,7 @@ from careforall_operator.models import PlatformSpec
 from careforall_operator.reconcile.failover import never
 from careforall_operator.reconcile.observed import Beat, ClusterSeen
 from careforall_operator.reconcile.reports import running
+from careforall_operator.reconcile.timelines import awaited
 from careforall_operator.reconcile.views import FAILING_AFTER
 from careforall_operator.status import Condition, DatabaseStatus, Degraded, Phase, PlatformStatus, ServiceStatus, ViewStatus
 
@@ -59,6 +60,7 @@ def _questions(found: Findings) -> dict[str, Told]:
             "DatabaseRedundant": _redundant(found, found.database),
             "FailoverInProgress": _failover(found.database),
             "ReconciliationSucceeded": _books(found.database),
+            "OldTimelineLeft": _left(found.database),
         }
     return questions
 
@@ -169,6 +171,14 @@ def _books(database: DatabaseStatus) -> Told:
     if last.result == "Succeeded":
         return "True", "JobSucceeded", last.reconciliation_job or ""
     return "False", "JobFailed", f"Job {last.reconciliation_job}: see its log"
+
+
+def _left(database: DatabaseStatus) -> Told:
+    if awaited(database) is None:
+        return "True", ("AllLeft" if database.last_failover else "NotNeeded"), ""
+    if database.pods_behind:
+        return "False", "StillConnected", ", ".join(database.pods_behind)
+    return "Unknown", "NotObserved", "services were not asked yet"
 
 
 def _moving(services: Sequence[ServiceStatus]) -> tuple[str, str] | None:

@@ -96,6 +96,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     written: bool
     timeline: int | None = None
     wal_end: int | None = None
+    cluster: str = ""
+    """The database cluster's own identifier; empty where only the engine's word is known."""
     first: datetime | None = None
     """The first one that this timeline took."""
     before: datetime | None = None

@@ -1,5 +1,5 @@
 {{- define "operator.context" -}}
-{{- dict "component" "operator" "clientOf" (list "postgres" "nats" "patroni" "kubernetes") | toJson -}}
+{{- dict "component" "operator" "clientOf" (list "postgres" "nats" "patroni" "kubernetes" "http") | toJson -}}
 {{- end -}}
 
 {{/* What the operator calls the database cluster, and the Secrets it may read. */}}
