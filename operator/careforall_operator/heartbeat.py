@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import structlog
+from msgspec.structs import replace
 
 from careforall_operator.reconcile.observed import Beat
 from careforall_operator.settings import Settings
@@ -34,6 +35,7 @@ ALTER TABLE careforall_heartbeat ADD COLUMN IF NOT EXISTS timeline int, ADD COLU
     ADD COLUMN IF NOT EXISTS before_at timestamptz
 """
 _SESSION = {"application_name": "careforall-operator", "synchronous_commit": "on"}
+SETTLING = timedelta(seconds=10)
 NOT_REPLICATED = "canceling wait for synchronous replication"
 
 
@@ -101,6 +103,8 @@ class Heart:
         self._settings = settings
         self._wake = wake
         self._newest: Beat | None = None
+        self._good: Beat | None = None
+        self._shaken = False
         self._task = asyncio.create_task(self._run(), name=f"heartbeat {platform}")
 
     async def newest(self) -> Beat:
@@ -120,15 +124,31 @@ class Heart:
     async def _once(self) -> Beat:
         now = datetime.now(UTC)
         try:
-            return await beat(await self._dsn(), self._platform, timeout=self._settings.heartbeat_timeout_seconds)
+            return await beat(await self._dsn(), self._platform, timeout=self._patience())
         except Exception as error:  # noqa: BLE001 - a heart that stopped would tell its last beat for ever
             return Beat(at=now, written=False, error=repr(error))
 
+    def _patience(self) -> float:
+        """While none is taken, a heartbeat that hangs would hide the one that could be taken meanwhile."""
+        usual = self._settings.heartbeat_timeout_seconds
+        return usual if self._newest is None or self._newest.written else usual / 2
+
     def _heard(self, told: Beat) -> None:
-        old, self._newest = self._newest, told
+        old, self._newest = self._newest, self._lasting(told)
         if old is None or (old.written, old.timeline) != (told.written, told.timeline):
             log.info("heartbeat", platform=self._platform, written=told.written, timeline=told.timeline, error=told.error)
             self._wake()
+
+    def _lasting(self, told: Beat) -> Beat:
+        """Count a timeline's first beat anew where beats failed again soon after it: writes were not back for good."""
+        if not told.written:
+            young = self._good is not None and self._good.first is not None and told.at - self._good.first < SETTLING
+            self._shaken = self._shaken or young
+            return told
+        if self._good is not None and self._good.timeline == told.timeline and self._good.first is not None:
+            told = replace(told, first=told.at if self._shaken else self._good.first)
+        self._good, self._shaken = told, False
+        return told
 
     async def close(self) -> None:
         """Beat no more."""

@@ -205,6 +205,19 @@ def test_a_leader_is_the_target_until_it_has_a_timeline_of_its_own() -> None:
     assert (report.old_primary, report.new_primary, plan.status.current_primary) == ("cfa-1", "cfa-0", "cfa-0")
 
 
+def test_writes_that_failed_once_more_soon_after_are_not_back_until_they_last() -> None:
+    story = Story()
+    story.rest(1, 2)
+    last = story.at - timedelta(seconds=1)
+    story.second(seen(2), written=True, done=False)
+    before = msgspec.json.decode(story.status, type=DatabaseStatus)
+    later = story.at + timedelta(seconds=4)
+    again = Beat(at=later, written=True, timeline=2, wal_end=50, first=later, before=last)
+    report = plan_database(ASKED, seen(2), again, [], before, Degraded(), later).status.last_failover
+    assert report is not None
+    assert (report.start_time, report.write_time, report.rto_seconds) == (last, later, 6.0)
+
+
 def test_services_are_asked_until_none_is_on_the_old_timeline() -> None:
     story = Story()
     story.rest(1)

@@ -105,6 +105,33 @@ def test_a_heart_beats_twice_a_second_tries_quicker_and_wakes_a_pass_with_each_c
     assert len(woken) == 3
 
 
+def test_a_timeline_whose_beats_fail_again_soon_begins_anew(server: Postgres) -> None:
+    async def watched() -> tuple[Beat, Beat, Beat]:
+        heart = Heart(dsn, "main", Settings(), lambda: None)
+        try:
+            first = await heart.newest()
+            await _tries(heart, seconds=0.6)
+            same = await heart.newest()
+            await asyncio.to_thread(server.kill)
+            await _until(heart, written=False)
+            server.launch()
+            await _until(heart, written=True)
+            await _tries(heart, seconds=0.6)
+            return first, same, await heart.newest()
+        finally:
+            await heart.close()
+
+    async def dsn() -> str:
+        return server.url
+
+    first, same, again = asyncio.run(watched())
+    assert (first.timeline, same.timeline, again.timeline) == (1, 1, 1)
+    assert same.at > first.at
+    assert same.first == first.first
+    assert again.first is not None
+    assert again.first > same.at
+
+
 async def _tries(heart: Heart, *, seconds: float) -> int:
     """Count the heartbeats within a time."""
     moments: set[datetime] = set()

@@ -163,11 +163,16 @@ def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat, now:
         report = replace(report, new_primary=status.current_primary)  # a heartbeat may see the timeline before the lock tells
     if report.endpoint_time is None and report.new_primary is not None and _routed(seen, status):
         report = reports.routed(report, now)
-    if report.write_time is None and status.writable and (beat.timeline is None or beat.timeline == report.timeline):
+    if _newly_written(report, beat) and status.writable and beat.timeline in {None, report.timeline}:
         report = reports.written(report, beat)
     if report.lost_bytes_estimate is None and seen is not None:
         report = reports.measured(report, seen)
     return replace(status, last_failover=report)
+
+
+def _newly_written(report: FailoverReport, beat: Beat) -> bool:
+    """Return whether a first write is to be noted: there was none yet, or writes failed once more soon after it."""
+    return report.write_time is None or (beat.first is not None and beat.first > report.write_time)
 
 
 def _routed(seen: ClusterSeen | None, status: DatabaseStatus) -> bool:

@@ -99,7 +99,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     """The database cluster's own identifier; empty where only the engine's word is known."""
     first: datetime | None = None
-    """The first one that this timeline took."""
+    """The first one that this timeline took, and that others soon followed."""
     before: datetime | None = None
     """The last one that the timeline before took; the database remembers both across restarts."""
     error: str = ""
