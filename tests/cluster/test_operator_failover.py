@@ -7,6 +7,7 @@ what the report says agrees with what the writers saw (`.care/reports/operator-f
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -16,10 +17,11 @@ from careforall_testing.cluster import ROOT, Cluster
 from careforall_testing.kept_platform import Kept, Report, kept
 from careforall_testing.patroni import RELEASE, WriteReport, freeze_script
 
-GAP_S = 5.0
-FROZEN_GAP_S = 30.0
-EXACT_S = 1.0
-REPAIRED_S = 5.0
+PATIENCE = float(os.environ.get("CAREFORALL_TEST_PATIENCE", "1"))
+GAP_S = 5.0 * PATIENCE
+FROZEN_GAP_S = 30.0 * PATIENCE
+EXACT_S = 1.0 * PATIENCE
+REPAIRED_S = 5.0 * PATIENCE
 REPORT = ROOT / ".care" / "reports" / "operator-failover.json"
 SWITCHOVER = {
     "apiVersion": "careforall.dev/v1alpha1",

@@ -14,6 +14,7 @@ from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
 from careforall_operator.models import PlatformSpec
 from careforall_operator.passes import database, reading, services, switchovers, timelines
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
+from careforall_operator.passes.latency import Latency
 from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
 from careforall_operator.reconcile.cron import BadSchedule
@@ -36,6 +37,7 @@ class PlatformPass:
         self._settings = settings
         self.watch = DatabaseWatch(kube, settings, wake)
         self._asking = Asking(wake)
+        self._latency = Latency()
         self._memory: tuple[str, PlatformStatus] | None = None
         self._written: tuple[PlatformStatus, datetime] | None = None
 
@@ -71,7 +73,7 @@ class PlatformPass:
         owner = Owner(kind="Platform", name=name, uid=body["metadata"]["uid"])
         seen = await self.watch.look(spec.database, name, now) if spec.database else None
         open_switchovers = [one for one in await switchovers.unfinished(self._kube) if one.spec.platform_ref.name == name]
-        world = await services.look(self._kube, spec, name, self._monitors())
+        world = await services.look(self._kube, spec, name, self._monitors(), self._latency)
         status, actions = self._database(spec, seen, before, world, owner, open_switchovers, now)
         status = await self._left(status, seen, now)
         decided = services.decide(spec, world, status, owner, degraded=status.degraded.active, now=now)

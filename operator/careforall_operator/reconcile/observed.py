@@ -27,6 +27,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Messages waiting for each durable consumer."""
     cpu: Mapping[str, float] | None = None
     """Share of the requested CPU in use for each service, in percent."""
+    p99: Mapping[str, float] | None = None
+    """Milliseconds within which 99 of 100 answers of each service came."""
 
 
 class JobSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     def at_rest(self) -> bool:
         """Whether everything is served and no failover is under way."""
-        wanted = {"Ready": "True", "WritesEnabled": "True", "FailoverInProgress": "False", "DatabaseRedundant": "True"}
+        wanted = {"Ready": "True", "WritesEnabled": "True", "FailoverInProgress": "False"}
+        alone = len((self.status().get("database") or {}).get("replicas") or []) == 1
+        wanted |= {} if alone else {"DatabaseRedundant": "True"}
         return all(self.condition(kind)[0] == answer for kind, answer in wanted.items())
 
     def timeline(self) -> int:
