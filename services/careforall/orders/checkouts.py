@@ -192,6 +192,7 @@ class Checkouts:
             email=email or buyer.email,
             gateway=self._settings.default_gateway,
             cart_id=new.cart_id,
+            cart_holders=tuple(holder for line in cart.lines for holder in line.holders),
             wanted=wanted,
             coupons=tuple(cart.coupons),
             shipping_address=shipping,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 from careforall.kit.ids import new_id
 from careforall_testing.shop import Shop
@@ -33,6 +34,20 @@ async def test_a_cart_is_bought_with_a_card(shop: Shop, buyer: dict[str, str]) -
     mails = await shop.mails((await shop.me(buyer))["email"], at_least=2)
     about = [mail["subject"] for mail in mails if order["order_number"] in mail["subject"]]
     assert sorted(about) == [f"Confirmed: {order['order_number']}", f"Your order {order['order_number']}"]
+
+
+async def test_what_the_cart_holds_is_what_its_checkout_buys(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-LAST", 1)
+    body = {"holder_id": str(new_id()), "lines": [{"sku": sku, "quantity": 1}]}
+    held = await shop.shelves.post("/api/v1/inventory/reservations", json=body, headers=shop.admin)
+    assert held.status_code == 201, held.text
+    short = await shop.till(buyer, {sku: 1})
+    assert (short.status_code, short.json()["code"]) == (409, "out_of_stock")
+    begun = await shop.till(buyer, {sku: 1}, holders=[UUID(held.json()["holder_id"])])
+    assert begun.status_code == 201, begun.text
+    assert await shop.shelf(sku) == (1, 1)
+    assert (await shop.pay(buyer, begun.json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    await shop.shelf_is(sku, 0, 0)
 
 
 async def test_a_declined_card_keeps_the_goods_for_another(shop: Shop, buyer: dict[str, str]) -> None:
