@@ -17,7 +17,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
-from careforall.kit.timelines import Timelines
+from careforall.kit.timelines import SERVER_STATE, Timelines, oldest
 
 T = TypeVar("T")
 
@@ -212,11 +212,7 @@ class Database:
 
     def timelines(self) -> dict[str, int]:
         """Return the oldest timeline that sessions and connections to be lent are open to, by the cluster's identifier."""
-        found: dict[str, int] = {}
-        for connection in (*self._pooled, *self._sessions):
-            if not connection.is_closed():
-                found[connection.cluster] = min(connection.timeline, found.get(connection.cluster, connection.timeline))
-        return found
+        return oldest(one for one in (*self._pooled, *self._sessions) if not one.is_closed())
 
     @property
     def available(self) -> bool:
@@ -346,7 +342,7 @@ class Database:
 
         Of a primary that froze nothing is heard: its idle connections would look open until somebody used them.
         """
-        row = await connection.fetchrow(_SERVER_STATE)
+        row = await connection.fetchrow(SERVER_STATE)
         if row is None or row["standby"]:
             raise asyncpg.ReadOnlySQLTransactionError("connected to a read-only server")
         if not self._timelines.admit(row["cluster"], row["timeline"]):
@@ -374,14 +370,6 @@ _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin
 
 A plan kept from when a table was empty would read it from end to end for every batch, until somebody analyses it. Long statements
 over whole tables have sessions of their own (`Database.dedicated`).
-"""
-
-_SERVER_STATE = """
-SELECT pg_is_in_recovery() AS standby,
-       (SELECT system_identifier FROM pg_control_system())::text AS cluster,
-       CASE WHEN pg_is_in_recovery() THEN 0
-            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
-       END AS timeline
 """
 
 
