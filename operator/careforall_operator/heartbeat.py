@@ -36,6 +36,8 @@ ALTER TABLE careforall_heartbeat ADD COLUMN IF NOT EXISTS timeline int, ADD COLU
 """
 _SESSION = {"application_name": "careforall-operator", "synchronous_commit": "on"}
 SETTLING = timedelta(seconds=10)
+SOON = timedelta(seconds=4)
+"""Two of Patroni's rounds, in which a new primary learns of its standby."""
 NOT_REPLICATED = "canceling wait for synchronous replication"
 
 
@@ -140,15 +142,20 @@ class Heart:
             self._wake()
 
     def _lasting(self, told: Beat) -> Beat:
-        """Count a timeline's first beat anew where beats failed again soon after it: writes were not back for good."""
+        """Count a timeline's first beat anew where beats failed or hung again soon after it: writes were not back for good."""
         if not told.written:
             young = self._good is not None and self._good.first is not None and told.at - self._good.first < SETTLING
             self._shaken = self._shaken or young
             return told
         if self._good is not None and self._good.timeline == told.timeline and self._good.first is not None:
-            told = replace(told, first=told.at if self._shaken else self._good.first)
+            told = replace(told, first=told.at if self._shaken or self._hung(self._good, told) else self._good.first)
         self._good, self._shaken = told, False
         return told
+
+    def _hung(self, before: Beat, told: Beat) -> bool:
+        """Return whether commits waited: a new primary takes the first ones alone, and only then waits for its standby."""
+        wait = (told.at - before.at).total_seconds()
+        return before.first is not None and before.at - before.first < SOON and wait > 2 * self._settings.heartbeat_seconds
 
     async def close(self) -> None:
         """Beat no more."""

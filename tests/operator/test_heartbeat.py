@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
@@ -130,6 +130,34 @@ def test_a_timeline_whose_beats_fail_again_soon_begins_anew(server: Postgres) ->
     assert same.first == first.first
     assert again.first is not None
     assert again.first > same.at
+
+
+def test_a_timeline_whose_beats_hang_soon_begins_anew(server: Postgres) -> None:
+    """As on a new primary that takes some commits alone and then waits for its standby."""
+    assert beaten(server).written  # the table is there
+
+    async def watched() -> tuple[Beat, Beat]:
+        heart = Heart(dsn, "other", Settings(heartbeat_timeout_seconds=5), lambda: None)
+        try:
+            first = await heart.newest()
+            await _sql(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            await _sql(server.url, "SELECT pg_reload_conf()")
+            await asyncio.sleep(1.6)
+            await _sql(server.url, "ALTER SYSTEM RESET synchronous_standby_names")
+            await _sql(server.url, "SELECT pg_reload_conf()")
+            await _tries(heart, seconds=1)
+            return first, await heart.newest()
+        finally:
+            await heart.close()
+
+    async def dsn() -> str:
+        return server.url
+
+    first, later = asyncio.run(watched())
+    assert (first.written, later.written) == (True, True)
+    assert first.first is not None
+    assert later.first is not None
+    assert later.first - first.first > timedelta(seconds=1)
 
 
 async def _tries(heart: Heart, *, seconds: float) -> int:
