@@ -56,6 +56,7 @@ SENSE = {
     "services.services.donations.scaling.minReplicas=20": "minReplicas 20 is more than maxReplicas 10",
     "services.services.totals.routes[0]=/pay": "/pay belongs to",
     "operator.enabled=false": "scaling.owner is Operator, but operator.enabled is false",
+    "operator.platform.database.restSecret=": "restSecret: postgres.auth.existingSecret is own-postgres, so name it here too",
     "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
     "observability.collector.enabled=true": "observability.collector.exporters: say where traces go",
 }

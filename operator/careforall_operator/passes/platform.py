@@ -1,6 +1,6 @@
 """One pass over one Platform, from reading to status."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,13 +12,15 @@ from careforall_operator import VERSION, metrics
 from careforall_operator.conditions import kept
 from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
 from careforall_operator.models import PlatformSpec
-from careforall_operator.passes import database, reading, services, switchovers
+from careforall_operator.passes import database, reading, services, switchovers, timelines
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
-from careforall_operator.passes.switchovers import Switchover
+from careforall_operator.passes.latency import Latency
+from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
 from careforall_operator.reconcile.cron import BadSchedule
 from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.reconcile.switchovers import Situation
+from careforall_operator.reconcile.timelines import awaited, plan_left
 from careforall_operator.settings import Settings
 from careforall_operator.status import Member, PlatformStatus
 
@@ -30,12 +32,19 @@ VOLATILE_EVERY = timedelta(seconds=10)
 class PlatformPass:
     """Keeps one Platform. Its memory is the last status, which the API has as well, but for what changes each second."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, wake: Callable[[], None]) -> None:
         self._kube = kube
         self._settings = settings
-        self.watch = DatabaseWatch(kube, settings)
+        self.watch = DatabaseWatch(kube, settings, wake)
+        self._asking = Asking(wake)
+        self._latency = Latency()
         self._memory: tuple[str, PlatformStatus] | None = None
         self._written: tuple[PlatformStatus, datetime] | None = None
+
+    async def close(self) -> None:
+        """Watch and ask no more."""
+        await self._asking.close()
+        await self.watch.close()
 
     async def run(self, body: dict[str, Any]) -> None:
         """Look, decide, do, tell. Whatever fails is told where it can be, and raised."""
@@ -64,8 +73,9 @@ class PlatformPass:
         owner = Owner(kind="Platform", name=name, uid=body["metadata"]["uid"])
         seen = await self.watch.look(spec.database, name, now) if spec.database else None
         open_switchovers = [one for one in await switchovers.unfinished(self._kube) if one.spec.platform_ref.name == name]
-        world = await services.look(self._kube, spec, name, self._monitors())
+        world = await services.look(self._kube, spec, name, self._monitors(), self._latency)
         status, actions = self._database(spec, seen, before, world, owner, open_switchovers, now)
+        status = await self._left(status, seen, now)
         decided = services.decide(spec, world, status, owner, degraded=status.degraded.active, now=now)
         found = Findings(
             spec=spec,
@@ -99,6 +109,13 @@ class PlatformPass:
         asked = database.asked_of(spec.database, owner, world.template, spec, switching=switching)
         plan = database.decide(spec, seen, before, world.jobs, asked, now)
         return replace(before, database=plan.status, degraded=plan.degraded), plan.actions
+
+    async def _left(self, status: PlatformStatus, seen: DatabaseSeen | None, now: datetime) -> PlatformStatus:
+        """Ask services which timeline they are on, as long as one may be on an old one."""
+        if status.database is None or seen is None or not seen.beat.cluster or awaited(status.database) is None:
+            return status
+        pods = await timelines.look(self._kube, seen.beat.cluster)
+        return replace(status, database=plan_left(status.database, pods, now))
 
     def _monitors(self) -> list[str]:
         return [url.rstrip("/") for url in self._settings.nats_monitor_urls.split(",") if url]
@@ -152,9 +169,11 @@ class PlatformPass:
                 seen=seen.cluster if seen else None,
                 paused=spec.paused,
                 others=others,
+                refused=self._asking.refusal(one),
             )
-            engine = self.watch.engine(spec.database) if spec.database else None
-            await switchovers.follow(self._kube, one, situation, engine)
+            ask = await switchovers.follow(self._kube, one, situation)
+            if ask is not None and spec.database is not None:
+                self._asking.begin(one, self.watch.engine(spec.database), spec.database, ask)
 
 
 def lasting(status: PlatformStatus) -> PlatformStatus:

@@ -29,6 +29,11 @@ CACHE_RATIO = Gauge("cache_hit_ratio", "Hits of all reads since the start", ["se
 
 POOL_IN_USE = Gauge("database_pool_in_use", "Connections in use", ["service"])
 POOL_SIZE = Gauge("database_pool_size", "Connections the pool may open", ["service"])
+DATABASE_TIMELINE = Gauge(
+    "database_timeline",
+    "Oldest timeline that connections are open to, by the database cluster's identifier",
+    ["service", "cluster"],
+)
 POOL_WAITING = Gauge("database_pool_waiting", "Callers waiting for a connection", ["service"])
 
 RATE_LIMITED = Counter("rate_limited_total", "Requests refused by a rate limit", ["limit"])

@@ -20,6 +20,7 @@ OWN_SECRETS = (
     "global.nats.existingSecret=own-nats",
     "global.databases.existingSecret=own-dsn",
     "postgres.auth.existingSecret=own-postgres",
+    "operator.platform.database.restSecret=own-postgres",
 )
 """Every Secret is named, so that nothing is made up while rendering and the same values give the same bytes."""
 FRONT = (
