@@ -7,14 +7,12 @@ entry follows from events and the books balance.
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 import typer
 
 from careforall.cli.environment import service_variables
 from careforall.cli.options import Instance
-from careforall.cli.registry import definition, with_settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -49,17 +47,12 @@ def reset(
 
 async def _load(environment: dict[str, str], gifts: int, orders: int, password: str, *, again: bool = False) -> str:
     from careforall.cli.demo_data import Demo  # noqa: PLC0415 - lazy: --help stays quick
-    from careforall.cli.demo_orders import House, load_orders  # noqa: PLC0415 - as above
+    from careforall.cli.demo_orders import load_orders, opened_houses  # noqa: PLC0415 - as above
     from careforall.cli.demo_people import People  # noqa: PLC0415 - as above
     from careforall.cli.demo_shop import load_shop, skus_of  # noqa: PLC0415 - as above
     from careforall.cli.demo_stock import stock_up  # noqa: PLC0415 - as above
-    from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
 
-    async with AsyncExitStack() as stack:
-        houses: dict[str, House] = {}
-        for found, settings in with_settings(map(definition, _SERVICES), environment):
-            parts, database = await stack.enter_async_context(offline_parts(found, settings))
-            houses[found.name] = House(parts, database, settings)
+    async with opened_houses(_SERVICES, environment) as houses:
         people = People(houses["accounts"].parts, houses["accounts"].database, password)
         if password:
             await people.buyers()

@@ -5,7 +5,8 @@ The id of an order's saga follows from its number, so that a second load finds i
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, cast
 from uuid import UUID, uuid5
@@ -13,6 +14,7 @@ from uuid import UUID, uuid5
 from careforall.cli.demo_messages import Webhooks, hear, told
 from careforall.cli.demo_people import Buyer, People
 from careforall.cli.demo_story import Plan, Story, Till
+from careforall.cli.registry import definition, with_settings
 from careforall.contracts.catalog import ProductCreated
 from careforall.contracts.orders import OrderCreated
 from careforall.inventory.service import InventoryService
@@ -21,6 +23,7 @@ from careforall.kit.db import Database
 from careforall.kit.envelope import Event
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import id_at, new_id
+from careforall.kit.runtime import offline_parts
 from careforall.kit.service import Parts
 from careforall.kit.settings import Settings
 from careforall.orders import pricing_of, repository_items
@@ -51,6 +54,17 @@ class House(NamedTuple):
     settings: Settings
 
 
+@asynccontextmanager
+async def opened_houses(names: Iterable[str], environment: Mapping[str, str]) -> AsyncIterator[dict[str, House]]:
+    """Build services on their databases, to be used without serving."""
+    async with AsyncExitStack() as stack:
+        houses: dict[str, House] = {}
+        for found, settings in with_settings(map(definition, names), environment):
+            parts, database = await stack.enter_async_context(offline_parts(found, settings))
+            houses[found.name] = House(parts, database, settings)
+        yield houses
+
+
 async def load_orders(houses: Mapping[str, House], people: People, count: int, skus: Sequence[str]) -> str:
     """Make those of the demo's orders that are not there yet; return what was done in a sentence."""
     numbered = {number: uuid5(_NAMES, f"order {number}") for number in range(count)}
@@ -61,21 +75,26 @@ async def load_orders(houses: Mapping[str, House], people: People, count: int, s
     items = await _plentiful(houses, skus)
     plans = _plans(numbered, await people.buyers(), items)
     missing = [plan for plan in plans if plan.saga_id not in {row["id"] for row in known}]
-    till = _till(houses, await people.staff())
+    till = till_of(houses, await people.staff())
     for start in range(0, len(missing), _BATCH):
-        await _take_along(houses, [Story(plan, till) for plan in missing[start : start + _BATCH]])
+        await take_along(houses, [Story(plan, till) for plan in missing[start : start + _BATCH]])
     await till.store.drain()
     return f"demo orders: {len(missing)} of the last {_DAYS} days"
 
 
-async def _take_along(houses: Mapping[str, House], stories: Sequence[Story]) -> None:
+async def take_along(houses: Mapping[str, House], stories: Sequence[Story]) -> None:
     """Take orders from step to step side by side, so that they share transactions."""
     await asyncio.gather(*(story.place() for story in stories))
-    intents = _hearing(houses["payments"], OrderCreated)
-    placed = await told(houses["orders"].database, intents, [story.order_id for story in stories])
-    await hear(houses["payments"].database, intents, placed)
+    await make_intents(houses, [story.order_id for story in stories])
     await asyncio.gather(*(story.pay() for story in stories))
     await asyncio.gather(*(story.go_on() for story in stories))
+
+
+async def make_intents(houses: Mapping[str, House], order_ids: Sequence[UUID]) -> None:
+    """Let payments know of orders that are to be paid."""
+    intents = _hearing(houses["payments"], OrderCreated)
+    placed = await told(houses["orders"].database, intents, order_ids)
+    await hear(houses["payments"].database, intents, placed)
 
 
 async def _tell_of_products(houses: Mapping[str, House]) -> None:
@@ -98,8 +117,8 @@ async def _plentiful(houses: Mapping[str, House], skus: Sequence[str]) -> list[I
     return [found[sku] for sku in sorted(found) if found[sku].active and found[sku].currency == "EUR"]
 
 
-def _till(houses: Mapping[str, House], staff: UUID) -> Till:
-    """Return what the stories drive orders with: the saga's own code, asking the services of this process."""
+def till_of(houses: Mapping[str, House], staff: UUID) -> Till:
+    """Return what orders are driven with: the saga's own code, asking the services of this process."""
     queries = {subject: answer for house in houses.values() for subject, answer in house.parts.queries.items()}
 
     async def ask(subject: str, payload: bytes) -> bytes:
