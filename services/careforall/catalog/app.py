@@ -12,7 +12,7 @@ from careforall.catalog.service import CatalogService
 from careforall.catalog.settings import CatalogSettings
 from careforall.catalog.shelf import Shelf
 from careforall.contracts import streams
-from careforall.kit.http.faceted import wanted_of
+from careforall.kit.http.faceted import wanted_in
 from careforall.kit.service import Definition, Parts, Resources
 
 
@@ -21,7 +21,9 @@ def build(resources: Resources) -> Parts:
     shelf = Shelf(resources.database, resources.cache)
     listing = Listing(resources.database, shelf, cast("CatalogSettings", resources.settings))
     service = CatalogService(resources.database, listing)
-    lists = Router("/", route_handlers=[api.list_products], dependencies={"wanted": Provide(wanted_of, sync_to_thread=False)})
+    lists = Router(
+        "/", route_handlers=[api.list_products], dependencies={"wanted": Provide(wanted_in("newest"), sync_to_thread=False)}
+    )
     return Parts(
         service=service,
         routes=(lists, *api.ROUTES, *api_admin.ROUTES),
