@@ -12,18 +12,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx2
 import pytest
 
-from careforall_testing.cluster import CHART, Cluster, CommandFailed, skip_or_fail
+from careforall_testing.cluster import Cluster
 from careforall_testing.cluster_gifts import completed_gift, steady_gifts
 from careforall_testing.cluster_orders import confirmed_order
+from careforall_testing.cluster_platform import HOST, client_of, front_door, install, serves, upgrade, verify
 
-DOOR = "CAREFORALL_TEST_GATEWAY"
-HOST = {"Host": "care.test"}
-EVERY_MINUTE = json.dumps([{"name": "campaign_totals", "schedule": "* * * * *"}])
-LOCAL = ("--values", str(CHART / "values-local.yaml"), "--set-json", f"operator.platform.views={EVERY_MINUTE}")
-"""One node's values, with views that are refreshed often enough to be waited for."""
 INGRESS = ("--set", "gateway.enabled=false", "--set", "ingress.enabled=true")
 READY_S = 60.0
 OURS = "app.kubernetes.io/part-of=careforall"
@@ -34,10 +29,7 @@ def installed(cluster: Cluster) -> Iterator[tuple[Cluster, float]]:
     """The platform in a namespace of its own, and the seconds until every pod was ready."""
     with cluster.fresh_namespace("platform") as made:
         began = time.monotonic()
-        try:
-            made.helm("install", "careforall", str(CHART), *LOCAL, "--wait", "--timeout=6m", timeout=400)
-        except CommandFailed as error:
-            raise AssertionError(f"{error}\n{made.story()}") from error
+        install(made)
         yield made, time.monotonic() - began
 
 
@@ -48,36 +40,7 @@ def platform(installed: tuple[Cluster, float]) -> Cluster:
 
 @pytest.fixture(scope="module")
 def door() -> str:
-    """Where the cluster's front door answers from here, for Gateway and Ingress alike."""
-    if not os.environ.get(DOOR):
-        skip_or_fail(f"no way to the cluster's front door: set {DOOR} to its URL, such as http://127.0.0.1:8080")
-    return os.environ[DOOR]
-
-
-def client_of(door: str) -> httpx2.Client:
-    return httpx2.Client(base_url=door, headers=HOST, timeout=30, trust_env=False)
-
-
-def serves(platform: Cluster, door: str) -> None:
-    """Wait until the front door has heard of the platform, and the platform has its demo."""
-
-    def look() -> bool:
-        with client_of(door) as client:
-            answer = client.get("/api/v1/campaigns")
-            return answer.status_code == httpx2.codes.OK and bool(answer.json()["items"])
-
-    platform.until("the front door leads to the platform and its demo", look)
-
-
-def verify(platform: Cluster, *options: str) -> None:
-    said = platform.kubectl(
-        "exec", "deployment/careforall-audit", "-c", "service", "--", "careforall", "verify", *options, timeout=240
-    )
-    assert "The books balance." in said, said
-
-
-def upgrade(platform: Cluster, *values: str) -> None:
-    platform.helm("upgrade", "careforall", str(CHART), *LOCAL, *values, "--wait", "--timeout=6m", timeout=400)
+    return front_door()
 
 
 def of_a_job(pod: dict[str, Any]) -> bool:
@@ -206,16 +169,6 @@ def test_a_restart_one_after_the_other_loses_no_request(platform: Cluster, door:
         time.sleep(2)
     assert not gifts.failures, gifts.failures[:5]
     assert gifts.accepted
-
-
-def test_an_upgrade_under_load_loses_no_gift_and_ends_in_balanced_books(platform: Cluster, door: str) -> None:
-    serves(platform, door)
-    with steady_gifts(door, HOST) as gifts:
-        upgrade(platform, "--set", "services.defaults.podAnnotations.upgraded=yes")
-        time.sleep(1)
-    assert not gifts.failures, gifts.failures[:5]
-    assert gifts.accepted
-    verify(platform)
 
 
 def test_a_gift_through_the_ingress_is_paid_and_completed(platform: Cluster, door: str) -> None:
