@@ -13,7 +13,7 @@ from careforall.catalog.service import CatalogService
 from careforall.catalog.settings import CatalogSettings
 from careforall.catalog.shelf import Shelf
 from careforall.contracts import streams
-from careforall.kit.http.faceted import wanted_of
+from careforall.kit.http.faceted import wanted_in
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 
@@ -27,7 +27,8 @@ def build(resources: Resources) -> Parts:
     listing = Listing(resources.database, shelf, settings)
     importing = Importing(resources.database, settings)
     service = CatalogService(resources.database, listing, importing)
-    lists = Router("/", route_handlers=[api.list_products], dependencies={"wanted": Provide(wanted_of, sync_to_thread=False)})
+    wanted = Provide(wanted_in("newest"), sync_to_thread=False)
+    lists = Router("/", route_handlers=[api.list_products], dependencies={"wanted": wanted})
     return Parts(
         service=service,
         routes=(lists, *api.ROUTES, *api_imports.ROUTES, *api_reviews.ROUTES, *api_admin.ROUTES),

@@ -57,6 +57,7 @@ def companies(settings: PaymentsSettings) -> dict[str, Company]:
 
 
 _ROLL_UP_SECONDS = 300.0
+_HOURLY = 3600.0
 
 
 def build(resources: Resources) -> Parts:
@@ -87,6 +88,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-reconciliation", every=3, work=service.reconciling.work),
             Job(name="payments-completion", every=15, work=service.completing.complete),
             Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
+            Job(name="payments-steps", every=_HOURLY, work=service.steps.forget),
             Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
         queries={
