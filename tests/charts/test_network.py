@@ -92,7 +92,6 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
         ("test-answers", "postgres", 5432),
         ("setup", "outside", 443),
         ("gateway", "postgres", 8008),
-        ("donations", "postgres", 8008),
         ("monitoring", "postgres", 5432),
         ("monitoring", "nats", 4222),
         ("stranger", "collector", 4318),
