@@ -1,6 +1,6 @@
 """One pass over one Platform, from reading to status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.reconcile.switchovers import Situation
 from careforall_operator.reconcile.timelines import awaited, plan_left
 from careforall_operator.settings import Settings
-from careforall_operator.status import PlatformStatus
+from careforall_operator.status import Member, PlatformStatus
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +132,7 @@ class PlatformPass:
         status = replace(status, conditions=told, observed_generation=generation, operator_version=VERSION)
         status = replace(status, phase=phase(status))
         await self._write(body, status, now)
-        _gauge(body["metadata"]["name"], status)
+        tell_metrics(body["metadata"]["name"], status)
 
     async def _write(self, body: dict[str, Any], status: PlatformStatus, now: datetime) -> None:
         """Write the status where it tells something new; what changes each second is news every ten."""
@@ -185,7 +185,8 @@ def lasting(status: PlatformStatus) -> PlatformStatus:
     return replace(status, database=quiet)
 
 
-def _gauge(name: str, status: PlatformStatus) -> None:
+def tell_metrics(name: str, status: PlatformStatus) -> None:
+    """Set the gauges of one Platform by its status."""
     told = {one.type: one.status for one in status.conditions}
     metrics.DEGRADED.labels(name).set(status.degraded.active)
     metrics.STALLED.labels(name).set(told.get("Stalled") == "True")
@@ -194,9 +195,23 @@ def _gauge(name: str, status: PlatformStatus) -> None:
         return
     metrics.WRITABLE.labels(name).set(status.database.writable)
     metrics.TIMELINE.labels(name).set(status.database.timeline or 0)
+    metrics.SYNCHRONOUS.labels(name).set(status.database.sync_state == "Sync")
+    _gauge_members(name, status.database.replicas)
     last = status.database.last_failover
+    if last is not None:
+        metrics.LAST_FAILOVER.labels(name).set(last.start_time.timestamp())
     if last is not None and last.rto_seconds is not None:
         metrics.LAST_RTO.labels(name).set(last.rto_seconds)
+
+
+def _gauge_members(name: str, members: Sequence[Member]) -> None:
+    """Count members anew: one that is gone must not go on with its last figures."""
+    metrics.MEMBERS.remove_by_labels({"platform": name})
+    metrics.MEMBER_LAG.remove_by_labels({"platform": name})
+    for member in members:
+        metrics.MEMBERS.labels(name, member.role, member.state).inc()
+        if member.lag_bytes is not None:
+            metrics.MEMBER_LAG.labels(name, member.name).set(member.lag_bytes)
 
 
 def _words(action: Action) -> str:

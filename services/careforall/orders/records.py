@@ -125,6 +125,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Outgoing, ...] = ()
     refunded_return: UUID | None = None
     """The return whose money went back by this."""
+    told_at: datetime | None = None
+    """When its order was placed, where that is told later."""
 
 
 class Changes:

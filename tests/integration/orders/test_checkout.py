@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import pytest
+
 from careforall.kit.ids import new_id
 from careforall_testing.shop import Shop
 from careforall_testing.sizes import sizes
@@ -204,9 +206,26 @@ async def test_the_last_coupon_is_used_once(shop: Shop, buyer: dict[str, str]) -
     assert third["total"] == "20.00"
 
 
+async def test_a_coupon_at_its_limit_counts_for_the_checkout_that_holds_it(shop: Shop, buyer: dict[str, str]) -> None:
+    """Whatever the price rules ask again while it is paid: the checkout's own hold does not stand in its way."""
+    await shop.stock("TEA-14", 50, price="20.00")
+    for code, limit in (("ONLYONE", {"total_limit": 1}), ("ONCEEACH", {"per_user_limit": 1})):
+        coupon = {"code": code, "percent": "50", **limit}
+        made = await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+        assert made.status_code == 201, made.text
+        held = await shop.checkout(buyer, {"TEA-14": 1}, coupons=[code])
+        other = await shop.checkout(buyer, {"TEA-14": 1}, coupons=[code])
+        assert (held["total"], other["total"]) == ("10.00", "20.00")
+        await _unlock(shop, held["checkout_id"])
+        paid = await shop.pay(buyer, held["checkout_id"])
+        assert (paid.status_code, paid.json().get("total")) == (200, "10.00"), paid.text
+        assert not {notice["code"] for notice in paid.json()["notices"]} & {"price_rose", "coupon_exhausted", "coupon_used_up"}
+
+
+@pytest.mark.timeout(1800)
 async def test_browser_and_webhook_together_make_one_order(shop: Shop, buyer: dict[str, str]) -> None:
     """The buyer's call and the gateway's word race: one order, both told the same number."""
-    races = 1000 if SIZES.rounds > 1 else 50
+    races = SIZES.races
     await shop.stock("TEA-13", races, limit=10)
     await shop.address(buyer)
     gate = asyncio.Semaphore(8)

@@ -191,8 +191,8 @@ class Platform:
         async with connection(self.databases[service]) as opened:
             yield opened
 
-    async def cli(self, *words: str, timeout_s: float = 60.0) -> Cli:
-        """Run a `careforall` command in the platform's environment."""
+    async def cli(self, *words: str, timeout_s: float = 60.0, typed: str = "") -> Cli:
+        """Run a `careforall` command in the platform's environment, which reads what is typed."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -200,10 +200,11 @@ class Platform:
             *words,
             cwd=ROOT,
             env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+        out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
         return Cli(status=process.returncode or 0, out=out.decode(), err=err.decode())
 
     async def close(self) -> None:
