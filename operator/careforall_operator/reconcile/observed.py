@@ -104,4 +104,6 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """The first one that this timeline took, and that others soon followed."""
     before: datetime | None = None
     """The last one that the timeline before took; the database remembers both across restarts."""
+    took: float = 0.0
+    """Seconds that the write itself took, its wait for a standby included."""
     error: str = ""
