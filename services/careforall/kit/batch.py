@@ -16,7 +16,7 @@ import asyncpg
 from careforall.kit import constraints, crash
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DatabaseUnavailable, IdempotencyKeyReused, Locked, Overloaded, Unavailable, UnknownOutcome
-from careforall.kit.metrics import BATCH_SIZE
+from careforall.kit.metrics import BATCH_SIZE, BATCH_WAITING
 
 I = TypeVar("I")  # noqa: E741 - the item of a batch
 R = TypeVar("R")
@@ -114,6 +114,7 @@ class GroupCommit(Generic[I, R]):
         self._flights: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._sizes = BATCH_SIZE.labels(batch=name)
+        BATCH_WAITING.labels(batch=name).set_function(self._queue.__len__)
 
     async def submit(self, item: I, *, key: str, fingerprint: bytes = b"") -> R:
         """Write `item` with its neighbours and return its own result.
