@@ -5,7 +5,7 @@ hold it to be right: a step may be asked for by two at once and has one effect, 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -252,9 +252,7 @@ class Driver:
             lease=self._lease(saga),
             logs=logs,
             order=_order(saga, sale, now, announced=announcing) if placing else None,
-            facts=tuple(
-                msgspec.structs.replace(fact, at=at) for fact in _facts(saga, sale, commands, placing=placing, answered=answered)
-            ),
+            facts=_dated(at, _facts(saga, sale, commands, placing=placing, answered=answered)),
             events=(events.initiated(saga.id, sale),) if any(isinstance(one, Tell) for one in commands) else (),
             refunded_return=sale.return_id if answered is not None and answered.step == "refund" else None,
             told_at=at,
@@ -270,6 +268,10 @@ class Driver:
                 return self._settings.payment_seconds + _MARGIN
             case _:
                 return self._settings.saga_lease_seconds
+
+
+def _dated(at: datetime | None, facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    return tuple(msgspec.structs.replace(fact, at=at) for fact in facts)
 
 
 def _has_coupons(sale: Sale) -> bool:
