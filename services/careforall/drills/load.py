@@ -124,10 +124,10 @@ class Load(Asker):
 
         await eventually(taken, within_s=self.patience_s, every_s=0.2, what="a webhook that is taken")
 
-    async def refund(self, gift: Mapping[str, Any]) -> bool:
-        """Order a part back as staff does, until it is taken; false where no money is left to go back."""
-        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{gift['id']}"}
-        path = f"/api/v1/payments/{gift['payment_intent']['id']}/refund"
+    async def refund(self, intent: str) -> bool:
+        """Order a part of a payment back as staff does, until it is taken; false where no money is left to go back."""
+        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{intent}"}
+        path = f"/api/v1/payments/{intent}/refund"
 
         async def decided() -> Answered | None:
             order = {"amount": str(REFUND), "reason": "asked for"}
@@ -196,5 +196,5 @@ class Persistent:
     async def _whole_gift(self, *, refund: bool) -> None:
         gift = await self._load.give_until_taken()
         await self._load.until_taken(gift)
-        if refund and await self._load.refund(gift):
+        if refund and await self._load.refund(gift["payment_intent"]["id"]):
             self.refunded[gift["id"]] = REFUND

@@ -1,6 +1,6 @@
-"""Payers who give, go to the simulated gateway's page and pay there, whatever the gateway makes of it, and staff behind them.
+"""Payers who give or order, go to the simulated gateway's page and pay there, whatever it makes of it, and staff behind them.
 
-payers = Payers(load)
+payers = Payers(load, people, sku="DRILL-1")
 async with payers.paying(per_second=20):
     ...                                      # let the gateway misbehave
 """
@@ -12,8 +12,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from careforall.drills.buyers import Buyer
 from careforall.drills.load import Load
 from careforall.drills.paying import pay
+from careforall.drills.people import People
 from careforall.drills.polling import NotInTime
 
 AT_ONCE = 200
@@ -22,14 +24,20 @@ REFUND_EVERY = 5
 
 
 class Payers:
-    """Whole lives at a bounded rate.
+    """Whole lives at a bounded rate: gifts and orders by turns.
 
     Args:
         load: Where gifts and answers are written down.
+        people: Who orders, each once.
+        sku: What they order; there must be enough of it.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, people: People, *, sku: str) -> None:
         self._load = load
+        self._people = people
+        self._sku = sku
+        self.orders: dict[str, str] = {}
+        """The intent of each order that was acknowledged."""
         self._lives: set[asyncio.Task[None]] = set()
         self.given = 0
         self.refused_refunds = 0
@@ -37,8 +45,13 @@ class Payers:
 
     @property
     def intents(self) -> list[str]:
-        """The intents of all accepted gifts."""
-        return [gift["payment_intent"]["id"] for gift in self._load.gifts.values()]
+        """The intents of all accepted gifts and orders."""
+        return [*self.gifts.values(), *self.orders.values()]
+
+    @property
+    def gifts(self) -> dict[str, str]:
+        """The intent of each gift that was acknowledged."""
+        return {gift["id"]: gift["payment_intent"]["id"] for gift in self._load.gifts.values()}
 
     @asynccontextmanager
     async def paying(self, *, per_second: float) -> AsyncIterator[None]:
@@ -66,12 +79,21 @@ class Payers:
 
     async def _life(self, number: int) -> None:
         try:
-            await self._gift(refund=number % REFUND_EVERY == 0)
+            intent = await (self._order(number) if number % 2 else self._gift())
+            if await pay(self._load, intent) and number % REFUND_EVERY == 0 and not await self._load.refund(intent):
+                self.refused_refunds += 1
         except NotInTime as error:
             self.unfinished.append(str(error))
 
-    async def _gift(self, *, refund: bool) -> None:
-        gift = await self._load.give_until_taken()
-        paid = await pay(self._load, gift["payment_intent"]["id"])
-        if paid and refund and not await self._load.refund(gift):
-            self.refused_refunds += 1
+    async def _gift(self) -> str:
+        """Give, and return the intent."""
+        return str((await self._load.give_until_taken())["payment_intent"]["id"])
+
+    async def _order(self, number: int) -> str:
+        """Order, and return the intent."""
+        buyer = Buyer(self._load, await self._people.signed_in(), sku=self._sku, token=f"{self._sku}-{number}")
+        placed = await buyer.order()
+        if placed is None:
+            raise NotInTime(f"{self._sku} is sold out, which it cannot be")
+        self.orders[placed.order_id] = placed.intent_id
+        return placed.intent_id
