@@ -12,7 +12,8 @@ import pytest
 import redis.asyncio
 
 from careforall.drills import repository
-from careforall.drills.load import AMOUNT, DONATION, READ, WEBHOOK, Answered, Load
+from careforall.drills.asking import Answered
+from careforall.drills.load import AMOUNT, DONATION, READ, WEBHOOK, Load
 from careforall.launch.server_process import Server
 from careforall_testing import outcomes
 from careforall_testing.journey import Journey, running_platform

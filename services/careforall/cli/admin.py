@@ -68,7 +68,7 @@ async def create_administrator(email: str, password: str | None, variables: Mapp
     """
     from careforall.kit.errors import Problem  # noqa: PLC0415 - lazy: --help stays quick
 
-    async with _accounts(variables) as service:
+    async with accounts(variables) as service:
         try:
             return await service.create_admin(email, password)
         except Problem as error:
@@ -76,12 +76,13 @@ async def create_administrator(email: str, password: str | None, variables: Mapp
 
 
 async def _administered(variables: Mapping[str, str]) -> bool:
-    async with _accounts(variables) as service:
+    async with accounts(variables) as service:
         return await service.has_admin()
 
 
 @contextlib.asynccontextmanager
-async def _accounts(variables: Mapping[str, str]) -> AsyncIterator["AccountsService"]:
+async def accounts(variables: Mapping[str, str]) -> AsyncIterator["AccountsService"]:
+    """The accounts service of a platform, for commands that work on it."""
     from careforall.accounts.service import AccountsService  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit.runtime import offline_parts  # noqa: PLC0415 - as above
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import Struct
 
 from careforall.cli.environment import launch_environment, service_variables
 from careforall.cli.options import Instance, JsonFile
@@ -20,14 +21,29 @@ from careforall.launch.state import InstanceFolder
 
 if TYPE_CHECKING:
     from careforall.drills.catalogue import Drill
+    from careforall.drills.people import People
     from careforall.drills.report import Report, Verified
     from careforall.drills.run import Order
     from careforall.drills.setting import Pressure, Setting
 
 STAFF = "drills@example.org"
-MOST_SECONDS, MOST_RATE = 3600, 1000
+MOST_SECONDS, MOST_RATE, MOST_BUYERS = 3600, 1000, 200_000
+TOKENS_SECONDS = "14400"
+"""How long the tokens of a drill's buyers are good for: longer than the longest sale."""
 FAILED = 1
 _TIMEOUT_S, _CONNECTIONS = 30.0, 400
+
+
+class Wished(Struct, frozen=True, kw_only=True):
+    """How hard somebody wants to press; None leaves it to the drill."""
+
+    seed: int | None
+    seconds: float | None
+    rate: float | None
+    buyers: int | None
+    units: int | None
+    patience: float
+
 
 HELP = """Break something under load on purpose, and prove that nothing was lost or doubled.
 
@@ -38,15 +54,18 @@ Drills:
   broker-outage   the broker hangs
   cache-loss      the cache hangs, then forgets everything
   kill-loop       the platform's processes are killed one after another
+  flash-sale      more buyers than units, three times: as it is, with the cache killed, with processes killed midway
 
-It works on a running instance of this machine that moves no real money, makes a campaign of its own there, and leaves the gifts.
-The last three stop processes, so they need one that `up` started. The report is printed, and kept in the instance's folder.
+It works on a running instance of this machine that moves no real money, makes a campaign or products of its own there, and leaves
+gifts and orders. The last four stop processes, so they need one that `up` started. The report is printed, and kept in the
+instance's folder.
 
 \b
 Examples:
   ./careforall drill gateway-chaos --seconds 30
   ./careforall drill webhook-storm --full --json storm.json
   ./careforall drill kill-loop --seed 7 --instance mine
+  ./careforall drill flash-sale --buyers 10000 --units 2000
 
 Exit status: 0 good, 1 a check failed, 2 wrong usage, 3 something is missing.
 """
@@ -61,6 +80,12 @@ def drill(
     rate: Annotated[
         float | None, typer.Option(min=0.1, max=MOST_RATE, help="Gifts a second meanwhile; 15, or more with --full.")
     ] = None,
+    buyers: Annotated[
+        int | None, typer.Option(min=2, max=MOST_BUYERS, help="Of a flash sale: how many come; 2000, or more with --full.")
+    ] = None,
+    units: Annotated[
+        int | None, typer.Option(min=1, max=MOST_BUYERS, help="Of a flash sale: how much there is; 400, or more with --full.")
+    ] = None,
     patience: Annotated[
         float, typer.Option(min=1, max=MOST_SECONDS, help="Seconds to wait for what has not settled afterwards.")
     ] = 180.0,
@@ -74,9 +99,10 @@ def drill(
     from careforall.drills.run import Order  # noqa: PLC0415 - as above
 
     chosen = _chosen(name)
+    wished = Wished(seed=seed, seconds=seconds, rate=rate, buyers=buyers, units=units, patience=patience)
+    pressure = _pressure(chosen, wished, full=full)
     variables = _playground(instance)
     folder = _folder(instance)
-    pressure = _pressure(chosen, seed=seed, seconds=seconds, rate=rate, patience=patience, full=full)
     order = Order(drill=chosen, instance=instance, full=full)
     found = asyncio.run(_drill(order, variables, folder, pressure))
     print((reports.markdown if markdown else reports.text)(found))
@@ -99,14 +125,30 @@ def _chosen(name: str) -> Drill:
     return DRILLS[name]
 
 
-def _pressure(
-    chosen: Drill, *, seed: int | None, seconds: float | None, rate: float | None, patience: float, full: bool
-) -> Pressure:
+def _pressure(chosen: Drill, wished: Wished, *, full: bool) -> Pressure:
+    """Return how hard to press: what was wished, and what is usual for the rest.
+
+    Raises:
+        UsageError: This drill is pressed by other options.
+    """
     from careforall.drills.setting import Pressure  # noqa: PLC0415 - lazy: --help stays quick
 
     usual = chosen.full if full else chosen.small
-    chance = random.randrange(2**31) if seed is None else seed  # noqa: S311 - a seed to repeat, not a secret
-    return Pressure(seed=chance, seconds=seconds or usual.seconds, rate=rate or usual.rate, patience=patience)
+    foreign = ("seconds", "rate") if usual.is_sale else ("buyers", "units")
+    if given := [f"--{name}" for name in foreign if getattr(wished, name) is not None]:
+        instead = "--buyers and --units" if usual.is_sale else "--seconds and --rate"
+        raise UsageError(f"{chosen.name} does not take {' and '.join(given)}: say how hard to press it by {instead}.")
+    pressure = Pressure(
+        seed=random.randrange(2**31) if wished.seed is None else wished.seed,  # noqa: S311 - to repeat, not a secret
+        seconds=wished.seconds or usual.seconds,
+        rate=wished.rate or usual.rate,
+        patience=wished.patience,
+        buyers=wished.buyers or usual.buyers,
+        units=wished.units or usual.units,
+    )
+    if usual.is_sale and pressure.buyers <= pressure.units:
+        raise UsageError(f"{pressure.buyers:,} buyers for {pressure.units:,} units are no rush: let there be more --buyers.")
+    return pressure
 
 
 def _playground(instance: str) -> dict[str, str]:
@@ -153,17 +195,31 @@ async def _setting(variables: Mapping[str, str], folder: InstanceFolder | None, 
     limits = httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
 
     url = variables["CAREFORALL_PUBLIC_URL"]
-    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=_TIMEOUT_S, limits=limits) as public:
+    async with (
+        _people(variables) as people,
+        httpx2.AsyncClient(base_url=url, trust_env=False, timeout=_TIMEOUT_S, limits=limits) as public,
+    ):
         secret = variables["CAREFORALL_WEBHOOK_SECRETS"].partition(",")[0]
         visitor = Visitor(public, databases=(await platform_of(variables)).dsns, webhook_secret=secret)
         visitor.admin = await visitor.sign_in(*await _staff(variables))
         yield Setting(
             visitor=visitor,
+            people=people,
             processes=LocalProcesses(folder),
             redis_url=variables["CAREFORALL_REDIS_URL"],
             tell=_say,
             **asdict(pressure),
         )
+
+
+@asynccontextmanager
+async def _people(variables: Mapping[str, str]) -> AsyncIterator[People]:
+    """Whoever buys something in a drill."""
+    from careforall.cli.admin import accounts  # noqa: PLC0415 - lazy: --help stays quick
+    from careforall.drills.people import People  # noqa: PLC0415 - as above
+
+    async with accounts({**variables, "CAREFORALL_ACCESS_TOKEN_SECONDS": TOKENS_SECONDS}) as service:
+        yield People(service.signing)
 
 
 async def _staff(variables: Mapping[str, str]) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from careforall.drills.flash_sale import flash_sale
 from careforall.drills.gateway_chaos import gateway_chaos
 from careforall.drills.outages import broker_outage, cache_loss, kill_loop
 from careforall.drills.report import Findings
@@ -16,8 +17,16 @@ from careforall.drills.webhook_storm import webhook_storm
 class Size(Struct, frozen=True, kw_only=True):
     """How long the failure lasts, and what comes in a second meanwhile."""
 
-    seconds: float
-    rate: float
+    seconds: float = 0.0
+    rate: float = 0.0
+    buyers: int = 0
+    """Where a drill is a sale instead: how many come."""
+    units: int = 0
+
+    @property
+    def is_sale(self) -> bool:
+        """Whether it is pressed by buyers and not by the clock."""
+        return self.buyers > 0
 
 
 class Drill(Struct, frozen=True, kw_only=True):
@@ -62,6 +71,13 @@ DRILLS = {
             breaks="the platform's processes are killed one after another",
             hold=kill_loop,
             full=Size(seconds=600, rate=15),
+        ),
+        Drill(
+            name="flash-sale",
+            breaks="more buyers than units; once the cache is killed midway, once the processes that hold stock and orders",
+            hold=flash_sale,
+            full=Size(buyers=50_000, units=10_000),
+            small=Size(buyers=2000, units=400),
         ),
     )
 }

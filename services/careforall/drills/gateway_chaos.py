@@ -1,4 +1,4 @@
-"""The gateway misbehaves in every way it has a switch for, while people give, pay and are refunded."""
+"""The gateway misbehaves in every way it has a switch for, while people give, order, pay and are refunded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from careforall.drills import repository, standing
 from careforall.drills.load import Load
@@ -30,17 +32,37 @@ SWITCHES = {
 }
 """All of them at once; late answers come after our own deadline for a call."""
 COMPARED_WITHIN_S = 120.0
+PLENTY = 1_000_000
 _CONTROL = "/simulator/control/switches"
 _RUNS = "/api/v1/payments/reconciliation"
 _OVER = frozenset({"FINISHED", "STOPPED"})
 _CLOCKS = timedelta(minutes=5)
 
 
+class Stands(Struct, frozen=True, kw_only=True):
+    """How gifts and orders stand beside the gateway's own books."""
+
+    gifts: Standing
+    orders: Standing
+
+    @property
+    def all(self) -> Standing:
+        """Both as one."""
+        return standing.together(self.gifts, self.orders)
+
+    @property
+    def waiting(self) -> str:
+        """What is still on its way; empty when everything has settled."""
+        return self.all.waiting
+
+
 async def gateway_chaos(setting: Setting) -> Findings:
     """Hold the drill."""
     visitor, began = setting.visitor, datetime.now(UTC)
     load = Load(visitor, await visitor.campaign(title="Drill: gateway chaos"))
-    payers = Payers(load)
+    sku = f"DRILL-{new_id().hex[-12:].upper()}"
+    await visitor.shelve(sku, PLENTY, name="Drill: gateway chaos")
+    payers = Payers(load, setting.people, sku=sku)
     await _turn(setting, {**SWITCHES, "seed": setting.seed})
     try:
         setting.tell(f"the gateway misbehaves for {setting.seconds:g} s under {setting.rate:g} payers a second")
@@ -48,12 +70,12 @@ async def gateway_chaos(setting: Setting) -> Findings:
             await asyncio.sleep(setting.seconds)
     finally:
         await _turn(setting, {})
-    setting.tell(f"the gateway is honest again; {payers.given} began, {len(load.gifts)} gifts were accepted")
-    settled, recovery = await _recover(setting, load, payers, since=began - _CLOCKS)
-    return await _findings(setting, payers, settled, recovery)
+    setting.tell(f"the gateway is honest again; {payers.given} began, {len(payers.intents)} gifts and orders were accepted")
+    stands, recovery = await _recover(setting, payers, since=began - _CLOCKS)
+    return await _findings(setting, payers, stands, recovery)
 
 
-async def _recover(setting: Setting, load: Load, payers: Payers, *, since: datetime) -> tuple[Standing, float | None]:
+async def _recover(setting: Setting, payers: Payers, *, since: datetime) -> tuple[Stands, float | None]:
     """Let everybody finish while staff compares with the gateway, for events it dropped about payments nobody asks about."""
     begun = time.monotonic()
     finishing = asyncio.create_task(payers.finish())
@@ -62,15 +84,19 @@ async def _recover(setting: Setting, load: Load, payers: Payers, *, since: datet
     await finishing
     await _compare(setting, since)
     setting.tell(f"everybody has finished, staff has compared with the gateway: {time.monotonic() - begun:.0f} s")
-    gifts = {gift["id"]: gift["payment_intent"]["id"] for gift in load.gifts.values()}
-    look = partial(standing.beside_the_gateway, setting.visitor, gifts)
-    settled, recovery = await standing.settle(look, setting)
-    return settled, None if recovery is None else time.monotonic() - begun
+    stands, recovery = await standing.settle(partial(_stands, setting, payers), setting)
+    return stands, None if recovery is None else time.monotonic() - begun
 
 
-async def _findings(setting: Setting, payers: Payers, settled: Standing, recovery: float | None) -> Findings:
+async def _stands(setting: Setting, payers: Payers) -> Stands:
+    gifts = await standing.beside_the_gateway(setting.visitor, payers.gifts)
+    return Stands(gifts=gifts, orders=await standing.of_orders(setting.visitor, payers.orders))
+
+
+async def _findings(setting: Setting, payers: Payers, stands: Stands, recovery: float | None) -> Findings:
     async with setting.visitor.database("payments") as payments:
         unfitting = await repository.unfitting(payments, payers.intents)
+    settled = stands.all
     unfinished = Check(name="everybody came to an end", good=not payers.unfinished, detail="; ".join(payers.unfinished[:3]))
     return Findings(
         given=payers.given,
@@ -82,7 +108,8 @@ async def _findings(setting: Setting, payers: Payers, settled: Standing, recover
         recovery_seconds=recovery,
         checks=[*standing.checks_of(settled, recovery), unfinished],
         facts={
-            "gifts charged": settled.paid,
+            "gifts charged": stands.gifts.paid,
+            "orders captured": stands.orders.completed,
             "refunds the gateway refused": payers.refused_refunds,
             "webhooks that did not fit": unfitting,
         },

@@ -12,71 +12,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
-import httpx2
-from msgspec import Struct
-
 from careforall.drills import repository
+from careforall.drills.asking import Answered, Asker, Request
 from careforall.drills.errors import Unexpected
 from careforall.drills.polling import eventually
 from careforall.drills.signing import GENERIC, sign_generic
 from careforall.drills.visitor import Visitor
 from careforall.kit.ids import new_id
 
-Request = Callable[..., Awaitable[httpx2.Response]]
-"""Takes a request: a client of one process, or a balancer over several."""
-
 DONATION, WEBHOOK, READ = "donation", "webhook", "read"
 AMOUNT, REFUND = Decimal("10.00"), Decimal("1.00")
 _NOTHING_LEFT = frozenset({"refund_refused", "refund_exceeds_captured"})
 """Why a refund is never going to be taken: the payer's bank holds the money back."""
 PATIENCE_S = 60.0
-_GOOD = range(200, 300)
 
 
-class Answered(Struct, frozen=True, kw_only=True):
-    """What one request was answered; status 0 where nobody answered at all."""
-
-    kind: str
-    status: int
-    seconds: float
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def good(self) -> bool:
-        """Whether the request was accepted."""
-        return self.status in _GOOD
-
-    @property
-    def code(self) -> str:
-        """The code of a refusal; empty where there is none."""
-        refusal = self.headers.get("content-type", "").startswith("application/problem+json")
-        return str(self.document.get("code", "")) if refusal else ""
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The body as JSON."""
-        found: dict[str, Any] = json.loads(self.body or b"{}")
-        return found
-
-
-class Load:
+class Load(Asker):
     """A campaign under load; `keys` are those of all gifts begun, `gifts` those acknowledged, `paid` those told as paid."""
 
     def __init__(
         self, visitor: Visitor, campaign: str, *, request: Request | None = None, patience_s: float = PATIENCE_S
     ) -> None:
+        super().__init__(request or visitor.client.request)
         self.visitor = visitor
         self.patience_s = patience_s
-        self._request: Request = request or visitor.client.request
         self.campaign = campaign
-        self.answers: list[Answered] = []
         self.gifts: dict[str, dict[str, Any]] = {}
         self.paid: set[str] = set()
         self.keys: set[str] = set()
@@ -159,10 +124,10 @@ class Load:
 
         await eventually(taken, within_s=self.patience_s, every_s=0.2, what="a webhook that is taken")
 
-    async def refund(self, gift: Mapping[str, Any]) -> bool:
-        """Order a part back as staff does, until it is taken; false where no money is left to go back."""
-        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{gift['id']}"}
-        path = f"/api/v1/payments/{gift['payment_intent']['id']}/refund"
+    async def refund(self, intent: str) -> bool:
+        """Order a part of a payment back as staff does, until it is taken; false where no money is left to go back."""
+        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{intent}"}
+        path = f"/api/v1/payments/{intent}/refund"
 
         async def decided() -> Answered | None:
             order = {"amount": str(REFUND), "reason": "asked for"}
@@ -170,27 +135,6 @@ class Load:
             return answered if answered.good or answered.code in _NOTHING_LEFT else None
 
         return (await eventually(decided, within_s=self.patience_s, every_s=0.2, what="a refund that is taken")).good
-
-    async def ask(self, kind: str, method: str, path: str, **request: Any) -> Answered:
-        """Send one request and write down its answer."""
-        started = time.monotonic()
-        try:
-            answer = await self._request(method, path, **request)
-        except httpx2.HTTPError as error:
-            status, headers, body = 0, {}, json.dumps({"error": repr(error)}).encode()
-        else:
-            status, headers, body = answer.status_code, dict(answer.headers), answer.content
-        answered = Answered(kind=kind, status=status, seconds=time.monotonic() - started, headers=headers, body=body)
-        self.answers.append(answered)
-        return answered
-
-    def of(self, kind: str) -> list[Answered]:
-        """The answers of one kind, in order."""
-        return [answered for answered in self.answers if answered.kind == kind]
-
-    def failures(self) -> list[tuple[str, int, bytes]]:
-        """What was not accepted, told shortly."""
-        return [(answered.kind, answered.status, answered.body[:300]) for answered in self.answers if not answered.good][:5]
 
     async def _tick(self, pause: float) -> None:
         while True:
@@ -252,5 +196,5 @@ class Persistent:
     async def _whole_gift(self, *, refund: bool) -> None:
         gift = await self._load.give_until_taken()
         await self._load.until_taken(gift)
-        if refund and await self._load.refund(gift):
+        if refund and await self._load.refund(gift["payment_intent"]["id"]):
             self.refunded[gift["id"]] = REFUND

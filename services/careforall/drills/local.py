@@ -6,9 +6,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from careforall.drills.polling import eventually
 from careforall.launch.errors import MissingError
 from careforall.launch.processes import is_running, send
 from careforall.launch.state import InstanceFolder, Running
+
+STARTED_AGAIN_S = 90.0
 
 
 class LocalProcesses:
@@ -49,6 +52,16 @@ class LocalProcesses:
         if running is not None:
             send(running.pid, signal.SIGKILL)
         return running is not None
+
+    async def kill_and_wait(self, name: str) -> bool:
+        """Kill a process and wait until its launcher has started it again, which it does after ever longer pauses.
+
+        Raises:
+            NotInTime: It was not started again.
+        """
+        killed = self.kill(name)
+        await eventually(lambda: self.find(name), within_s=STARTED_AGAIN_S, every_s=0.2, what=f"{name} again")
+        return killed
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ import redis.asyncio
 
 from careforall.drills import standing
 from careforall.drills.load import Load, Persistent
-from careforall.drills.polling import eventually
+from careforall.drills.local import STARTED_AGAIN_S
 from careforall.drills.report import Check, Findings
 from careforall.drills.setting import Setting
 
@@ -19,7 +19,6 @@ PREPARED = 60
 KILLED = ("api", "relay", "consumers")
 PEOPLE = 6
 EVERY_S = 10.0
-STARTED_AGAIN_S = 90.0
 
 
 async def broker_outage(setting: Setting) -> Findings:
@@ -62,16 +61,9 @@ async def kill_loop(setting: Setting) -> Findings:
             await asyncio.sleep(pause)
             left -= pause
             victim = chance.choice(KILLED)
-            kills += await _kill(setting, victim)
+            setting.tell(f"{victim} is killed")
+            kills += await setting.processes.kill_and_wait(victim)
     return await _counted(setting, load, refused=False, kills=kills, refunds=len(givers.refunded))
-
-
-async def _kill(setting: Setting, victim: str) -> bool:
-    """Kill a process and wait until its launcher has started it again, which it does after ever longer pauses."""
-    setting.tell(f"{victim} is killed")
-    killed = setting.processes.kill(victim)
-    await eventually(lambda: setting.processes.find(victim), within_s=STARTED_AGAIN_S, every_s=0.2, what=f"{victim} again")
-    return killed
 
 
 async def _prepared(setting: Setting, title: str, *, gifts: int = PREPARED) -> Load:

@@ -1,6 +1,6 @@
-"""Payers who give, go to the simulated gateway's page and pay there, whatever the gateway makes of it, and staff behind them.
+"""Payers who give or order, go to the simulated gateway's page and pay there, whatever it makes of it, and staff behind them.
 
-payers = Payers(load)
+payers = Payers(load, people, sku="DRILL-1")
 async with payers.paying(per_second=20):
     ...                                      # let the gateway misbehave
 """
@@ -12,27 +12,32 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from careforall.drills.load import PATIENCE_S, Load
-from careforall.drills.polling import NotInTime, eventually
+from careforall.drills.buyers import Buyer
+from careforall.drills.load import Load
+from careforall.drills.paying import pay
+from careforall.drills.people import People
+from careforall.drills.polling import NotInTime
 
 AT_ONCE = 200
 """Lives under way at most; more than that say only that the machine is too slow for the rate."""
 REFUND_EVERY = 5
-TRIES = 6
-"""How often a declined payer tries again."""
-_HOSTED = "/simulator/pay/"
-_PAID = (b"your payment arrived", b"Payment authorised", b"Payment returned")
 
 
 class Payers:
-    """Whole lives at a bounded rate.
+    """Whole lives at a bounded rate: gifts and orders by turns.
 
     Args:
         load: Where gifts and answers are written down.
+        people: Who orders, each once.
+        sku: What they order; there must be enough of it.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, people: People, *, sku: str) -> None:
         self._load = load
+        self._people = people
+        self._sku = sku
+        self.orders: dict[str, str] = {}
+        """The intent of each order that was acknowledged."""
         self._lives: set[asyncio.Task[None]] = set()
         self.given = 0
         self.refused_refunds = 0
@@ -40,8 +45,13 @@ class Payers:
 
     @property
     def intents(self) -> list[str]:
-        """The intents of all accepted gifts."""
-        return [gift["payment_intent"]["id"] for gift in self._load.gifts.values()]
+        """The intents of all accepted gifts and orders."""
+        return [*self.gifts.values(), *self.orders.values()]
+
+    @property
+    def gifts(self) -> dict[str, str]:
+        """The intent of each gift that was acknowledged."""
+        return {gift["id"]: gift["payment_intent"]["id"] for gift in self._load.gifts.values()}
 
     @asynccontextmanager
     async def paying(self, *, per_second: float) -> AsyncIterator[None]:
@@ -69,46 +79,21 @@ class Payers:
 
     async def _life(self, number: int) -> None:
         try:
-            await self._gift(refund=number % REFUND_EVERY == 0)
+            intent = await (self._order(number) if number % 2 else self._gift())
+            if await pay(self._load, intent) and number % REFUND_EVERY == 0 and not await self._load.refund(intent):
+                self.refused_refunds += 1
         except NotInTime as error:
             self.unfinished.append(str(error))
 
-    async def _gift(self, *, refund: bool) -> None:
-        gift = await self._load.give_until_taken()
-        paid = await self._pay(gift["payment_intent"]["id"])
-        if paid and refund and not await self._load.refund(gift):
-            self.refused_refunds += 1
+    async def _gift(self) -> str:
+        """Give, and return the intent."""
+        return str((await self._load.give_until_taken())["payment_intent"]["id"])
 
-    async def _pay(self, intent: str) -> bool:
-        """Pay at the gateway's page, again where one is declined; false for somebody who gave up."""
-        for _ in range(TRIES):
-            hosted = await at_the_gateway(self._load, intent)
-            if not hosted:
-                return True
-            answered = await self._load.ask("press", "POST", f"{hosted}/pay")
-            back = answered.headers.get("location", "")
-            await self._load.ask("return", "GET", f"/pay/{intent}?return=1")
-            if "redirect_status=succeeded" in back:
-                return True
-        return False
-
-
-async def at_the_gateway(load: Load, intent: str) -> str:
-    """Open the pay page until it leads to the gateway, and return the path there; empty where it is paid already."""
-    path = ""
-
-    async def there() -> bool:
-        nonlocal path
-        answered = await load.ask("pay", "POST", f"/pay/{intent}")
-        where = answered.headers.get("location", "")
-        path = _HOSTED + where.partition(_HOSTED)[2].partition("?")[0] if _HOSTED in where else ""
-        return bool(path) or (bool(where) and await _is_paid(load, intent))
-
-    await eventually(there, within_s=PATIENCE_S, every_s=0.3, what="the gateway's page")
-    return path
-
-
-async def _is_paid(load: Load, intent: str) -> bool:
-    """Whether our own page says so."""
-    page = await load.ask("read", "GET", f"/pay/{intent}")
-    return any(sentence in page.body for sentence in _PAID)
+    async def _order(self, number: int) -> str:
+        """Order, and return the intent."""
+        buyer = Buyer(self._load, await self._people.signed_in(), sku=self._sku, token=f"{self._sku}-{number}")
+        placed = await buyer.order()
+        if placed is None:
+            raise NotInTime(f"{self._sku} is sold out, which it cannot be")
+        self.orders[placed.order_id] = placed.intent_id
+        return placed.intent_id

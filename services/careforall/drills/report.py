@@ -24,11 +24,11 @@ class Findings(Struct, frozen=True, kw_only=True):
     """What a drill counted."""
 
     given: int
-    """Gifts begun."""
+    """Gifts and orders begun, or buyers who came."""
     accepted: int
-    """Those acknowledged to whoever gave."""
+    """Those acknowledged to whoever gave or bought."""
     completed: int
-    """Accepted gifts that were completed."""
+    """Accepted gifts that were completed, accepted orders that were confirmed."""
     lost: int
     """Acknowledged and not stored, or paid and not completed."""
     doubled: int
@@ -61,6 +61,8 @@ class Report(Struct, frozen=True, kw_only=True):
     full: bool
     seconds: float
     rate: float
+    buyers: int
+    units: int
     started_at: datetime
     findings: Findings
     verified: Verified
@@ -78,7 +80,7 @@ def table(report: Report) -> list[tuple[str, str]]:
 
 def text(report: Report) -> str:
     """Return a report for a terminal."""
-    lines = [f"drill {report.drill}  seed {report.seed}  {report.seconds:g} s at {report.rate:g}/s", ""]
+    lines = [f"drill {report.drill}  seed {report.seed}  {_pressed(report)}", ""]
     lines += [f"  {name:<28}{value:>14}" for name, value in table(report)]
     lines += ["", *(_line(check) for check in report.findings.checks)]
     lines += [f"  FAIL verify: {name}" for name in report.verified.broken]
@@ -87,7 +89,7 @@ def text(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """Return a report for the documentation."""
-    head = f"### {report.drill}, seed {report.seed}, {report.seconds:g} s at {report.rate:g}/s"
+    head = f"### {report.drill}, seed {report.seed}, {_pressed(report)}"
     rows = [f"| {name} | {value} |" for name, value in table(report)]
     checks = [f"- {'held' if check.good else 'BROKEN'}: {check.name}{_detail(check)}" for check in report.findings.checks]
     return "\n".join([head, "", "| figure | value |", "| --- | --- |", *rows, "", *checks, ""])
@@ -110,6 +112,12 @@ def write(report: Report, files: Sequence[Path]) -> None:
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encode(report))
+
+
+def _pressed(report: Report) -> str:
+    if report.buyers:
+        return f"{report.buyers:,} buyers for {report.units:,} units"
+    return f"{report.seconds:g} s at {report.rate:g}/s"
 
 
 def _line(check: Check) -> str:

@@ -58,9 +58,11 @@ async def recount(donations: asyncpg.Connection, campaign: str) -> Recount:
     return Recount(**row)
 
 
-async def receipts(notifications: asyncpg.Connection, gifts: Collection[str]) -> dict[str, int]:
-    """Count the receipts in the mailbox by gift; a gift without one is left out."""
-    return {str(row["subject_id"]): row["receipts"] for row in await notifications.fetch(_RECEIPTS, ids(gifts))}
+async def receipts(
+    notifications: asyncpg.Connection, subjects: Collection[str], template: str = "donation_completed"
+) -> dict[str, int]:
+    """Count the receipts in the mailbox by gift, or whatever else a template tells of; what has none is left out."""
+    return {str(row["subject_id"]): row["receipts"] for row in await notifications.fetch(_RECEIPTS, ids(subjects), template)}
 
 
 async def known_intents(payments: asyncpg.Connection, intents: Collection[str]) -> int:
@@ -126,7 +128,7 @@ _RECEIPTS = """
 SELECT notifications.subject_id, count(*) AS receipts
 FROM mailbox_messages
 JOIN notifications USING (id)
-WHERE notifications.template = 'donation_completed' AND notifications.subject_id = ANY($1::uuid[])
+WHERE notifications.template = $2 AND notifications.subject_id = ANY($1::uuid[])
 GROUP BY notifications.subject_id
 """
 _KNOWN_INTENTS = "SELECT count(*) FROM payment_intents WHERE id = ANY($1::uuid[])"

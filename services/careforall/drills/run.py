@@ -37,6 +37,8 @@ async def run(order: Order, setting: Setting, verify: Verify) -> Report:
         full=order.full,
         seconds=setting.seconds,
         rate=setting.rate,
+        buyers=setting.buyers,
+        units=setting.units,
         started_at=began,
         findings=findings,
         verified=verified,

@@ -1,15 +1,19 @@
-"""How things stand: what was acknowledged against what the books hold, and our payments against the gateway's own books."""
+"""How things stand: what was acknowledged against what the books hold, and our payments against the gateway's own books.
+
+Gifts and orders alike are accepted, paid, and completed; what differs is whom to ask.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from careforall.drills import repository
+from careforall.drills import repository, repository_shop
 from careforall.drills.report import Check
 from careforall.drills.repository import Money
 from careforall.drills.setting import Setting
@@ -44,14 +48,36 @@ class Standing(Struct, frozen=True, kw_only=True):
     def waiting(self) -> str:
         """What is still on its way; empty when everything has settled."""
         found = {
-            "gifts to store": self.accepted - self.stored,
-            "paid gifts to complete": self.paid - self.completed,
+            "acknowledged to store": self.accepted - self.stored,
+            "paid to complete": self.paid - self.completed,
             "payments unlike the gateway's": len(self.differing),
             "calls to the gateway unsettled": self.unsettled,
             "webhooks undelivered": self.undelivered,
             "events for the broker": self.under_way,
         }
         return ", ".join(f"{count} {name}" for name, count in found.items() if count)
+
+
+class Waiting(Protocol):
+    """Something that settles."""
+
+    @property
+    def waiting(self) -> str:
+        """What is still on its way; empty when everything has settled."""
+
+
+S = TypeVar("S", bound=Waiting)
+
+
+class Beside(Struct, frozen=True, kw_only=True):
+    """Intents beside the gateway's own books."""
+
+    paid: frozenset[str]
+    """Those charged, or with money held for them."""
+    doubled: int
+    differing: tuple[str, ...]
+    unsettled: int
+    undelivered: int
 
 
 async def of_gifts(visitor: Visitor, gifts: Mapping[str, str], paid: Collection[str]) -> Standing:
@@ -65,24 +91,64 @@ async def of_gifts(visitor: Visitor, gifts: Mapping[str, str], paid: Collection[
     async with visitor.database("donations") as donations:
         stored = await repository.stored(donations, gifts)
         completed = await repository.completed(donations, paid)
-    async with visitor.database("payments") as payments:
-        effects = await repository.effects(payments, list(gifts.values()))
-    async with visitor.database("notifications") as notifications:
-        receipts = await repository.receipts(notifications, gifts)
-    twice = effects.twice + sum(copies - 1 for copies in receipts.values())
     return Standing(
         accepted=len(gifts),
         stored=stored,
         paid=len(paid),
         completed=len(completed),
-        doubled=twice,
+        doubled=await _effects_doubled(visitor, gifts, "donation_completed"),
         under_way=await visitor.under_way(),
     )
 
 
+async def of_orders(visitor: Visitor, orders: Mapping[str, str]) -> Standing:
+    """Count what became of orders that were paid at the gateway, by its own books: each has its intent."""
+    beside = await _beside_the_gateway(visitor, list(orders.values()))
+    paid = [order for order, intent in orders.items() if intent in beside.paid]
+    async with visitor.database("orders") as database:
+        stored = await repository_shop.stored(database, orders)
+        completed = await repository_shop.confirmed(database, paid)
+    standing = Standing(
+        accepted=len(orders),
+        stored=stored,
+        paid=len(paid),
+        completed=len(completed),
+        doubled=await _effects_doubled(visitor, orders, "order_confirmed"),
+        under_way=await visitor.under_way(),
+    )
+    return _with(standing, beside)
+
+
 async def beside_the_gateway(visitor: Visitor, gifts: Mapping[str, str]) -> Standing:
     """Count what became of gifts that were paid at the gateway, by its own books."""
-    intents = list(gifts.values())
+    beside = await _beside_the_gateway(visitor, list(gifts.values()))
+    paid = [gift for gift, intent in gifts.items() if intent in beside.paid]
+    return _with(await of_gifts(visitor, gifts, paid), beside)
+
+
+def together(*standings: Standing) -> Standing:
+    """Return one standing of several, each of other gifts or orders of one platform."""
+    added = {
+        name: sum(getattr(standing, name) for standing in standings)
+        for name in ("accepted", "stored", "paid", "completed", "doubled", "unsettled", "undelivered")
+    }
+    return Standing(
+        **added,
+        differing=tuple(intent for standing in standings for intent in standing.differing),
+        under_way=max((standing.under_way for standing in standings), default=0),
+    )
+
+
+async def _effects_doubled(visitor: Visitor, subjects: Mapping[str, str], receipt: str) -> int:
+    """Count bookings, events and receipts that happened once too often."""
+    async with visitor.database("payments") as payments:
+        effects = await repository.effects(payments, list(subjects.values()))
+    async with visitor.database("notifications") as notifications:
+        receipts = await repository.receipts(notifications, subjects, receipt)
+    return effects.twice + sum(copies - 1 for copies in receipts.values())
+
+
+async def _beside_the_gateway(visitor: Visitor, intents: list[str]) -> Beside:
     async with visitor.database("simulator") as simulator:
         theirs = await repository.theirs(simulator, intents)
         refunded_twice = await repository.refunded_twice(simulator, intents)
@@ -90,19 +156,27 @@ async def beside_the_gateway(visitor: Visitor, gifts: Mapping[str, str]) -> Stan
     async with visitor.database("payments") as payments:
         ours = await repository.ours(payments, intents)
         unsettled = await repository.unsettled(payments, intents)
-    paid = [gift for gift, intent in gifts.items() if intent in theirs and theirs[intent].charges]
-    standing = await of_gifts(visitor, gifts, paid)
     charged_twice = sum(max(0, money.charges - 1) for money in theirs.values())
-    return replace(
-        standing,
-        doubled=standing.doubled + charged_twice + refunded_twice,
+    return Beside(
+        paid=frozenset(intent for intent, money in theirs.items() if money.charges or money.held),
+        doubled=charged_twice + refunded_twice,
         differing=tuple(intent for intent in intents if not _agree(ours.get(intent), theirs.get(intent))),
         unsettled=unsettled,
         undelivered=undelivered,
     )
 
 
-async def settle(look: Callable[[], Awaitable[Standing]], setting: Setting) -> tuple[Standing, float | None]:
+def _with(standing: Standing, beside: Beside) -> Standing:
+    return replace(
+        standing,
+        doubled=standing.doubled + beside.doubled,
+        differing=beside.differing,
+        unsettled=beside.unsettled,
+        undelivered=beside.undelivered,
+    )
+
+
+async def settle(look: Callable[[], Awaitable[S]], setting: Setting) -> tuple[S, float | None]:
     """Look again until everything has settled; return how it stands, and the seconds it took, or None where it never did."""
     begun = time.monotonic()
     told = begun

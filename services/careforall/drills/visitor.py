@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from careforall.drills import repository
+from careforall.drills import repository, repository_shop
 from careforall.drills.errors import Unexpected
 from careforall.drills.polling import eventually
 
@@ -55,6 +55,17 @@ class Visitor:
         body = {"title": "Clean water", "story": "Wells.", "goal": "10000.00", "currency": "EUR", "status": "LIVE"} | changes
         answer = await self.client.post("/api/v1/campaigns", json=body, headers=self.admin)
         return str(_expected(answer, _MADE)["id"])
+
+    async def shelve(self, sku: str, units: int, *, name: str) -> None:
+        """Offer a product of one SKU, count its stock, and wait until it can be ordered."""
+        product = {"name": name, "base_price": "20.00", "currency": "EUR", "status": "ACTIVE", "variants": [{"sku": sku}]}
+        _expected(await self.client.post("/api/v1/admin/products", json=product, headers=self.admin), _MADE)
+        stock = {"sku": sku, "on_hand": units}
+        _expected(await self.client.put("/api/v1/admin/inventory", json=stock, headers=self.admin), _FOUND)
+        async with self.database("orders") as orders:
+            await eventually(
+                lambda: repository_shop.for_sale(orders, sku), within_s=60, every_s=0.1, what=f"{sku} among what can be ordered"
+            )
 
     def gift_body(self, campaign: str, **changes: Any) -> dict[str, Any]:
         """The body of a gift."""

@@ -203,11 +203,17 @@ class Launcher:
             for service in waiting:
                 if not service.running:
                     raise LaunchError(f"{service.plan.name} ended while starting.\n{tail(service.log)}")
-            waiting = [service for service in waiting if not health.is_ready(self._ready_port(service))]
+            waiting = [service for service in waiting if not self._stands_back_when_ready(service)]
             if waiting and time.monotonic() > deadline:
                 names = ", ".join(service.plan.name for service in waiting)
                 raise LaunchError(f"{names} not ready after {READY_TIMEOUT_S:g} s.\n{tail(waiting[0].log)}")
             time.sleep(PAUSE_S)
+
+    def _stands_back_when_ready(self, service: ServiceProcess) -> bool:
+        if not health.is_ready(self._ready_port(service)):
+            return False
+        service.stand_back()
+        return True
 
     def _ready_port(self, service: ServiceProcess) -> int:
         is_first = service.plan.name == self.plan.processes[0].name
@@ -240,6 +246,8 @@ class Launcher:
         if news:
             self._note_running()
             self.reporter.line(f"  {news}", style="yellow")
+        if service.in_front:
+            self._stands_back_when_ready(service)
 
     def _end(self) -> None:
         if self.services:

@@ -82,14 +82,23 @@ def _feed(process: subprocess.Popen[bytes], text: str) -> None:
 
 
 def stand_back(pid: int, niceness: int) -> None:
-    """Lower a new process's claim to the cores.
+    """Lower a process's claim to the cores, and that of each of its threads.
 
     Linux may share the cores among sessions first, and each of our processes is a session: then the session's claim counts.
     """
-    with contextlib.suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, min(19, os.getpriority(os.PRIO_PROCESS, pid) + niceness))
+    for thread in _threads_of(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + niceness))
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+
+
+def _threads_of(pid: int) -> list[int]:
+    """The ids that count as a process's own: Linux knows each thread by one, others the process alone."""
+    try:
+        return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return [pid]
 
 
 def started_at(pid: int) -> str | None:

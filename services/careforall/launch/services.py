@@ -41,6 +41,7 @@ class ServiceProcess:
         self._env, self._cwd, self._clock = env, cwd, clock
         self._pause_s = FIRST_PAUSE_S
         self._started = self._next_start = 0.0
+        self._in_front = False
 
     @property
     def running(self) -> bool:
@@ -52,8 +53,18 @@ class ServiceProcess:
         self._started = self._clock()
         self._next_start = 0.0
         self.popen = spawn(self.plan.command, log=self.log, env=self._env, cwd=self._cwd)
-        if self.plan.niceness:
+        self._in_front = self.plan.niceness > 0
+
+    @property
+    def in_front(self) -> bool:
+        """Whether it has yet to stand back: behind a busy machine it would hardly ever come up."""
+        return self._in_front and self.running
+
+    def stand_back(self) -> None:
+        """Let others go first, now that it has started; as far as its plan says."""
+        if self.in_front and self.popen is not None:
             stand_back(self.popen.pid, self.plan.niceness)
+        self._in_front = False
 
     def revive(self) -> str | None:
         """Start it again when it is dead and its pause is over; returns what there is to say about it, if anything."""

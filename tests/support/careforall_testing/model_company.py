@@ -69,6 +69,19 @@ class Books:
             ),
         )
 
+    def too_large_a_refund(self, intent: Intent) -> Change:
+        """Put a refund beside the books that gives back more than was ever paid."""
+        refund = Refund(
+            id=f"re_{new_id().hex}",
+            payment_intent=intent.id,
+            charge=intent.latest_charge or "",
+            amount=intent.amount + 1,
+            currency=intent.currency,
+            created=datetime.now(UTC),
+        )
+        self.refunds[refund.id] = refund
+        return Change(intent=intent, refund=refund)
+
     async def reply(self, asked: Asked) -> tuple[int, Any]:
         """Answer a call; one that is repeated under its key gets its answer again and does nothing."""
         if asked.method == "GET":

@@ -49,6 +49,17 @@ class Cli(Struct, frozen=True, kw_only=True):
     err: str
 
 
+async def run_cli(words: Sequence[str], environment: Mapping[str, str], *, timeout_s: float, typed: str = "") -> Cli:
+    """Run a `careforall` command, which reads what is typed, to its end."""
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", "careforall", *words)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=dict(environment), stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
+    return Cli(status=process.returncode or 0, out=out.decode(), err=err.decode())
+
+
 class Served:
     """One `careforall serve` process, to stop, kill and start again on the same ports."""
 
@@ -193,19 +204,7 @@ class Platform:
 
     async def cli(self, *words: str, timeout_s: float = 60.0, typed: str = "") -> Cli:
         """Run a `careforall` command in the platform's environment, which reads what is typed."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "careforall",
-            *words,
-            cwd=ROOT,
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
-        return Cli(status=process.returncode or 0, out=out.decode(), err=err.decode())
+        return await run_cli(words, self.environment, timeout_s=timeout_s, typed=typed)
 
     async def close(self) -> None:
         """Stop every process and close the client."""

@@ -12,13 +12,13 @@ import httpx2
 from msgspec import Struct
 
 from careforall.audit.verification.stock import STOCK
+from careforall.drills.rush import clicked, rush
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.servers import ServerUrls
 from careforall_testing.stock import LONG_AGO
 
 HELD, SERVER_ERROR = 201, 500
-IMPATIENT = 0.3
 RESERVATIONS = "/api/v1/inventory/reservations"
 STOCK_PATH = "/api/v1/admin/inventory"
 PATIENCE = 60
@@ -77,13 +77,10 @@ class Buyers:
         """Let so many come, some at a time."""
         waiting = [f"buyer-{index}" for index in range(len(self.answers), len(self.answers) + number)]
 
-        async def some() -> None:
-            while waiting:
-                name = waiting.pop()
-                clicks = 2 if self._chance.random() < IMPATIENT else 1
-                await asyncio.gather(*(self._buy(name) for _ in range(clicks)))
+        async def come(name: str) -> None:
+            await clicked(lambda: self._buy(name), self._chance)
 
-        await asyncio.gather(*(some() for _ in range(workers)))
+        await rush(waiting, come, workers=workers)
 
     @property
     def served(self) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from careforall.drills.load import Load, pause
-from careforall.drills.payers import at_the_gateway
+from careforall.drills.paying import at_the_gateway
 from careforall.kit.ids import new_id
 
 _PAUSE_S = 1.5

@@ -74,12 +74,17 @@ def test_a_living_process_is_left_alone(tmp_path: Path, clock: Clock) -> None:
     assert not service.running
 
 
-def test_a_process_of_the_background_stands_back(tmp_path: Path, clock: Clock) -> None:
+def test_a_process_of_the_background_stands_back_once_it_has_started(tmp_path: Path, clock: Clock) -> None:
     plan = Process(name="worker", command=("/bin/sh", "-c", "exec sleep 60"), niceness=7)
     service = ServiceProcess(plan, env=dict(os.environ), log=tmp_path / "worker.log", cwd=tmp_path, clock=clock)
     service.start()
     try:
         assert service.popen is not None
+        assert os.getpriority(os.PRIO_PROCESS, service.popen.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+        assert service.in_front
+        service.stand_back()
+        service.stand_back()
+        assert not service.in_front
         assert os.getpriority(os.PRIO_PROCESS, service.popen.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
     finally:
         service.wait_stopped()
