@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]  # has no types
 import pytest
 import yaml
+from kubernetes_validate import utils as validation  # type: ignore[import-untyped]  # has no types
 
 from careforall.cli.registry import NAMES
 from careforall_testing import charts
@@ -38,12 +40,21 @@ def test_the_same_values_give_the_same_bytes(profile: str) -> None:
     assert rendered(profile) == again
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _definitions_read_once() -> Iterator[None]:
+    """The validator reads megabytes of definitions anew for each object; they do not change meanwhile."""
+    read = validation.schema_contents
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(validation, "schema_contents", functools.cache(read))
+        yield
+
+
 @pytest.mark.parametrize("kube", ["1.33", "1.35", "1.36", "1.37"])
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_object_is_valid(profile: str, kube: str) -> None:
     for one in objects(rendered(profile, kube=f"{kube}.0")):
         if one["kind"] not in FOREIGN:
-            kubernetes_validate.validate(one, kube, strict=True)
+            validation.validate(one, kube, strict=True)
 
 
 def test_what_a_cluster_does_not_know_is_left_out() -> None:
