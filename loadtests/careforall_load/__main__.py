@@ -22,7 +22,7 @@ def main() -> int:
     given = _arguments(table)
     profile = _shortened(table.profiles[given.profile], given.seconds)
     order = Order(
-        table=table,
+        table=table.only(given.only or list(table.scenarios)),
         profile=profile,
         url=given.url.rstrip("/"),
         headers=dict(header.split(": ", 1) for header in given.header),

@@ -66,7 +66,7 @@ class Visitor(locust.FastHttpUser):
                     file.write(json.dumps(promise) + "\n")
 
     def _sent(self, name: str, step: Step, values: dict[str, str]) -> Any | None:
-        """Send a step until its answer counts; return the answer, or None where it failed."""
+        """Send a step until its answer counts; return the answer, or None where the visit is over."""
         request = visit.filled(step, values, ORDER.secret)
         again = step.retry.times if step.retry else 0
         while True:
@@ -81,6 +81,9 @@ class Visitor(locust.FastHttpUser):
                 if answer.status_code in step.expect:
                     answer.success()
                     return answer.json() if answer.content else {}
+                if answer.status_code in step.ends:
+                    answer.success()
+                    return None
                 if not (step.retry and again and answer.status_code in step.retry.statuses):
                     answer.failure(f"{answer.status_code} {(answer.text or '')[:200]}")
                     return None

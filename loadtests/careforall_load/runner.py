@@ -5,14 +5,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import httpx2
-
-from careforall_load.report import Report, judge
+from careforall_load.report import Report
+from careforall_load.verdict import verdict
 from careforall_load.workplace import Order, Workplace
 
 HERE = Path(__file__).parent
@@ -49,36 +45,7 @@ def play(order: Order, *, profile: str, tool: str, patience: float, k6: str | No
         _run(_command(tool, place, k6), order, Path(folder))
         if not place.played.exists():
             raise ToolFailed(f"{tool} ended without a result; what it said stands above")
-        promises = place.promised()
-        played = place.seen()
-        return Report(
-            profile=profile,
-            run=order.run,
-            url=order.url,
-            played=played,
-            promised=len(promises),
-            lost=lost(order, promises, patience),
-            crossed=judge(order.table, order.profile, played),
-        )
-
-
-def lost(order: Order, promises: Sequence[dict[str, Any]], patience: float) -> list[str]:
-    """Return the paths of what was promised and is not there."""
-    missing = list(promises)
-    deadline = time.monotonic() + patience
-    with httpx2.Client(base_url=order.url, headers=order.headers, timeout=10) as client:
-        while True:
-            missing = [promise for promise in missing if not _found(client, promise)]
-            if not missing or time.monotonic() > deadline:
-                return [promise["path"] for promise in missing]
-            time.sleep(1)  # not a wait: the distance between looks
-
-
-def _found(client: httpx2.Client, promise: dict[str, Any]) -> bool:
-    try:
-        return client.get(promise["path"], headers=promise["headers"]).status_code == httpx2.codes.OK
-    except httpx2.TransportError:
-        return False
+        return verdict(order, place, profile=profile, patience=patience)
 
 
 def _command(tool: str, place: Workplace, k6: str | None) -> list[str]:

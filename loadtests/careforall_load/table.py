@@ -1,5 +1,6 @@
 """The table of scenarios as typed data, read once and checked before anything is sent."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +63,8 @@ class Step(Strict, frozen=True, kw_only=True):
     retry: Retry | None = None
     limit: Limit | None = None
     promises: Promise | None = None
+    ends: list[int] = []
+    """Answers after which the visit is over though nothing failed, such as a product that is sold out."""
 
 
 class Scenario(Strict, frozen=True, kw_only=True):
@@ -115,6 +118,13 @@ class Table(Strict, frozen=True, kw_only=True):
     def steps(self) -> dict[str, Step]:
         """Return every step by its full name."""
         return {f"{name}/{step.name}": step for name, scenario in self.scenarios.items() for step in scenario.steps}
+
+    def only(self, names: Sequence[str]) -> "Table":
+        """Return the table with these scenarios alone, and with the lookups that they need."""
+        scenarios = {name: self.scenarios[name] for name in names}
+        written = msgspec.json.encode(scenarios).decode()
+        before = [lookup for lookup in self.before if f"{{{{{lookup.value}}}}}" in written]
+        return msgspec.structs.replace(self, scenarios=scenarios, before=before)
 
     def limits(self, profile: Profile) -> dict[str, Limit]:
         """Return what counts in a profile, by the full name of the step."""

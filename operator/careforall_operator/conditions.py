@@ -51,6 +51,7 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "Exactly one primary is there.",
         {
             "PrimaryServing": "It is.",
+            "Starting": "There was none yet.",
             "NoPrimary": "Nobody holds the leader's lock.",
             "MultiplePrimaries": "More than one member says it is primary, or carries its label.",
             "Unobservable": "The cluster could not be asked.",
@@ -62,13 +63,14 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "SyncStandbyPresent": "It could.",
             "NoSyncStandby": "The primary waits for nobody.",
             "LagExceeded": "No standby is near enough.",
-            "NotObserved": "The engine tells nothing about standbys.",
+            "NotObserved": "The engine tells nothing about standbys, or not yet.",
         },
     ),
     "WritesEnabled": (
         "Services may write.",
         {
             "HeartbeatOk": "Heartbeats are written.",
+            "Starting": "The database has taken no heartbeat yet.",
             "PrimaryLost": "No heartbeat could be written for too long.",
             "ReadOnlyRequested": "`spec.mode` asks for it.",
             "EpochMismatch": "A primary of an older timeline answers.",
@@ -88,6 +90,15 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "ReconciliationSucceeded": (
         "The books agreed after the last failover.",
         {"JobSucceeded": "They did.", "JobFailed": "They did not, or the Job could not run.", "NotNeeded": "There was none."},
+    ),
+    "OldTimelineLeft": (
+        "No service is connected to the timeline before the last failover.",
+        {
+            "AllLeft": "None is.",
+            "StillConnected": "The pods in the message are, or do not answer.",
+            "NotObserved": "They were not asked yet.",
+            "NotNeeded": "There was no failover.",
+        },
     ),
     "Paused": ("The operator only looks.", {"Paused": "`spec.paused` asks for it.", "Active": "It works."}),
     "GuardsPassed": (

@@ -5,6 +5,7 @@ import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from lightkube.operators import exists
 from lightkube.types import PatchType
 
 from careforall_operator import API_VERSION, FIELD_MANAGER, GROUP
-from careforall_operator.reconcile.plan import Action, Apply, Body, Create, Delete, Notice, Release, Scale, StripLabel
+from careforall_operator.reconcile.plan import Action, Apply, Body, Create, Delete, Notice, Release, Scale, SetLabel, StripLabel
 from careforall_operator.status import PlatformStatus, SwitchoverStatus
 
 # Partial objects are sent, which the typed classes refuse; generic ones take what they are given.
@@ -47,18 +48,19 @@ _KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER}
 class Kube:
     """One namespace of a cluster."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
+    def __init__(self, client: Any, namespace: str, secrets: Path | None = None) -> None:
         self._client = client
+        self._secrets = secrets
         self.namespace = namespace
 
     @classmethod
-    def connect(cls, namespace: str) -> "Kube":
-        """Connect as the pod's service account, or as KUBECONFIG says.
+    def connect(cls, namespace: str, secrets: Path | None = None) -> "Kube":
+        """Connect as the pod's service account, or as KUBECONFIG says; `secrets` is where mounted Secrets lie.
 
         Raises:
             ConfigError: Neither is there.
         """
-        return cls(AsyncClient(namespace=namespace, field_manager=FIELD_MANAGER), namespace)
+        return cls(AsyncClient(namespace=namespace, field_manager=FIELD_MANAGER), namespace, secrets)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -84,7 +86,9 @@ class Kube:
         return [{**named, **plain(one)} for one in await patiently(listed)]
 
     async def secret(self, name: str) -> dict[str, str]:
-        """Return the values of a Secret; nothing where it is not there."""
+        """Return the values of a Secret, of a mounted one what is mounted; nothing where it is not there."""
+        if self._secrets is not None and (folder := self._secrets / name).is_dir():
+            return await asyncio.to_thread(mounted, folder)
         found = await self.find(SECRET, name)
         return {key: b64decode(value).decode() for key, value in ((found or {}).get("data") or {}).items()}
 
@@ -109,6 +113,9 @@ class Kube:
                 await self._delete(_KINDS[action.kind], action.name)
             case StripLabel():
                 await self._strip(action)
+            case SetLabel():
+                patch = {"metadata": {"labels": {action.label: action.value}}}
+                await self._client.patch(POD, action.pod, patch, patch_type=PatchType.MERGE)
             case Notice():
                 await self._create(EVENT, event_of(action, about, self.namespace))
 
@@ -145,6 +152,11 @@ class Kube:
         """Ask CloudNativePG for another primary, as its own command does."""
         patch = {"status": {"targetPrimary": candidate, "phase": "Switchover in progress"}}
         await self._client.patch(CNPG_CLUSTER.Status, cluster, patch, patch_type=PatchType.MERGE)
+
+
+def mounted(folder: Path) -> dict[str, str]:
+    """Return a file's text for each key; the kubelet renews them when the Secret changes."""
+    return {file.name: file.read_text() for file in folder.iterdir() if file.is_file() and not file.name.startswith("..")}
 
 
 def _stumbled(error: HTTPStatusError) -> bool:

@@ -11,5 +11,17 @@ DEGRADED = Gauge("careforall_operator_degraded", "1 while services refuse writes
 WRITABLE = Gauge("careforall_operator_database_writable", "1 while heartbeats are written", ["platform"])
 TIMELINE = Gauge("careforall_operator_database_timeline", "The newest timeline", ["platform"])
 LAST_RTO = Gauge("careforall_operator_last_failover_rto_seconds", "From the last write before to the first after", ["platform"])
+LAST_FAILOVER = Gauge(
+    "careforall_operator_last_failover_timestamp_seconds", "When the newest change of the primary began", ["platform"]
+)
+MEMBERS = Gauge(
+    "careforall_operator_database_members",
+    "Members of the database, by role and whether they stream",
+    ["platform", "role", "state"],
+)
+MEMBER_LAG = Gauge(
+    "careforall_operator_database_member_lag_bytes", "How far a member is behind the primary", ["platform", "member"]
+)
+SYNCHRONOUS = Gauge("careforall_operator_database_synchronous", "1 while the primary waits for a standby", ["platform"])
 BOOKS_FAILED = Gauge("careforall_operator_reconciliation_failed", "1 while the last failover's books do not agree", ["platform"])
 STALLED = Gauge("careforall_operator_stalled", "1 while people must mend something", ["platform"])

@@ -48,20 +48,20 @@ class Autoscale(Model, frozen=True, kw_only=True):
     """Fewest pods."""
     max: Annotated[int, Meta(ge=1, le=200)]
     """Most pods."""
-    metric: Literal["JetStreamLag", "CPU"] = "CPU"
-    """JetStreamLag counts messages that wait at the broker, CPU is the share of the requested CPU."""
+    metric: Literal["JetStreamLag", "CPU", "P99"] = "CPU"
+    """JetStreamLag counts messages that wait at the broker, CPU is the share of the requested CPU, P99 the slowest answers."""
     target: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    """Messages waiting for each pod (JetStreamLag)."""
+    """Messages waiting for each pod (JetStreamLag); milliseconds that 99 of 100 answers may take (P99)."""
     consumers: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=16)] = []
     """Durable consumers whose waiting messages are added up (JetStreamLag)."""
     up_above_percent: Annotated[int, Meta(ge=1, le=100)] = 70
     """Share of the requested CPU above which pods are added (CPU)."""
     up_after_seconds: Annotated[int, Meta(ge=0, le=3600)] = 120
-    """How long the share must have been above (CPU)."""
+    """How long the share, or the answers' time, must have been above (CPU, P99)."""
     down_below_percent: Annotated[int, Meta(ge=0, le=99)] = 30
-    """Share below which a pod is taken away (CPU)."""
+    """Share of the requested CPU, or of the target, below which a pod is taken away (CPU, P99)."""
     down_after_seconds: Annotated[int, Meta(ge=0, le=7200)] = 600
-    """How long the share must have been below (CPU)."""
+    """How long it must have been below (CPU, P99)."""
     stabilization_seconds: Annotated[int, Meta(ge=0, le=3600)] = 120
     """Least time between two changes that take pods away."""
     step_max: Annotated[int, Meta(ge=1, le=50)] = 4

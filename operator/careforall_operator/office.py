@@ -67,7 +67,7 @@ class Office:
                     self.wake(name)
                 for orphan in await switchovers.unfinished(self._kube):
                     if orphan.spec.platform_ref.name not in names:
-                        await switchovers.follow(self._kube, orphan, Situation(database=None, status=None), None)
+                        await switchovers.follow(self._kube, orphan, Situation(database=None, status=None))
                 self.last_pass = time.monotonic() if not names else self.last_pass
             except Exception as error:  # noqa: BLE001 - the next look heals
                 self._judge(error)
@@ -75,7 +75,7 @@ class Office:
             await asyncio.sleep(LOOK_EVERY if self._workers else ORPHAN_AFTER)
 
     async def _work(self, name: str, event: asyncio.Event) -> None:
-        keeper = PlatformPass(self._kube, self._settings)
+        keeper = PlatformPass(self._kube, self._settings, event.set)
         pause = 1.0
         try:
             while True:
@@ -98,7 +98,7 @@ class Office:
                     async with asyncio.timeout(max(rest - (time.monotonic() - begun), 0.05)):
                         await event.wait()
         finally:
-            await keeper.watch.close()
+            await keeper.close()
             self._workers.pop(name, None)
 
     def _succeeded(self, name: str, seconds: float) -> None:

@@ -14,10 +14,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the degraded flag is set; empty sets none."""
     nats_monitor_urls: str = ""
     """Monitoring addresses of all NATS servers, with commas, such as http://nats-0:8222; empty reads no lag."""
+    secrets_folder: str = ""
+    """A folder for each mounted Secret, a file for each key; a Secret that is not there is read through the API."""
     resync_seconds: float = 5.0
     """Between two looks at services and views when no event wakes it."""
     database_seconds: float = 1.0
+    """Between two looks at the database when no event and no heartbeat wakes it."""
+    heartbeat_seconds: float = 0.5
     """Between two heartbeats."""
+    heartbeat_retry_seconds: float = 0.1
+    """Between two heartbeats while none is taken: as exact as the end of an outage is known."""
     heartbeat_timeout_seconds: float = 2.0
     """A heartbeat that takes longer was not written."""
     forbidden_seconds: float = 30.0

@@ -125,6 +125,8 @@ class FailoverReport(Model, frozen=True, kw_only=True):
     """When the write Service led to it alone."""
     write_time: Moment | None = None
     """The first write that was taken after."""
+    left_time: Moment | None = None
+    """When no service was connected to the timeline before any more."""
     detect_seconds: float | None = None
     """From start to detection."""
     promote_seconds: float | None = None
@@ -133,6 +135,8 @@ class FailoverReport(Model, frozen=True, kw_only=True):
     """From start until the write Service led there."""
     rto_seconds: float | None = None
     """From start to the first write."""
+    left_seconds: float | None = None
+    """From start until no service was connected to the timeline before."""
     wal_end_before: int | None = None
     """Where the old primary's log ended when it was last seen; bytes from its beginning."""
     lost_bytes_estimate: int | None = None
@@ -172,6 +176,8 @@ class DatabaseStatus(Model, frozen=True, kw_only=True):
     """Since when no heartbeat was written."""
     wal_end: int | None = None
     """Where the primary's log ended when it was last seen; bytes from its beginning."""
+    pods_behind: Annotated[list[str], Meta(max_length=16)] = msgspec.field(default_factory=list)
+    """Pods of services that are connected to an older timeline yet, or do not answer."""
     last_drill_time: Moment | None = None
     """The last moment of the drills' schedule that was acted upon."""
     last_failover: FailoverReport | None = None

@@ -11,6 +11,7 @@ from careforall_testing.policies import Peer, Policies
 
 OUTSIDE = Peer(outside=True)
 GATEWAY = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "gateway"})
+MONITORING = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "monitoring"})
 STRANGER = Peer(pod={"app": "stranger"})
 POSTGRES = Peer(pod={"careforall.dev/postgres": "careforall-postgres", "app.kubernetes.io/instance": "careforall"})
 GIVING = "networkPolicies.gatewayNamespaces.kubernetes\\.io/metadata\\.name=gateway"
@@ -28,7 +29,7 @@ def templates() -> dict[str, Peer]:
 
 
 def peer(name: str) -> Peer:
-    known = {"outside": OUTSIDE, "gateway": GATEWAY, "stranger": STRANGER, "postgres": POSTGRES}
+    known = {"outside": OUTSIDE, "gateway": GATEWAY, "monitoring": MONITORING, "stranger": STRANGER, "postgres": POSTGRES}
     if name in known:
         return known[name]
     return next(one for key, one in templates().items() if key == f"careforall-{name}" or key.startswith(f"careforall-{name}-"))
@@ -44,10 +45,23 @@ def peer(name: str) -> Peer:
         ("nats", "nats", 6222),
         ("donations", "accounts", 8000),
         ("audit", "accounts", 8000),
+        ("operator", "postgres", 5432),
+        ("operator", "postgres", 8008),
+        ("operator", "nats", 8222),
+        ("operator", "donations-worker", 8000),
         ("payments", "outside", 443),
         ("notifications-worker", "outside", 587),
         ("donations", "stranger", 53),
         ("test-answers", "totals", 8000),
+        ("monitoring", "donations-worker", 8000),
+        ("monitoring", "postgres", 8008),
+        ("monitoring", "operator", 8081),
+        ("monitoring", "collector", 8888),
+        ("donations", "collector", 4318),
+        ("payments-worker", "collector", 4318),
+        ("collector", "outside", 443),
+        ("load", "outside", 443),
+        ("load", "gateway", 443),
     ],
 )
 def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> None:
@@ -58,6 +72,8 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
     ("source", "target", "port"),
     [
         ("stranger", "postgres", 5432),
+        ("donations", "postgres", 8008),
+        ("stranger", "postgres", 8008),
         ("stranger", "nats", 4222),
         ("stranger", "valkey", 6379),
         ("stranger", "donations", 8000),
@@ -75,6 +91,18 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
         ("nats", "outside", 443),
         ("test-answers", "postgres", 5432),
         ("setup", "outside", 443),
+        ("gateway", "postgres", 8008),
+        ("monitoring", "postgres", 5432),
+        ("monitoring", "nats", 4222),
+        ("stranger", "collector", 4318),
+        ("nats", "collector", 4318),
+        ("gateway", "collector", 4318),
+        ("donations", "collector", 8888),
+        ("collector", "postgres", 5432),
+        ("collector", "outside", 22),
+        ("load", "postgres", 5432),
+        ("load", "nats", 4222),
+        ("load", "donations", 8000),
     ],
 )
 def test_every_other_edge_is_closed(source: str, target: str, port: int) -> None:

@@ -134,6 +134,19 @@ def test_setup_has_another_name_whenever_it_does_something_else() -> None:
     assert job() != job("demo.enabled=false")
 
 
+def test_the_operator_sees_its_own_keys_of_secrets_alone() -> None:
+    found = objects(rendered("prod"))
+    deployment = charts.named(found, "Deployment", "careforall-operator")
+    (volume,) = [one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "secrets"]
+    keys = {(one["secret"]["name"], item["key"]) for one in volume["projected"]["sources"] for item in one["secret"]["items"]}
+    assert keys == {("own-dsn", "operator"), ("own-postgres", "rest-username"), ("own-postgres", "rest-password")}
+    rules = charts.named(found, "Role", "careforall-operator")["rules"]
+    assert not [rule for rule in rules if "secrets" in rule["resources"]]
+    database = charts.named(found, "Platform", "careforall")["spec"]["database"]
+    assert database["credentialsSecretRef"] == {"name": "own-dsn", "key": "operator"}
+    assert database["restSecretRef"] == {"name": "own-postgres"}
+
+
 def test_only_audit_is_given_the_other_databases() -> None:
     for name, template in pods(objects(rendered("prod"))):
         service = template["metadata"].get("labels", {}).get("careforall.dev/service")

@@ -26,7 +26,25 @@ SCHEMA = {
     "valkey.maxMemory=1": "/maxMemory",
     "demo.gifts=-1": "/demo/gifts",
     "admin.email=nobody": "/admin/email",
+    "observability.dashbords.enabled=false": "dashbords",
+    "observability.rules.prometheusRule=yes": "/rules/prometheusRule",
+    "observability.rules.runbookUrl=": "/rules/runbookUrl",
+    "observability.monitors.intervalSeconds=0": "/monitors/intervalSeconds",
+    "observability.collector.image.tag=latest": "/collector/image/tag",
+    "observability.collector.exporters.otlphttp=somewhere": "/collector/exporters/otlphttp",
+    "observability.collector.exportPorts[0]=0": "/collector/exportPorts/0",
+    "observability.collector.tailSampling.keepPercentage=101": "/tailSampling/keepPercentage",
+    "observability.collector.secretEnv.token.secret=x": "token",
+    "services.monitoring.labels.release=1": "/monitoring/labels/release",
 }
+LOADTESTS = {
+    "loadtests.profile=smoke": "profile",
+    "loadtests.url=give.example.org": "/url",
+    "loadtests.image.tag=latest": "/image/tag",
+    "loadtests.ports[0]=0": "/ports/0",
+    "loadtests.deadlineSeconds=1": "/deadlineSeconds",
+}
+"""A chart that is off is not looked at."""
 SENSE = {
     "global.secrets.existingSecret=": "global.secrets.existingSecret: name a Secret",
     "global.publicUrl=": "global.publicUrl: say where people reach the platform",
@@ -38,7 +56,9 @@ SENSE = {
     "services.services.donations.scaling.minReplicas=20": "minReplicas 20 is more than maxReplicas 10",
     "services.services.totals.routes[0]=/pay": "/pay belongs to",
     "operator.enabled=false": "scaling.owner is Operator, but operator.enabled is false",
+    "operator.platform.database.restSecret=": "restSecret: postgres.auth.existingSecret is own-postgres, so name it here too",
     "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
+    "observability.collector.enabled=true": "observability.collector.exporters: say where traces go",
 }
 
 
@@ -49,11 +69,32 @@ def test_the_schema_refuses_what_is_misspelt_or_out_of_range(bad: str, said: str
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(("bad", "said"), LOADTESTS.items())
+def test_the_schema_refuses_load_tests_that_make_no_sense(bad: str, said: str) -> None:
+    with pytest.raises(Refused, match="values don't meet the specifications of the schema") as refused:
+        rendered("everything", bad)
+    assert said in str(refused.value)
+
+
 @pytest.mark.parametrize(("bad", "said"), SENSE.items())
 def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> None:
     with pytest.raises(Refused) as refused:
         rendered("prod", bad)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("global.otlpUrl=", "send traces there: http://careforall-collector:4318/v1/traces"),
+        ("observability.collector.replicas=2", "tail sampling needs all spans of a trace in one place"),
+        ("loadtests.profiles[0]=nobody", "there is no profile nobody in loadtests/scenarios.yaml"),
+        ("loadtests.only[0]=nobody", "there is no scenario nobody in loadtests/scenarios.yaml"),
+    ],
+)
+def test_what_cannot_work_beside_the_platform_is_refused(bad: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        rendered("everything", bad)
 
 
 def test_production_asks_for_what_only_the_user_knows() -> None:

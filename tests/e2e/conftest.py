@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from careforall_testing.forgetful import forgetful_platform
 from careforall_testing.journey import Journey, running_platform
 
 
@@ -13,3 +14,9 @@ from careforall_testing.journey import Journey, running_platform
 async def journey() -> AsyncIterator[Journey]:
     async with running_platform() as journey:
         yield journey
+
+
+@pytest.fixture
+def forgetful() -> Iterator[str]:
+    with forgetful_platform() as url:
+        yield url

@@ -6,19 +6,19 @@ import asyncio
 import json
 import shutil
 import sys
-import threading
-import uuid
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from careforall_testing.journey import Journey
+from careforall_testing.polling import eventually
+from careforall_testing.shopping import product, sku
 
 LOADTESTS = Path(__file__).parents[2] / "loadtests"
 TOOLS = ["locust", pytest.param("k6", marks=pytest.mark.skipif(not shutil.which("k6"), reason="k6 is not on this machine"))]
+
+BUYING = ("sign up", "sign in", "address", "product", "add", "checkout", "pay", "order")
 
 
 async def played(tool: str, url: str, file: Path, *words: str, secret: str = "") -> tuple[int, dict[str, Any], str]:
@@ -58,40 +58,53 @@ async def test_visitors_give_and_every_gift_is_found(journey: Journey, tool: str
     assert status == (1 if report["crossed"] else 0)
 
 
-class Forgetful(BaseHTTPRequestHandler):
-    """Acknowledges every gift and knows none of them afterwards."""
+async def shelved(journey: Journey, on_hand: int) -> str:
+    """Put a product on the shelf, and wait until the shop shows it."""
+    code = sku("LOAD")
+    body = product(name="Cotton mug", variants=[{"sku": code}])
+    made = await journey.client.post("/api/v1/admin/products", json=body, headers=journey.admin)
+    assert made.status_code == 201, made.text
+    stocked = {"sku": code, "on_hand": on_hand}
+    counted = await journey.client.put("/api/v1/admin/inventory", json=stocked, headers=journey.admin)
+    assert counted.status_code in {200, 201}, counted.text
 
-    def do_GET(self) -> None:
-        known = self.path.startswith("/api/v1/campaigns")
-        items = [{"id": str(uuid.uuid4()), "status": "LIVE", "currency": "EUR"}]
-        self._answer(200 if known else 404, {"items": items})
+    async def shown() -> bool:
+        async with journey.platform.database("catalog") as database:  # the page itself would be kept as it was too early
+            return bool(await database.fetchval("SELECT available > 0 FROM stock WHERE sku = $1", code))
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        gift = {"id": str(uuid.uuid4()), "payment_intent": {"id": str(uuid.uuid4())}, "receipt_token": "token"}
-        self._answer(201 if self.path.endswith("/donations") else 200, gift)
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+    await eventually(shown, within_s=30, what="a product in stock")
+    return code
 
 
-@pytest.fixture
-def forgetful() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_visitors_buy_and_every_order_is_found(journey: Journey, tool: str, tmp_path: Path) -> None:
+    await shelved(journey, 1000)
+    status, report, out = await played(tool, journey.platform.first.url, tmp_path / "report.json", "--only=buy")
+    steps = report["played"]["steps"]
+    assert list(steps) == [f"buy/{step}" for step in BUYING], out
+    assert [step["failed"] for step in steps.values()] == [0] * len(BUYING), out
+    assert report["promised"] == steps["buy/pay"]["requests"] > 0
+    assert report["lost"] == []
+    assert status == (1 if report["crossed"] else 0)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_visitors_browse_and_fill_carts(journey: Journey, tool: str, tmp_path: Path) -> None:
+    await shelved(journey, 1000)
+    words = ("--only=browse", "--only=fill")
+    _, report, out = await played(tool, journey.platform.first.url, tmp_path / "report.json", *words)
+    steps = report["played"]["steps"]
+    assert {"browse/products", "browse/search", "browse/product"} <= set(steps), out
+    assert [step["failed"] for step in steps.values()] == [0] * len(steps), out
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_what_is_sold_out_ends_a_visit_and_fails_nothing(forgetful: str, tool: str, tmp_path: Path) -> None:
+    status, report, out = await played(tool, forgetful, tmp_path / "report.json", "--only=fill")
+    steps = report["played"]["steps"]
+    assert set(steps) == {"fill/product", "fill/add"}, out
+    assert [step["failed"] for step in steps.values()] == [0, 0], out
+    assert (status, report["crossed"]) == (0, []), out
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from careforall_operator.models import Database, DegradedRules, Drills, SwitchoverSpec
+from careforall_operator.models import Database, DegradedRules, Drills, PlatformSpec, SwitchoverSpec
 from careforall_operator.models import SecretRef as Ref
+from careforall_operator.reconcile.answers import Findings, answers
 from careforall_operator.reconcile.cron import BadSchedule, due, parsed
 from careforall_operator.reconcile.drills import plan_drill
 from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_database
+from careforall_operator.reconcile.labels import plan_labels
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen, PodRole
 from careforall_operator.reconcile.plan import Create, Notice, Owner, StripLabel
 from careforall_operator.reconcile.switchovers import Situation, plan_switchover
+from careforall_operator.reconcile.timelines import PodTimeline, awaited, plan_left
 from careforall_operator.status import DatabaseStatus, Degraded, Member, SwitchoverStatus
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -59,17 +62,15 @@ class Story:
         self.jobs: dict[str, JobSeen] = {}
         self.told: set[str] = set()
         self.plan: DatabasePlan | None = None
-        self.previous: datetime | None = None
+        self.beats: dict[int, list[datetime]] = {}
 
     def second(
         self, cluster: ClusterSeen | None, *, written: bool, timeline: int | None = None, done: bool = True
     ) -> DatabasePlan:
         before = msgspec.json.decode(self.status, type=DatabaseStatus) if self.status else None
         number = timeline or (cluster.timeline if cluster else None)
-        beat = Beat(at=self.at, written=written, timeline=number if written else None, wal_end=50, previous=self.previous)
+        beat = self._beat(number) if written else Beat(at=self.at, written=False)
         self.plan = plan_database(ASKED, cluster, beat, list(self.jobs.values()), before, self.degraded, self.at)
-        if written:
-            self.previous = self.at
         for action in self.plan.actions:
             if isinstance(action, Create):
                 name = action.body["metadata"]["name"]
@@ -83,6 +84,15 @@ class Story:
         self.degraded = self.plan.degraded
         self.at += timedelta(seconds=1)
         return self.plan
+
+    def _beat(self, number: int | None) -> Beat:
+        """What the database remembers of this beat's timeline and of the one before."""
+        if number is None:
+            return Beat(at=self.at, written=True, wal_end=50)
+        earlier = [moments[-1] for known, moments in self.beats.items() if known < number]
+        row = self.beats.setdefault(number, [])
+        row.append(self.at)
+        return Beat(at=self.at, written=True, timeline=number, wal_end=50, first=row[0], before=max(earlier, default=None))
 
     def rest(self, timeline: int, seconds: int = 8) -> DatabasePlan:
         for _ in range(seconds):
@@ -110,6 +120,55 @@ def test_a_crash_from_the_last_write_to_the_report() -> None:
     assert story.told == {"failover-2"}
 
 
+def test_a_database_that_never_had_a_primary_is_starting() -> None:
+    story = Story()
+    for _ in range(20):
+        plan = story.second(None, written=False)
+        assert not plan.degraded.active
+        assert plan.actions == []
+    found = {"WritesEnabled": "Starting", "DatabaseAvailable": "Starting", "DatabaseRedundant": "NotObserved"}
+    assert _reasons(plan, None).items() >= found.items()
+    for _ in range(20):  # a primary, and no database for heartbeats on it yet
+        plan = story.second(seen(1), written=False)
+        assert not plan.degraded.active
+        assert plan.actions == []
+    assert _reasons(plan, seen(1)).items() >= {"WritesEnabled": "Starting", "DatabaseAvailable": "PrimaryServing"}.items()
+    plan = story.rest(1, 4)
+    assert (plan.status.timeline, plan.status.last_failover, story.told) == (1, None, set())
+    for _ in range(7):
+        plan = story.second(None, written=False)
+    assert plan.degraded.reason == "PrimaryLost"
+    assert _reasons(plan, None)["WritesEnabled"] == "PrimaryLost"
+
+
+def _reasons(plan: DatabasePlan, cluster: ClusterSeen | None) -> dict[str, str]:
+    found = Findings(
+        spec=PlatformSpec(database=DATABASE),
+        services=[],
+        views=[],
+        database=plan.status,
+        degraded=plan.degraded,
+        seen=cluster,
+        beat=Beat(at=NOW, written=False, error="refused"),
+    )
+    return {one.type: one.reason for one in answers(found, generation=1, now=NOW)}
+
+
+def test_the_report_goes_by_heartbeats_and_not_by_passes() -> None:
+    """Beats between two looks: the last before at 1.4 s, the first after at 1.9 s; the pass comes at 3 s."""
+    story = Story()
+    story.rest(1, 2)
+    last, first = story.at + timedelta(seconds=0.4), story.at + timedelta(seconds=0.9)
+    story.at += timedelta(seconds=2)
+    before = msgspec.json.decode(story.status, type=DatabaseStatus)
+    beat = Beat(at=story.at, written=True, timeline=2, wal_end=50, first=first, before=last)
+    plan = plan_database(ASKED, seen(2), beat, [], before, Degraded(), story.at)
+    report = plan.status.last_failover
+    assert report is not None
+    assert (report.start_time, report.write_time, report.rto_seconds) == (last, first, 0.5)
+    assert report.detect_time == report.promote_time == report.endpoint_time == first
+
+
 def test_an_old_timeline_is_no_heartbeat() -> None:
     story = Story()
     story.rest(2)
@@ -130,6 +189,76 @@ def test_only_when_all_agree_a_label_is_taken_away() -> None:
     assert strips(seen(2, stale_label=True, fresh=False), written=True) == []
     (strip,) = strips(seen(2, stale_label=True), written=True)
     assert (strip.pod, strip.was) == ("cfa-1", "primary")
+
+
+def test_a_leader_is_the_target_until_it_has_a_timeline_of_its_own() -> None:
+    story = Story()
+    story.rest(1)
+    elected = replace(seen(2), timeline=1)  # holds the lock, is not promoted yet
+    plan = story.second(elected, written=False)
+    assert (plan.status.current_primary, plan.status.target_primary) == ("cfa-1", "cfa-0")
+    plan = story.second(replace(elected, timeline=None), written=True, timeline=2)
+    assert (plan.status.current_primary, plan.status.target_primary) == ("cfa-1", "cfa-0")
+    plan = story.rest(2)
+    report = plan.status.last_failover
+    assert report is not None
+    assert (report.old_primary, report.new_primary, plan.status.current_primary) == ("cfa-1", "cfa-0", "cfa-0")
+
+
+def test_writes_that_failed_once_more_soon_after_are_not_back_until_they_last() -> None:
+    story = Story()
+    story.rest(1, 2)
+    last = story.at - timedelta(seconds=1)
+    story.second(seen(2), written=True, done=False)
+    before = msgspec.json.decode(story.status, type=DatabaseStatus)
+    later = story.at + timedelta(seconds=4)
+    again = Beat(at=later, written=True, timeline=2, wal_end=50, first=later, before=last)
+    report = plan_database(ASKED, seen(2), again, [], before, Degraded(), later).status.last_failover
+    assert report is not None
+    assert (report.start_time, report.write_time, report.rto_seconds) == (last, later, 6.0)
+
+
+def test_services_are_asked_until_none_is_on_the_old_timeline() -> None:
+    story = Story()
+    story.rest(1)
+    status = story.rest(2).status
+    pods = [PodTimeline(pod="a", oldest=2), PodTimeline(pod="b", oldest=1), PodTimeline(pod="c", answered=False)]
+    assert awaited(status) is not None
+    status = plan_left(status, pods, story.at)
+    assert status.pods_behind == ["b", "c"]
+    assert _left(status) == ("False", "StillConnected")
+    assert plan_left(status, None, story.at) == status
+    status = plan_left(status, [pods[0], PodTimeline(pod="b")], story.at)
+    assert (status.pods_behind, awaited(status), _left(status)) == ([], None, ("True", "AllLeft"))
+    assert status.last_failover is not None
+    assert status.failover_history == [status.last_failover]
+    assert status.last_failover.left_time == story.at
+
+
+def _left(status: DatabaseStatus) -> tuple[str, str]:
+    found = Findings(
+        spec=PlatformSpec(), services=[], views=[], database=status, degraded=Degraded(), seen=None, beat=None, stalled=None
+    )
+    return next((one.status, one.reason) for one in answers(found, generation=1, now=NOW) if one.type == "OldTimelineLeft")
+
+
+def test_labels_set_by_hand_are_repaired_by_lock_and_notes() -> None:
+    whole = seen(2)
+    leader, other = whole.pods
+    claiming = replace(leader, claims=True)
+
+    def wants(*pods: PodRole, **more: Any) -> list[tuple[str, str]]:
+        actions = plan_labels(replace(whole, pods=pods, **more), heard=False)
+        return [(type(action).__name__, action.pod) for action in actions if not isinstance(action, Notice)]  # type: ignore[union-attr]
+
+    assert wants(claiming, other) == []
+    assert wants(claiming, replace(other, role="primary")) == [("StripLabel", other.name)]
+    assert wants(claiming, replace(other, role="primary", claims=True)) == []
+    assert wants(replace(claiming, role=""), other) == [("SetLabel", leader.name)]
+    assert wants(replace(claiming, role="replica"), replace(other, role="primary")) == [("SetLabel", leader.name)]
+    assert wants(replace(leader, role=""), other) == []
+    assert wants(replace(claiming, role=""), other, leader_fresh=False) == []
+    assert wants(replace(claiming, role=""), other, repairable=False) == []
 
 
 moments = st.sampled_from(["good", "lost", "unseen", "promoted", "early", "slow job", "stale"])

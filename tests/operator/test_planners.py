@@ -6,17 +6,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from careforall_operator.models import Autoscale, Owner, PlatformSpec, Rush, Scaling, Service, View
+from careforall_operator.passes.latency import METRIC, counted, slowest
 from careforall_operator.reconcile.observed import CronJobSeen, DeploymentSeen, JobSeen, Signals
 from careforall_operator.reconcile.plan import Action, Apply, Create, Delete, Notice, Release, Scale
 from careforall_operator.reconcile.plan import Owner as ObjectOwner
 from careforall_operator.reconcile.replicas import plan_replicas
 from careforall_operator.reconcile.rushes import plan_rushes
 from careforall_operator.reconcile.views import cron_name, plan_views
+from careforall_operator.scrape import Page, Sample
 from careforall_operator.status import ServiceStatus
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -201,6 +204,39 @@ def test_cpu_takes_a_pod_away_after_ten_minutes_below_thirty_percent() -> None:
     status = cpu(10, ServiceStatus(name="donations"), 3, NOW)
     assert cpu(10, status, 3, NOW + timedelta(seconds=599)).desired == 3
     assert cpu(10, status, 3, NOW + timedelta(seconds=600)).desired == 2
+
+
+def test_slow_answers_add_pods_by_half_and_quick_ones_take_them_away() -> None:
+    rules = Autoscale(min=1, max=10, metric="P99", target=200, up_after_seconds=30, down_after_seconds=60)
+    spec = PlatformSpec(services=[Service(name="donations", autoscale=rules)])
+    seen = {"donations": DeploymentSeen(name="d", replicas=4, ours=True)}
+
+    def after(milliseconds: float, old: ServiceStatus, seconds: int) -> ServiceStatus:
+        signals = Signals(p99={"donations": milliseconds})
+        (status,) = plan_replicas(spec, seen, [old], signals, degraded=False, now=NOW + timedelta(seconds=seconds)).statuses
+        return status
+
+    new = ServiceStatus(name="donations")
+    slow, quick, usual = after(201, new, 0), after(59, new, 0), after(200, new, 0)
+    assert (slow.desired, quick.desired, usual.desired) == (4, 4, 4)
+    assert (after(201, slow, 29).desired, after(201, slow, 30).desired) == (4, 6)
+    assert (after(59, quick, 59).desired, after(59, quick, 60).desired) == (4, 3)
+    assert (usual.above_since, usual.below_since) == (None, None)
+
+
+def test_the_slowest_answers_are_counted_between_two_looks() -> None:
+    def page(pod: str, service: str, quick: int, slow: int) -> Page:
+        counts = (("0.1", quick), ("0.5", quick + slow), ("+Inf", quick + slow))
+        samples = [Sample(f"{METRIC}_bucket", {"le": limit, "endpoint": "/x"}, float(count)) for limit, count in counts]
+        return Page(pod=pod, service=service, samples=(*samples, Sample(f"{METRIC}_sum", {}, 7.0)))
+
+    silent = Page(pod="t", service="totals", samples=None)
+    first = counted([page("a", "donations", 100, 0), page("b", "donations", 0, 500), silent], at=0)
+    last = counted([page("a", "donations", 150, 50), page("b", "donations", 0, 500), page("c", "donations", 0, 9), silent], at=10)
+    assert slowest(first, last) == {"donations": pytest.approx(100 + 400 * 0.98)}
+    assert slowest(first, counted([page("a", "donations", 100, 0)], at=10)) == {"donations": 0}
+    again = counted([page("a", "donations", 10, 0)], at=10)  # its container was started anew
+    assert slowest(first, again) == {"donations": 0}
 
 
 def test_a_signal_that_cannot_be_read_changes_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def granted(rules: list[dict[str, Any]]) -> set[Call]:
     }
 
 
+def mounted(room: Cluster, folder: Path) -> Path:
+    """Lay the stage's Secret where the chart mounts it."""
+    (folder / "dsn").mkdir(parents=True)
+    for key, value in room.get("secret", "dsn")["data"].items():
+        (folder / "dsn" / key).write_bytes(b64decode(value))
+    return folder
+
+
 @pytest.fixture(name="limited")
 def fx_limited(room: Cluster) -> Iterator[ApiProxy]:
     """A proxy that speaks with the rights of the chart's service account."""
@@ -75,7 +84,9 @@ def test_the_role_is_what_the_operator_uses(
     room.apply(*deployments)
     drills = {"drills": {"enabled": True, "schedule": "* * * * *"}}
     stage.set_up(objects, services=services, views=VIEWS, database=drills)
-    operator.start(kubeconfig=limited.kubeconfig(tmp_path / "kubeconfig"))
+    operator.start(
+        kubeconfig=limited.kubeconfig(tmp_path / "kubeconfig"), secrets_folder=str(mounted(room, tmp_path / "secrets"))
+    )
     room.until("a drill", lambda: room.get("dbsw"))
     room.until("writes on", lambda: stage.condition("WritesEnabled") == ("True", "HeartbeatOk"))
     room.until(

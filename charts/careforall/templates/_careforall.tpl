@@ -22,6 +22,12 @@
 {{- if and .Values.demo.enabled (ne $global.environment "development") -}}
 {{- fail "demo.enabled: made-up gifts belong into global.environment=development only" -}}
 {{- end -}}
+{{- $database := (.Values.operator.platform | default dict).database | default dict -}}
+{{- $auth := ((.Values.postgres | default dict).auth | default dict).existingSecret -}}
+{{- $rest := $database.restSecret | default (printf "%s-postgres-auth" .Release.Name) -}}
+{{- if and .Values.operator.enabled .Values.postgres.enabled $auth $database.enabled (ne $rest $auth) -}}
+{{- fail (printf "operator.platform.database.restSecret: postgres.auth.existingSecret is %s, so name it here too: the operator asks Patroni with its rest-password" $auth) -}}
+{{- end -}}
 {{- if not .Values.operator.enabled -}}
 {{- range $name := include "careforall.enabled" . | fromJsonArray -}}
 {{- $entry := mergeOverwrite (deepCopy $.Values.services.defaults) (deepCopy (get $.Values.services.services $name | default dict)) -}}

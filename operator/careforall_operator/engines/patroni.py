@@ -11,7 +11,7 @@ import httpx2
 from careforall_operator.engines.base import EngineRefused, endpoints, write_service
 from careforall_operator.k8s import CONFIG_MAP, POD, Kube
 from careforall_operator.models import Database
-from careforall_operator.reconcile.failover import ROLE_LABEL
+from careforall_operator.reconcile.labels import ROLE_LABEL
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, PodRole
 from careforall_operator.status import Member
 
@@ -76,7 +76,7 @@ class Patroni:
             return  # it may well be under way: the report or the deadline will tell
         except httpx2.HTTPError as error:
             raise EngineRefused(f"Patroni of {leader} could not be asked: {error}") from error
-        if answer.is_error:
+        if answer.is_error and "unknown" not in answer.text:  # it does not know either whether it came about
             raise EngineRefused(f"Patroni says: {answer.text.strip()[:500]}")
 
     async def _address(self, leader: str) -> str:
@@ -107,9 +107,8 @@ def _note(pod: Mapping[str, Any]) -> dict[str, Any]:
 def _member(pod: Mapping[str, Any], leader: str | None, wal_end: int | None, sync: Mapping[str, str]) -> Member:
     note = _note(pod)
     name = pod["metadata"]["name"]
-    claims = note.get("role") in {"primary", "master"}
     at = _number(note.get("xlog_location"))
-    primary = name == leader or (claims and note.get("state") == "running")
+    primary = name == leader or _claims(note)
     return Member(
         name=name,
         role="primary" if primary else "replica",
@@ -120,11 +119,17 @@ def _member(pod: Mapping[str, Any], leader: str | None, wal_end: int | None, syn
     )
 
 
+def _claims(note: Mapping[str, Any]) -> bool:
+    return note.get("role") in {"primary", "master"} and note.get("state") == "running"
+
+
 def _pod(pod: Mapping[str, Any]) -> PodRole:
     status = pod.get("status") or {}
     ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions") or [])
     role = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL, "")
-    return PodRole(name=pod["metadata"]["name"], role=role, ready=ready, address=status.get("podIP", ""))
+    return PodRole(
+        name=pod["metadata"]["name"], role=role, ready=ready, address=status.get("podIP", ""), claims=_claims(_note(pod))
+    )
 
 
 def _history(text: str | None) -> tuple[Fork, ...]:

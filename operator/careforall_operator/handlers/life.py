@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -24,7 +25,8 @@ async def begin(settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.networking.request_timeout = 30
-    kube = Kube.connect(memo.settings.namespace)
+    folder = memo.settings.secrets_folder
+    kube = Kube.connect(memo.settings.namespace, Path(folder) if folder else None)
     office = Office(kube, memo.settings, memo.give_up)
     memo.link.office = office
     memo.link.kube = kube

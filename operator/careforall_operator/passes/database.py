@@ -1,15 +1,17 @@
 """The part of a pass about the database: heartbeat, engine, planner, flag."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import structlog
 
 from careforall_operator.broker import Flag
 from careforall_operator.engines import ENGINES, Engine
-from careforall_operator.heartbeat import beat
+from careforall_operator.heartbeat import Heart
 from careforall_operator.k8s import Kube
-from careforall_operator.models import Database, PlatformSpec
+from careforall_operator.models import CredentialsRef, Database, PlatformSpec
 from careforall_operator.reconcile.drills import plan_drill
 from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_database
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
@@ -28,22 +30,24 @@ class DatabaseSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseWatch:
-    """Watches the database of one Platform; it keeps nothing but connections."""
+    """Watches the database of one Platform; it keeps connections and the newest heartbeat, and wakes a pass with a change."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, wake: Callable[[], None]) -> None:
         self._kube = kube
         self._settings = settings
+        self._wake = wake
+        self._heart: tuple[CredentialsRef, Heart] | None = None
         self._flag = Flag(settings.nats_url)
         self._engine: tuple[str, Engine] | None = None
 
     async def look(self, database: Database, platform: str, now: datetime) -> DatabaseSeen:
-        """Write a heartbeat and ask the engine."""
+        """Ask the engine and the heart."""
         engine = self.engine(database)
-        dsn = await self._dsn(database)
-        if dsn is None:
+        heart = await self._beating(database.credentials_secret_ref, platform)
+        if heart is None:
             seen = await engine.observe(database, Beat(at=now, written=False))
             return DatabaseSeen(cluster=seen, beat=_believed(seen, now))
-        told = await beat(dsn, platform, timeout=self._settings.heartbeat_timeout_seconds)
+        told = await heart.newest()
         return DatabaseSeen(cluster=await engine.observe(database, told), beat=told)
 
     def engine(self, database: Database) -> Engine:
@@ -52,12 +56,25 @@ class DatabaseWatch:
             self._engine = (database.engine, ENGINES[database.engine](self._kube))
         return self._engine[1]
 
-    async def _dsn(self, database: Database) -> str | None:
-        """Return the heartbeat's DSN; read anew each time, for passwords change."""
-        if database.credentials_secret_ref is None:
-            return None
-        values = await self._kube.secret(database.credentials_secret_ref.name)
-        return values.get(database.credentials_secret_ref.key, "")
+    async def _beating(self, ref: CredentialsRef | None, platform: str) -> Heart | None:
+        """Return the heart that beats with these credentials; None where there are none."""
+        if self._heart is not None and self._heart[0] != ref:
+            await self._heart[1].close()
+            self._heart = None
+        if self._heart is None and ref is not None:
+            self._heart = (ref, Heart(partial(self._dsn, ref), platform, self._settings, self._wake))
+        return self._heart[1] if self._heart else None
+
+    async def _dsn(self, ref: CredentialsRef) -> str:
+        """Return the heartbeat's DSN; read anew each time, for passwords change.
+
+        Raises:
+            LookupError: It is not there.
+        """
+        values = await self._kube.secret(ref.name)
+        if ref.key not in values:
+            raise LookupError(f"no key {ref.key} in a Secret {ref.name}")
+        return values[ref.key]
 
     async def tell(self, database: Database, status: PlatformStatus, now: datetime) -> None:
         """Tell services whether to refuse writes: a hint, for they notice by themselves; a broker that is away fails nothing."""
@@ -69,6 +86,8 @@ class DatabaseWatch:
 
     async def close(self) -> None:
         """Hang up."""
+        if self._heart is not None:
+            await self._heart[1].close()
         await self._flag.close()
 
 

@@ -1,5 +1,6 @@
 """One pass over one Platform, from reading to status."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,15 +12,17 @@ from careforall_operator import VERSION, metrics
 from careforall_operator.conditions import kept
 from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
 from careforall_operator.models import PlatformSpec
-from careforall_operator.passes import database, reading, services, switchovers
+from careforall_operator.passes import database, reading, services, switchovers, timelines
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
-from careforall_operator.passes.switchovers import Switchover
+from careforall_operator.passes.latency import Latency
+from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
 from careforall_operator.reconcile.cron import BadSchedule
 from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.reconcile.switchovers import Situation
+from careforall_operator.reconcile.timelines import awaited, plan_left
 from careforall_operator.settings import Settings
-from careforall_operator.status import PlatformStatus
+from careforall_operator.status import Member, PlatformStatus
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +32,19 @@ VOLATILE_EVERY = timedelta(seconds=10)
 class PlatformPass:
     """Keeps one Platform. Its memory is the last status, which the API has as well, but for what changes each second."""
 
-    def __init__(self, kube: Kube, settings: Settings) -> None:
+    def __init__(self, kube: Kube, settings: Settings, wake: Callable[[], None]) -> None:
         self._kube = kube
         self._settings = settings
-        self.watch = DatabaseWatch(kube, settings)
+        self.watch = DatabaseWatch(kube, settings, wake)
+        self._asking = Asking(wake)
+        self._latency = Latency()
         self._memory: tuple[str, PlatformStatus] | None = None
         self._written: tuple[PlatformStatus, datetime] | None = None
+
+    async def close(self) -> None:
+        """Watch and ask no more."""
+        await self._asking.close()
+        await self.watch.close()
 
     async def run(self, body: dict[str, Any]) -> None:
         """Look, decide, do, tell. Whatever fails is told where it can be, and raised."""
@@ -63,8 +73,9 @@ class PlatformPass:
         owner = Owner(kind="Platform", name=name, uid=body["metadata"]["uid"])
         seen = await self.watch.look(spec.database, name, now) if spec.database else None
         open_switchovers = [one for one in await switchovers.unfinished(self._kube) if one.spec.platform_ref.name == name]
-        world = await services.look(self._kube, spec, name, self._monitors())
+        world = await services.look(self._kube, spec, name, self._monitors(), self._latency)
         status, actions = self._database(spec, seen, before, world, owner, open_switchovers, now)
+        status = await self._left(status, seen, now)
         decided = services.decide(spec, world, status, owner, degraded=status.degraded.active, now=now)
         found = Findings(
             spec=spec,
@@ -99,6 +110,13 @@ class PlatformPass:
         plan = database.decide(spec, seen, before, world.jobs, asked, now)
         return replace(before, database=plan.status, degraded=plan.degraded), plan.actions
 
+    async def _left(self, status: PlatformStatus, seen: DatabaseSeen | None, now: datetime) -> PlatformStatus:
+        """Ask services which timeline they are on, as long as one may be on an old one."""
+        if status.database is None or seen is None or not seen.beat.cluster or awaited(status.database) is None:
+            return status
+        pods = await timelines.look(self._kube, seen.beat.cluster)
+        return replace(status, database=plan_left(status.database, pods, now))
+
     def _monitors(self) -> list[str]:
         return [url.rstrip("/") for url in self._settings.nats_monitor_urls.split(",") if url]
 
@@ -114,7 +132,7 @@ class PlatformPass:
         status = replace(status, conditions=told, observed_generation=generation, operator_version=VERSION)
         status = replace(status, phase=phase(status))
         await self._write(body, status, now)
-        _gauge(body["metadata"]["name"], status)
+        tell_metrics(body["metadata"]["name"], status)
 
     async def _write(self, body: dict[str, Any], status: PlatformStatus, now: datetime) -> None:
         """Write the status where it tells something new; what changes each second is news every ten."""
@@ -151,9 +169,11 @@ class PlatformPass:
                 seen=seen.cluster if seen else None,
                 paused=spec.paused,
                 others=others,
+                refused=self._asking.refusal(one),
             )
-            engine = self.watch.engine(spec.database) if spec.database else None
-            await switchovers.follow(self._kube, one, situation, engine)
+            ask = await switchovers.follow(self._kube, one, situation)
+            if ask is not None and spec.database is not None:
+                self._asking.begin(one, self.watch.engine(spec.database), spec.database, ask)
 
 
 def lasting(status: PlatformStatus) -> PlatformStatus:
@@ -165,7 +185,8 @@ def lasting(status: PlatformStatus) -> PlatformStatus:
     return replace(status, database=quiet)
 
 
-def _gauge(name: str, status: PlatformStatus) -> None:
+def tell_metrics(name: str, status: PlatformStatus) -> None:
+    """Set the gauges of one Platform by its status."""
     told = {one.type: one.status for one in status.conditions}
     metrics.DEGRADED.labels(name).set(status.degraded.active)
     metrics.STALLED.labels(name).set(told.get("Stalled") == "True")
@@ -174,9 +195,23 @@ def _gauge(name: str, status: PlatformStatus) -> None:
         return
     metrics.WRITABLE.labels(name).set(status.database.writable)
     metrics.TIMELINE.labels(name).set(status.database.timeline or 0)
+    metrics.SYNCHRONOUS.labels(name).set(status.database.sync_state == "Sync")
+    _gauge_members(name, status.database.replicas)
     last = status.database.last_failover
+    if last is not None:
+        metrics.LAST_FAILOVER.labels(name).set(last.start_time.timestamp())
     if last is not None and last.rto_seconds is not None:
         metrics.LAST_RTO.labels(name).set(last.rto_seconds)
+
+
+def _gauge_members(name: str, members: Sequence[Member]) -> None:
+    """Count members anew: one that is gone must not go on with its last figures."""
+    metrics.MEMBERS.remove_by_labels({"platform": name})
+    metrics.MEMBER_LAG.remove_by_labels({"platform": name})
+    for member in members:
+        metrics.MEMBERS.labels(name, member.role, member.state).inc()
+        if member.lag_bytes is not None:
+            metrics.MEMBER_LAG.labels(name, member.name).set(member.lag_bytes)
 
 
 def _words(action: Action) -> str:

@@ -10,6 +10,7 @@ from careforall_operator import broker
 from careforall_operator.k8s import CRON_JOB, DEPLOYMENT, JOB, POD_METRICS, POD_TEMPLATE, HTTPStatusError, Kube
 from careforall_operator.models import PlatformSpec
 from careforall_operator.passes import reading
+from careforall_operator.passes.latency import Latency
 from careforall_operator.reconcile.observed import JobSeen, Signals
 from careforall_operator.reconcile.plan import Action, Owner
 from careforall_operator.reconcile.replicas import plan_replicas, wanted_signals
@@ -30,7 +31,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     signals: Signals
 
 
-async def look(kube: Kube, spec: PlatformSpec, platform: str, monitors: Iterable[str]) -> World:
+async def look(kube: Kube, spec: PlatformSpec, platform: str, monitors: Iterable[str], latency: Latency) -> World:
     """Read everything."""
     found = await kube.all(DEPLOYMENT, **{reading.SERVICE_LABEL: ""})
     template = await kube.find(POD_TEMPLATE, spec.jobs.pod_template) if spec.views or spec.events or spec.database else None
@@ -39,14 +40,19 @@ async def look(kube: Kube, spec: PlatformSpec, platform: str, monitors: Iterable
         cron_jobs=await kube.all(CRON_JOB, **{MINE: platform}),
         jobs=reading.jobs(await kube.all(JOB, **{MINE: platform})),
         template=template.get("template") if template else None,
-        signals=await _signals(kube, spec, found, monitors),
+        signals=await _signals(kube, spec, found, monitors, latency),
     )
 
 
-async def _signals(kube: Kube, spec: PlatformSpec, found: Iterable[Mapping[str, Any]], monitors: Iterable[str]) -> Signals:
-    by_lag, by_cpu = wanted_signals(spec.services)
-    lag = await broker.waiting(monitors) if by_lag else None
-    return Signals(lag=lag, cpu=await _cpu(kube, spec, found) if by_cpu else None)
+async def _signals(
+    kube: Kube, spec: PlatformSpec, found: Iterable[Mapping[str, Any]], monitors: Iterable[str], latency: Latency
+) -> Signals:
+    wanted = wanted_signals(spec.services)
+    return Signals(
+        lag=await broker.waiting(monitors) if "JetStreamLag" in wanted else None,
+        cpu=await _cpu(kube, spec, found) if "CPU" in wanted else None,
+        p99=await latency.look(kube) if "P99" in wanted else None,
+    )
 
 
 async def _cpu(kube: Kube, spec: PlatformSpec, found: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:

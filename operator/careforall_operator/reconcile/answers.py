@@ -7,8 +7,10 @@ import msgspec
 
 from careforall_operator.conditions import Answer, condition
 from careforall_operator.models import PlatformSpec
+from careforall_operator.reconcile.failover import never
 from careforall_operator.reconcile.observed import Beat, ClusterSeen
 from careforall_operator.reconcile.reports import running
+from careforall_operator.reconcile.timelines import awaited
 from careforall_operator.reconcile.views import FAILING_AFTER
 from careforall_operator.status import Condition, DatabaseStatus, Degraded, Phase, PlatformStatus, ServiceStatus, ViewStatus
 
@@ -58,6 +60,7 @@ def _questions(found: Findings) -> dict[str, Told]:
             "DatabaseRedundant": _redundant(found, found.database),
             "FailoverInProgress": _failover(found.database),
             "ReconciliationSucceeded": _books(found.database),
+            "OldTimelineLeft": _left(found.database),
         }
     return questions
 
@@ -100,10 +103,14 @@ def _views(found: Findings) -> Told:
 def _writes(found: Findings) -> Told:
     if found.degraded.active and found.degraded.reason == "ReadOnlyRequested":
         return "False", "ReadOnlyRequested", f"spec.mode is {found.spec.mode}"
-    database = found.database
-    if database is None:
+    if found.database is None:
         return "True", "HeartbeatOk", "no database is looked at"
-    beat = found.beat
+    return _heartbeats(found, found.database, found.beat)
+
+
+def _heartbeats(found: Findings, database: DatabaseStatus, beat: Beat | None) -> Told:
+    if never(database):
+        return "Unknown", "Starting", f"no heartbeat was taken yet: {beat.error}" if beat and beat.error else ""
     if beat is not None and beat.written and not database.writable:
         return "False", "EpochMismatch", f"a primary of timeline {beat.timeline} answers, {database.timeline} is the newest"
     if not database.writable:
@@ -115,6 +122,8 @@ def _writes(found: Findings) -> Told:
 
 def _available(found: Findings) -> Told:
     seen = found.seen
+    if found.database is not None and never(found.database) and (seen is None or not seen.leader_fresh):
+        return "Unknown", "Starting", "there was no primary yet"
     if seen is None:
         return "Unknown", "Unobservable", "the cluster could not be asked"
     claims = {member.name for member in seen.members if member.role == "primary"}
@@ -130,6 +139,8 @@ def _redundant(found: Findings, database: DatabaseStatus) -> Told:
     standbys = [member for member in database.replicas if member.role == "replica"]
     if found.spec.database is not None and found.spec.database.engine == "External":
         return "Unknown", "NotObserved", "an External database tells nothing about standbys"
+    if database.sync_state == "Unknown":
+        return "Unknown", "NotObserved", "no member was seen yet"
     limit = found.spec.database.failover.max_replica_lag_bytes if found.spec.database else 0
     known = [one.lag_bytes for one in standbys if one.lag_bytes is not None]
     if known and min(known) > limit:
@@ -160,6 +171,14 @@ def _books(database: DatabaseStatus) -> Told:
     if last.result == "Succeeded":
         return "True", "JobSucceeded", last.reconciliation_job or ""
     return "False", "JobFailed", f"Job {last.reconciliation_job}: see its log"
+
+
+def _left(database: DatabaseStatus) -> Told:
+    if awaited(database) is None:
+        return "True", ("AllLeft" if database.last_failover else "NotNeeded"), ""
+    if database.pods_behind:
+        return "False", "StillConnected", ", ".join(database.pods_behind)
+    return "Unknown", "NotObserved", "services were not asked yet"
 
 
 def _moving(services: Sequence[ServiceStatus]) -> tuple[str, str] | None:

@@ -14,11 +14,10 @@ from msgspec.structs import replace
 from careforall_operator.models import Database
 from careforall_operator.reconcile import reports
 from careforall_operator.reconcile.jobs import job
+from careforall_operator.reconcile.labels import plan_labels
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
-from careforall_operator.reconcile.plan import Action, Create, Notice, Owner, StripLabel
+from careforall_operator.reconcile.plan import Action, Create, Notice, Owner
 from careforall_operator.status import DatabaseStatus, Degraded, FailoverReport
-
-ROLE_LABEL = "careforall.dev/role"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +56,7 @@ def plan_database(
     status = _followed(asked, status, old, seen, beat, now)
     status, actions = _reconciled(asked, status, jobs)
     actions += _told(old, status, degraded, state)
-    actions += _repairs(seen, beat, status)
+    actions += plan_labels(seen, heard=beat.written and status.writable)
     return DatabasePlan(actions=actions, status=status, degraded=state)
 
 
@@ -69,7 +68,7 @@ def _looked(asked: Asked, seen: ClusterSeen | None, beat: Beat, old: DatabaseSta
         engine=asked.database.engine,
         writable=good,
         good_since=(old.good_since or now) if good else None,
-        bad_since=None if good else (old.bad_since or now),
+        bad_since=None if good else (old.bad_since or min(beat.at, now)),
         last_heartbeat_time=beat.at if good else old.last_heartbeat_time,
         wal_end=(beat.wal_end or old.wal_end) if good else old.wal_end,
     )
@@ -78,11 +77,28 @@ def _looked(asked: Asked, seen: ClusterSeen | None, beat: Beat, old: DatabaseSta
     alive = seen.leader if seen.leader_fresh else None
     return replace(
         found,
-        current_primary=alive or old.current_primary,
+        current_primary=_primary(seen, old),
         target_primary=seen.target or alive or old.target_primary,
-        sync_state=_sync_state(seen),
+        # Who is about to go has no standby any more: a report asks for what was there while writes were taken.
+        sync_state=_sync_state(seen) if good or old.sync_state == "Unknown" else old.sync_state,
         replicas=sorted(seen.members, key=lambda member: member.name),
     )
+
+
+def _primary(seen: ClusterSeen, old: DatabaseStatus) -> str | None:
+    """Return who is primary: within a timeline that cannot change, and a new leader is only the target until it has its own."""
+    if not seen.leader_fresh or old.current_primary is None:
+        return seen.leader if seen.leader_fresh else old.current_primary
+    report = reports.running(old)
+    unnamed = report is not None and report.new_primary is None and report.timeline is not None
+    known = old.timeline or 0
+    promoted = seen.timeline is not None and (seen.timeline > known or (unnamed and seen.timeline == known))
+    return seen.leader if promoted or old.timeline is None else old.current_primary
+
+
+def never(status: DatabaseStatus) -> bool:
+    """Return whether the database has taken no write yet, primary or not: it starts, and nothing was lost."""
+    return status.last_heartbeat_time is None
 
 
 def good_beat(beat: Beat, old: DatabaseStatus) -> bool:
@@ -100,6 +116,8 @@ def _degraded(asked: Asked, status: DatabaseStatus, before: Degraded, now: datet
     rules = asked.database.degraded
     if asked.read_only:
         return _since(before, "ReadOnlyRequested", now)
+    if never(status):
+        return Degraded()
     if status.bad_since is not None and now - status.bad_since >= timedelta(seconds=rules.enter_after_seconds):
         return _since(before, "PrimaryLost", now)
     lasting = status.good_since is not None and now - status.good_since >= timedelta(seconds=rules.exit_after_seconds)
@@ -125,31 +143,36 @@ def _followed(
         fresh = report if report is not None and report.timeline is None else reports.opened(asked.switching, old, now)
         promoted = reports.promoted(fresh, old, known, now)
         status = replace(status, timeline=known, epoch=max(known, old.epoch), last_failover=promoted)
-    elif report is None and status.bad_since is not None and not asked.read_only:
+    elif report is None and status.bad_since is not None and not asked.read_only and not never(status):
         lost = now - status.bad_since >= timedelta(seconds=asked.database.degraded.enter_after_seconds)
         status = replace(status, last_failover=reports.opened(asked.switching, old, now)) if lost else status
     elif report is not None and report.timeline is None and status.writable:
         return reports.forgotten(status)  # the same primary came back: no change of it
-    return _advanced(status, seen, beat)
+    return _advanced(status, seen, beat, now)
 
 
 def _leading(seen: ClusterSeen | None) -> int | None:
     return seen.timeline if seen is not None and seen.leader_fresh else None
 
 
-def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat) -> DatabaseStatus:
+def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat, now: datetime) -> DatabaseStatus:
     report = reports.running(status)
     if report is None or report.timeline is None:
         return status
     if report.new_primary is None and _leading(seen) == report.timeline:
         report = replace(report, new_primary=status.current_primary)  # a heartbeat may see the timeline before the lock tells
     if report.endpoint_time is None and report.new_primary is not None and _routed(seen, status):
-        report = reports.routed(report, beat.at)
-    if report.write_time is None and status.writable and (beat.timeline is None or beat.timeline == report.timeline):
+        report = reports.routed(report, now)
+    if _newly_written(report, beat) and status.writable and beat.timeline in {None, report.timeline}:
         report = reports.written(report, beat)
     if report.lost_bytes_estimate is None and seen is not None:
         report = reports.measured(report, seen)
     return replace(status, last_failover=report)
+
+
+def _newly_written(report: FailoverReport, beat: Beat) -> bool:
+    """Return whether a first write is to be noted: there was none yet, or writes failed once more soon after it."""
+    return report.write_time is None or (beat.first is not None and beat.first > report.write_time)
 
 
 def _routed(seen: ClusterSeen | None, status: DatabaseStatus) -> bool:
@@ -200,20 +223,3 @@ def _told(old: DatabaseStatus, status: DatabaseStatus, before: Degraded, degrade
 def _news(old: DatabaseStatus, status: DatabaseStatus) -> list[FailoverReport]:
     known = {report.id for report in old.failover_history}
     return [report for report in status.failover_history if report.id not in known]
-
-
-def _repairs(seen: ClusterSeen | None, beat: Beat, status: DatabaseStatus) -> list[Action]:
-    """Strip the primary's label from others, only while lock, label and heartbeat agree who is primary."""
-    if seen is None or not seen.repairable or not seen.leader_fresh or not beat.written or not status.writable:
-        return []
-    labelled = [pod for pod in seen.pods if pod.role == "primary"]
-    if seen.leader not in {pod.name for pod in labelled}:
-        return []
-    repairs: list[Action] = []
-    for pod in labelled:
-        if pod.name != seen.leader:
-            repairs.append(StripLabel(pod=pod.name, label=ROLE_LABEL, was="primary"))
-            repairs.append(
-                Notice(reason="StaleLabel", message=f"{pod.name} is primary no more: its label is taken away", warning=True)
-            )
-    return repairs

@@ -27,6 +27,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Messages waiting for each durable consumer."""
     cpu: Mapping[str, float] | None = None
     """Share of the requested CPU in use for each service, in percent."""
+    p99: Mapping[str, float] | None = None
+    """Milliseconds within which 99 of 100 answers of each service came."""
 
 
 class JobSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +57,8 @@ class PodRole(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     ready: bool
     address: str = ""
+    claims: bool = False
+    """Whether the member itself says that it is primary and runs."""
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +94,16 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """A heartbeat through the write Service."""
 
     at: datetime
+    """When it was answered; one that was not written, when it was tried."""
     written: bool
     timeline: int | None = None
     wal_end: int | None = None
-    previous: datetime | None = None
-    """The heartbeat written before this one, as the database remembers it: it tells the last good moment across restarts."""
+    cluster: str = ""
+    """The database cluster's own identifier; empty where only the engine's word is known."""
+    first: datetime | None = None
+    """The first one that this timeline took, and that others soon followed."""
+    before: datetime | None = None
+    """The last one that the timeline before took; the database remembers both across restarts."""
+    took: float = 0.0
+    """Seconds that the write itself took, its wait for a standby included."""
     error: str = ""

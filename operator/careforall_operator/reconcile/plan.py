@@ -52,6 +52,14 @@ class StripLabel(msgspec.Struct, frozen=True, kw_only=True):
     was: str
 
 
+class SetLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a pod a label."""
+
+    pod: str
+    label: str
+    value: str
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """An Event for people. With a `key` it is posted once, whatever happens to the operator."""
 
@@ -61,7 +69,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
-Action = Scale | Release | Apply | Create | Delete | StripLabel | Notice
+Action = Scale | Release | Apply | Create | Delete | StripLabel | SetLabel | Notice
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

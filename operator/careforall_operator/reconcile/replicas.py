@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from careforall_operator.models import Autoscale, PlatformSpec, Service
+from careforall_operator.models import PlatformSpec, Service
 from careforall_operator.reconcile.autoscale import Decision, follow
 from careforall_operator.reconcile.observed import DeploymentSeen, Signals
 from careforall_operator.reconcile.plan import Action, Notice, Release, Scale
@@ -118,7 +118,6 @@ def _status(service: Service, deployment: DeploymentSeen, decision: Decision, sc
     )
 
 
-def wanted_signals(services: Iterable[Service]) -> tuple[bool, bool]:
-    """Return whether anybody follows the broker's lag, and whether anybody follows the CPU."""
-    followed: list[Autoscale] = [service.autoscale for service in services if service.autoscale is not None]
-    return any(one.metric == "JetStreamLag" for one in followed), any(one.metric == "CPU" for one in followed)
+def wanted_signals(services: Iterable[Service]) -> set[str]:
+    """Return the signals that anybody follows: JetStreamLag, CPU, P99."""
+    return {service.autoscale.metric for service in services if service.autoscale is not None}

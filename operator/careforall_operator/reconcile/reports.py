@@ -46,18 +46,23 @@ def promoted(report: FailoverReport, old: DatabaseStatus, timeline: int, now: da
 
 
 def routed(report: FailoverReport, at: datetime) -> FailoverReport:
-    """Note that the write Service leads to the new primary."""
+    """Note that the write Service leads to the new primary; a write that was taken had found it already."""
+    at = min(at, report.write_time or at)
     return replace(report, endpoint_time=at, endpoint_seconds=seconds(report.start_time, at))
 
 
 def written(report: FailoverReport, beat: Beat) -> FailoverReport:
-    """Note the first write; the database remembers the last one before better than an operator that was killed meanwhile."""
-    start = report.start_time
-    if beat.previous is not None and start < beat.previous < (report.promote_time or beat.at):
-        start = beat.previous
-    times = {"detect": report.detect_time, "promote": report.promote_time, "endpoint": report.endpoint_time}
-    known = {f"{name}_seconds": seconds(start, moment) for name, moment in times.items() if moment is not None}
-    return replace(report, start_time=start, write_time=beat.at, rto_seconds=seconds(start, beat.at), **known)
+    """Note the last write before and the first after, as the database remembers them: beats are nearer than passes are.
+
+    Whatever a pass noticed only after the first write had happened by then.
+    """
+    start = beat.before or report.start_time
+    write = beat.first or beat.at
+    noticed = {"detect": report.detect_time, "promote": report.promote_time, "endpoint": report.endpoint_time}
+    times = {name: min(moment, write) for name, moment in noticed.items() if moment is not None}
+    spans = {f"{name}_seconds": seconds(start, moment) for name, moment in times.items()}
+    moments = {f"{name}_time": moment for name, moment in times.items()}
+    return replace(report, start_time=start, write_time=write, rto_seconds=seconds(start, write), **moments, **spans)
 
 
 def measured(report: FailoverReport, seen: ClusterSeen) -> FailoverReport:

@@ -32,6 +32,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     others: int = 0
     """Switchovers of the same Platform that run."""
+    refused: str = ""
+    """The engine's words where it said no."""
 
 
 class SwitchoverPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,15 +115,12 @@ def _watched(spec: SwitchoverSpec, before: SwitchoverStatus, about: Situation, n
         phase = "Succeeded" if done.result != "InProgress" else "Running"
         complete: tuple[Answer, str, str] = ("True", "Switched", words) if phase == "Succeeded" else ("False", "Running", words)
         return SwitchoverPlan(status=replace(said(before, phase, None, complete, now), report=done))
+    if about.refused:
+        return SwitchoverPlan(status=said(before, "Failed", None, ("True", "EngineRefused", about.refused), now))
     if before.requested_time is not None and now - before.requested_time > timedelta(seconds=spec.deadline_seconds):
         words = f"no new primary took writes within {spec.deadline_seconds} s"
         return SwitchoverPlan(status=said(before, "Failed", None, ("True", "DeadlineExceeded", words), now))
     return SwitchoverPlan(status=before)
-
-
-def refused_by_engine(before: SwitchoverStatus, words: str, now: datetime) -> SwitchoverStatus:
-    """Return the status after the engine said no."""
-    return said(before, "Failed", None, ("True", "EngineRefused", words), now)
 
 
 def said(

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import HeaderParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
@@ -19,7 +20,17 @@ from careforall.kit.ids import parse_id
 
 AnyRequest = Request[Any, Any, Any]
 CART_HEADER = "X-Cart-Id"
+_NO_CART = "no cart yet"
+_SECRET_KEY = 20
+"""Characters from which on a key counts as one that nobody guesses, such as a UUID."""
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+class _Named(msgspec.Struct):
+    cart_id: UUID
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 CartId = Annotated[str | None, HeaderParameter(name=CART_HEADER, description="A guest's cart, as `cart_id` said.")]
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version of the cart read, such as "3".')]
 
@@ -37,6 +48,8 @@ async def add_item(
     service: CartsService, visitor: Principal | None, data: NewItem, request: AnyRequest, cart_id: CartId = None
 ) -> Response[CartOut]:
     """Put goods in; a guest without a cart gets one, to be sent as X-Cart-Id from then on.
+
+    A repeat of a guest's first request finds its cart again where its Idempotency-Key is a random one of 20 characters or more.
 
     Errors: 404 `cart_not_found`, 409 `out_of_stock`, `product_inactive`, `cart_full`, 422 `unknown_sku`; for goods that are
     held at once 503 `inventory_unavailable`.
@@ -120,10 +133,14 @@ async def _present(service: CartsService, visitor: Principal | None, cart_id: st
 
 
 async def _call(request: AnyRequest, route: str, visitor: Principal | None, owner: Owner) -> Call | None:
-    """Return the idempotency call; a guest's keys are scoped by cart, and count from when there is one (rule 20)."""
-    if owner.fresh:
-        return None
-    return await idempotent_call(request, route, visitor, guest=owner.key)
+    """Return the idempotency call; a guest's keys are scoped by cart (rule 20).
+
+    Before there is one, the key alone stands for the cart: only one that nobody else can come upon counts.
+    """
+    if not owner.fresh:
+        return await idempotent_call(request, route, visitor, guest=owner.key)
+    call = await idempotent_call(request, route, visitor, guest=_NO_CART)
+    return call if call is not None and len(call.key) >= _SECRET_KEY else None
 
 
 def _cart_id(text: str) -> UUID:
@@ -144,4 +161,6 @@ def _answered(done: Done) -> Response[CartOut]:
     extra = dict(_NO_STORE)
     if done.cart is not None:
         extra |= etag(done.cart.version) | {CART_HEADER: str(done.cart.id)}
+    elif done.answer.replayed:
+        extra |= {CART_HEADER: str(_decode_named(done.answer.body).cart_id)}
     return finished(done.answer, extra)

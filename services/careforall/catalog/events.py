@@ -1,13 +1,31 @@
 """Builds the events of this service out of its rows; one place, so that every event says the same of the same state."""
 
 from careforall.catalog.domain import Product
+from careforall.catalog.review import Review
 from careforall.contracts.catalog import ProductCreated, ProductRemoved, ProductSnapshot, ProductUpdated, Variant
+from careforall.contracts.reviews import ReviewApproved, ReviewRejected, ReviewRemoved, ReviewStatus, ReviewSubmitted
 from careforall.kit import outbox
 from careforall.kit.context import Cause
 from careforall.kit.outbox import Outgoing
 
 SOURCE = "catalog"
 Kind = type[ProductCreated | ProductUpdated | ProductRemoved | ProductSnapshot]
+
+_REVIEW_EVENTS: dict[ReviewStatus, type[ReviewSubmitted | ReviewApproved | ReviewRejected | ReviewRemoved]] = {
+    "PENDING": ReviewSubmitted,
+    "APPROVED": ReviewApproved,
+    "REJECTED": ReviewRejected,
+    "REMOVED": ReviewRemoved,
+}
+
+
+def review_event(review: Review, cause: Cause) -> Outgoing:
+    """Return the event of the status a review has come to."""
+    kind = _REVIEW_EVENTS[review.status]
+    names = ("product_id", "author_id", "rating", "status", "reason")
+    fields = {name: getattr(review, name) for name in names if name in kind.__struct_fields__}
+    event = kind(review_id=review.id, **fields)
+    return outbox.outgoing(event, aggregate_id=review.id, aggregate_version=review.version, source=SOURCE, cause=cause)
 
 
 def product_event(kind: Kind, product: Product, cause: Cause) -> Outgoing:

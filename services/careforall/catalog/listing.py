@@ -66,7 +66,8 @@ class Listing:
             page = found[: wanted.size]
             products = {one.id: one for one in await repository.products(connection, [match.id for match in page])}
         shown = [listed(products[match.id], match, image_url=products[match.id].picture) for match in page]
-        return json.encode(ProductList(products=shown, pagination=pagination(wanted, found, counted), facets=facets(counted)))
+        counts = facets(counted, {one.currency for one in products.values()})
+        return json.encode(ProductList(products=shown, pagination=pagination(wanted, found, counted), facets=counts))
 
 
 def _meets(product: ProductOut, variant: VariantOut, terms: Sequence[Sequence[str]]) -> bool:

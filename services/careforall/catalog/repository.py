@@ -67,6 +67,13 @@ async def taken_slugs(connection: Connection, slugs: Sequence[str]) -> dict[str,
     return {row["slug"]: row["id"] for row in await connection.fetch(_TAKEN_SLUGS, list(slugs))}
 
 
+async def attribute_names(connection: Connection) -> tuple[list[str], list[str]]:
+    """Return the names of all attributes that products have, and of those that variants have."""
+    row = await connection.fetchrow(_ATTRIBUTE_NAMES)
+    assert row is not None, "a SELECT without FROM has a row"
+    return list(row["products"]), list(row["variants"])
+
+
 async def store(connection: Connection, changed: Sequence[Product], category_ids: Mapping[str, UUID]) -> None:
     """Store products, new or changed, with all that belongs to them except offers."""
     ids = [one.id for one in changed]
@@ -146,6 +153,15 @@ LIMIT $4
 """
 _TAKEN_SKUS = "SELECT sku, id AS variant_id, product_id FROM variants WHERE sku = ANY($1::text[])"
 _TAKEN_SLUGS = "SELECT slug, id FROM products WHERE slug = ANY($1::text[]) AND NOT removed"
+_ATTRIBUTE_NAMES = """
+SELECT ARRAY(SELECT DISTINCT jsonb_object_keys(attributes) FROM products WHERE NOT removed) AS products,
+       ARRAY(
+           SELECT DISTINCT jsonb_object_keys(v.attributes)
+           FROM variants AS v
+           JOIN products AS p ON p.id = v.product_id
+           WHERE NOT p.removed
+       ) AS variants
+"""
 _STORE_PRODUCTS = """
 INSERT INTO products
 SELECT * FROM jsonb_populate_recordset(NULL::products, $1::jsonb) ORDER BY id

@@ -9,7 +9,9 @@ from msgspec import UNSET
 from careforall.catalog import events, repository, sorting, writing
 from careforall.catalog.domain import Category, Image, Product, Variant
 from careforall.catalog.errors import ImageNotFound, ProductNotFound, VariantNotFound
+from careforall.catalog.importing import Importing
 from careforall.catalog.listing import Listing
+from careforall.catalog.reviewing import Reviewing
 from careforall.catalog.schemas import (
     CategoryPatch,
     ImagePatch,
@@ -34,9 +36,11 @@ from careforall.kit.outbox import Outgoing
 class CatalogService:
     """What the API and the consumers call."""
 
-    def __init__(self, database: Database, listing: Listing) -> None:
+    def __init__(self, database: Database, listing: Listing, importing: Importing) -> None:
         self.database = database
         self.listing = listing
+        self.importing = importing
+        self.reviewing = Reviewing(database)
 
     async def create_product(self, connection: Connection, new: NewProduct) -> ProductOut:
         """Create a product in the caller's transaction."""

@@ -1,6 +1,6 @@
 """Changing products: what is stored, what visitors may find and what others are told is one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,14 @@ from careforall.kit.errors import DuplicateEntry, FieldError, InvalidInput, Vers
 from careforall.kit.ids import new_id
 
 Change = Callable[[Product], Product]
+
+
+class Saving(msgspec.Struct, frozen=True, kw_only=True):
+    """A product to be stored, and what others are told; a slug that nobody gave gets an ending where it is taken."""
+
+    kind: events.Kind
+    product: Product
+    slug_given: bool = True
 
 
 async def create(connection: Connection, new: NewProduct, seller_id: UUID | None = None) -> Product:
@@ -55,21 +63,27 @@ async def retell(connection: Connection, product_ids: Sequence[UUID]) -> None:
 async def save(
     connection: Connection, kind: events.Kind, products: Sequence[Product], *, slug_given: bool = True
 ) -> list[Product]:
+    """Store products of which others are told the same; see `save_all`."""
+    return await save_all(connection, [Saving(kind=kind, product=one, slug_given=slug_given) for one in products])
+
+
+async def save_all(connection: Connection, savings: Sequence[Saving]) -> list[Product]:
     """Store products, their offers and one event each.
 
     Raises:
         InvalidInput: Naming the fields at fault.
         DuplicateEntry: A SKU or slug is taken.
     """
-    placed = await _placed(connection, [domain.checked(product) for product in products])
-    named = await _named(connection, placed, given=slug_given)
+    placed = await _placed(connection, [domain.checked(one.product) for one in savings])
+    named = await _named(connection, placed, given={one.product.id for one in savings if one.slug_given})
     await _refuse_taken_skus(connection, named)
     tree = await repository_categories.categories(connection, [one.category for one in named])
     await repository.store(connection, named, {slug: category.id for slug, category in tree.items()})
     available = await offers.lock_stock(connection, [variant.sku for one in named for variant in one.variants])
     made_of = [offer for one in named for offer in offers_of(one.id, one, available)]
     await offers.store(connection, [one.id for one in named], made_of)
-    await outbox.insert(connection, [events.product_event(kind, one, current()) for one in named])
+    told = [events.product_event(saving.kind, one, current()) for saving, one in zip(savings, named, strict=True)]
+    await outbox.insert(connection, told)
     await repository.next_generation(connection)
     return named
 
@@ -143,15 +157,15 @@ async def _placed(connection: Connection, products: Sequence[Product]) -> list[P
     return [msgspec.structs.replace(one, category_path=known[one.category].path if one.category else ()) for one in products]
 
 
-async def _named(connection: Connection, products: Sequence[Product], *, given: bool) -> list[Product]:
+async def _named(connection: Connection, products: Sequence[Product], *, given: Container[UUID]) -> list[Product]:
     """Return products with slugs of their own; one that nobody gave gets an ending where it is taken."""
     taken = await repository.taken_slugs(connection, [one.slug for one in products])
     named = []
     for one in products:
         other = taken.get(one.slug, one.id) != one.id
-        if other and given and not one.removed:
+        if other and one.id in given and not one.removed:
             raise DuplicateEntry(errors=[FieldError(pointer="/slug", code="duplicate_entry", message="already taken")])
-        slug = f"{one.slug}-{one.id.hex[-8:]}" if other and not given else one.slug
+        slug = f"{one.slug}-{one.id.hex[-8:]}" if other and one.id not in given else one.slug
         taken[slug] = one.id
         named.append(msgspec.structs.replace(one, slug=slug))
     return named

@@ -61,6 +61,7 @@ COMMANDS = (
     Command("relay", "careforall.cli.relay:app", "Send published messages again."),
     Command("refresh-view", "careforall.cli.refresh_view:refresh_view", "Refresh a materialised view."),
     Command("prewarm", "careforall.cli.prewarm:prewarm", "Fill the caches before a rush."),
+    Command("import-products", "careforall.cli.import_products:import_products", "Bring in products from a CSV file."),
     Command("reindex", "careforall.cli.reindex:reindex", "Build the search index anew."),
     Command("drill", "careforall.cli.drill:drill", "Rehearse a failure under load and report."),
     Command("bench", "careforall.cli.bench:bench", "Measure this machine."),

@@ -10,16 +10,15 @@ from uuid import UUID
 
 import msgspec
 
+from careforall.cli.demo_messages import MoneyWord, Webhooks, hear
 from careforall.contracts.donations import CampaignCreated, CampaignEnded, CampaignUpdated, DonationCreated
 from careforall.donations import events, repository
 from careforall.donations.domain import Campaign, Donation
 from careforall.donations.service import DonationsService
-from careforall.kit import consumer as messages
-from careforall.kit import json, outbox, secrets
+from careforall.kit import outbox
 from careforall.kit.context import Cause
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import id_at, new_id
-from careforall.kit.outbox import Outgoing
 from careforall.kit.service import Parts
 from careforall.kit.settings import Settings
 
@@ -58,9 +57,8 @@ class Demo:
         self._donations = service
         self._donations_database = donations_database
         self._intents = next(one for one in payments.consumers if DonationCreated in one.events)
-        self._payments: Any = payments.service
+        self._webhooks = Webhooks(payments, settings)
         self._payments_database = payments_database
-        self._secret = str(getattr(settings, "webhook_secrets", "")).partition(",")[0].strip().encode()
         self._random = random.Random(_SEED)  # noqa: S311 - made-up data from a fixed seed
 
     async def load(self, count: int, *, again: bool) -> str:
@@ -138,33 +136,21 @@ class Demo:
         donations = [gift.donation for gift in gifts]
         told = [events.created(donation, _CAUSE) for donation in donations]
         await self._donations_database.run(lambda connection: repository.insert_donations(connection, donations, told))
-        await self._payments_database.run(lambda connection: self._make_intents(connection, told))
+        await hear(self._payments_database, self._intents, [event.payload for event in told])
         await asyncio.gather(*(self._webhook(gift, "SUCCESS") for gift in gifts if gift.outcome in {"SUCCESS", "REFUNDED"}))
         await asyncio.gather(*(self._webhook(gift, gift.outcome) for gift in gifts if gift.outcome in {"FAILED", "REFUNDED"}))
-
-    async def _make_intents(self, connection: Connection, told: Sequence[Outgoing]) -> None:
-        """Hand the events to the payments consumer as the broker will again, in vain, once it runs."""
-        decoder = messages.Decoder(self._intents)
-        decoded = [decoder.decode(event.payload, deliveries=1) for event in told]
-        good = [message for message in decoded if not isinstance(message, messages.Refusal)]
-        await messages.apply(connection, self._intents, sorted(good, key=lambda message: message.event_id))
 
     async def _webhook(self, gift: Gift, status: str) -> None:
         donation = gift.donation
         later = timedelta(days=2) if status == "REFUNDED" else timedelta(minutes=3)
-        body = json.encode(
-            {
-                "event_id": f"demo-{donation.intent_id}-{status}",
-                "event_type": "demo",
-                "payment_intent_id": donation.intent_id,
-                "status": status,
-                "timestamp": min(donation.created_at + later, datetime.now(UTC)),
-                "amount": donation.amount,
-                "currency": donation.currency,
-            }
+        word = MoneyWord(
+            intent_id=donation.intent_id,
+            status=status,
+            at=donation.created_at + later,
+            amount=donation.amount,
+            currency=donation.currency,
         )
-        headers = {b"x-signature": b"sha256=" + secrets.sign(self._secret, body).encode()}
-        await self._payments.webhooks.receive("generic", headers, body)
+        await self._webhooks.send(word)
 
 
 async def _end(connection: Connection, known: Sequence[UUID]) -> None:

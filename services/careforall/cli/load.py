@@ -12,6 +12,7 @@ import typer
 
 from careforall.cli.bench import find_loadtests
 from careforall.cli.environment import launch_environment
+from careforall.cli.load_cluster import Release
 from careforall.cli.options import Instance, JsonFile
 from careforall.launch import control
 from careforall.launch.errors import MissingError
@@ -38,12 +39,21 @@ def load(
     run: Annotated[str | None, typer.Option(help="Name of the run; the same name sends the same idempotency keys.")] = None,
     k6: Annotated[Path | None, typer.Option(help="The k6 program, version 2; otherwise the one on PATH.")] = None,
     json_file: JsonFile = None,
+    in_cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RELEASE", help="Let the chart's own Job of this Helm release play, by kubectl; takes --profile alone."
+        ),
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Of that release; otherwise kubectl's own.")] = None,
 ) -> None:
     """Load a running platform as visitors would, and judge it by the limits of loadtests/scenarios.yaml.
 
     In the end everything that the platform acknowledged is looked up. Exit status 1 when a limit was crossed or something is
     lost, 3 when the tool is missing.
     """
+    if in_cluster is not None:
+        raise typer.Exit(Release(name=in_cluster, namespace=namespace).play(profile))
     environment = launch_environment()
     loadtests = find_loadtests(environment)
     found: dict[str, Any] = {} if url else _running(environment, instance)

@@ -12,6 +12,7 @@ from careforall.launch.errors import MissingError
 from careforall.launch.places import clone_root
 
 SLOW = "slow or cluster or browser"
+_TWO_WORKERS = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 
 
 def run_tests(
@@ -33,7 +34,10 @@ def run_tests(
 
 
 def pytest_command(extra: list[str], *, full: bool) -> list[str]:
-    """The command line of the test run."""
-    workers = [] if any(word.startswith("-n") for word in extra) else ["-n", "2"]
+    """The command line of the test run: two workers, who take whole modules, so that none starts the platform of another's again.
+
+    In the order of their names, because the long ones come first that way and the quick ones fill the gaps at the end.
+    """
+    workers = [] if any(word.startswith("-n") for word in extra) else _TWO_WORKERS
     selection = [] if full or "-m" in extra else ["-m", f"not ({SLOW})"]
     return [sys.executable, "-m", "pytest", *workers, *selection, *extra]

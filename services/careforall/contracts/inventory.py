@@ -126,6 +126,8 @@ class Reserve(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int = 900
     region: str = ""
     """Where the parcel goes, for the nearest warehouse; empty: any."""
+    takes: list[UUID] = []
+    """Holders in whose place this one steps, such as those of the cart that is bought: what they hold is free for it."""
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,11 @@ from msgspec import Meta
 
 from careforall.contracts.catalog import ProductStatus
 from careforall.kit import money
-from careforall.kit.faceted import BOUNDS, Counted, Counts, Match, Wanted, next_cursor, range_end
+from careforall.kit.faceted import BOUNDS, Counted, Counts, Match, Wanted, next_cursor
 from careforall.kit.offers import Offer
 
+_PLACES = 2
+"""Of prices where no product says its currency: a page behind the last."""
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
 
 
@@ -235,30 +237,43 @@ def pagination(wanted: Wanted, found: Sequence[Match], counted: Counts) -> Pagin
     return Pagination(page=wanted.page, size=wanted.size, total=counted.total, pages=pages, next_cursor=cursor)
 
 
-def facets(counted: Counts) -> Facets:
-    """Return the counts as the API shows them, without what nothing has."""
+def facets(counted: Counts, currencies: Iterable[str]) -> Facets:
+    """Return the counts as the API shows them, without what nothing has.
+
+    Args:
+        counted: The counts.
+        currencies: Those of the products shown; prices have the digits of the finest.
+    """
+    places = max(map(money.exponent, currencies), default=_PLACES)
     ratings = [RatingCount(rating=least, count=count) for least, count in enumerate(counted.ratings, 1) if count]
     lowest, highest = counted.lowest, counted.highest
     return Facets(
         brand=[_count(one) for one in counted.brands],
         price=PriceFacet(
-            min=None if lowest is None else f"{lowest:f}",
-            max=None if highest is None else f"{highest:f}",
-            ranges=_ranges(counted),
+            min=None if lowest is None else _priced(lowest, places),
+            max=None if highest is None else _priced(highest, places),
+            ranges=_ranges(counted, places),
         ),
         rating=ratings,
         attributes=_attributes(counted.terms),
     )
 
 
+def _priced(amount: Decimal, places: int) -> str:
+    """Return a price with so many digits, or with more where it has them: a result further on may be in a finer currency."""
+    return f"{amount:.{max(places, -int(amount.normalize().as_tuple().exponent))}f}"
+
+
 def _count(one: Counted) -> ValueCount:
     return ValueCount(value=one.value, count=one.count)
 
 
-def _ranges(counted: Counts) -> list[PriceRange]:
-    ends = [range_end(index) for index in range(len(BOUNDS))]
+def _ranges(counted: Counts, places: int) -> list[PriceRange]:
+    """Return the ranges; the highest price of one is the last that can be written below the next."""
+    step = Decimal(1).scaleb(-places)
+    ends = [*(f"{bound - step:.{places}f}" for bound in BOUNDS[1:]), None]
     return [
-        PriceRange(min_price=str(low), max_price=None if high is None else str(high), count=count)
+        PriceRange(min_price=f"{low:.{places}f}", max_price=high, count=count)
         for low, high, count in zip(BOUNDS, ends, counted.ranges, strict=True)
         if count
     ]

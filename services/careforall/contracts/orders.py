@@ -100,7 +100,7 @@ class OrderShipped(_Order, frozen=True, kw_only=True):
 
 
 class OrderDelivered(_Order, frozen=True, kw_only=True):
-    """It arrived; now the buyer may review."""
+    """It arrived."""
 
     SUBJECT: ClassVar[str] = "orders.delivered"
 

@@ -10,7 +10,7 @@ import msgspec
 from careforall.kit.envelope import Event
 
 QUOTE = "query.pricing.quote"
-"""Request subject: `QuoteAsked` to `Quote`; nothing is written."""
+"""Request subject: `QuoteAsked`, or `HeldQuoteAsked`, to `Quote`; nothing is written."""
 LOCK = "ask.pricing.lock"
 """Request subject: `Lock` to `Quote`; the price is kept and the coupon held until `locked_until`."""
 EXTEND = "ask.pricing.extend"
@@ -39,6 +39,12 @@ class QuoteAsked(msgspec.Struct, frozen=True, kw_only=True):
     country: str = ""
     region: str = ""
     postal_code: str = ""
+
+
+class HeldQuoteAsked(QuoteAsked, frozen=True, kw_only=True):
+    """The same of a checkout that holds coupons already: what it holds itself does not stand in its way."""
+
+    holder_id: UUID | None = None
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):

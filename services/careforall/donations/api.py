@@ -1,7 +1,5 @@
 """HTTP of campaigns and donations: parse by signature, one service call, return a Struct."""
 
-import csv
-import io
 from collections.abc import AsyncIterator
 from datetime import datetime
 from decimal import Decimal
@@ -39,13 +37,13 @@ from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.kit.idempotency import Call, checked_key, fingerprint
 from careforall.kit.service import Ask
+from careforall.kit.sheets import guarded, line
 
 _DONATE = "/api/v1/donations"
 _COLUMNS = [
     *("id", "created_at", "campaign_id", "campaign", "status", "amount", "refunded", "disputed", "net", "currency"),
     *("email", "name"),
 ]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 ReceiptToken = Annotated[str | None, HeaderParameter(name="X-Receipt-Token", description="Shows a guest their own gift.")]
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
 
@@ -293,18 +291,18 @@ class _Total(msgspec.Struct):
 
 async def _csv(pages: AsyncIterator[list[Donation]]) -> AsyncIterator[str]:
     """Write pages as CSV; anonymous gifts carry no person, and no cell can start a formula."""
-    yield _line(_COLUMNS)
+    yield line(_COLUMNS)
     async for donations in pages:
-        yield "".join(_line(_cells(donation)) for donation in donations)
+        yield "".join(line(_cells(donation)) for donation in donations)
 
 
 def _cells(donation: Donation) -> list[str]:
-    person = ["", ""] if donation.anonymous else [_guarded(donation.donor_email), _guarded(donation.donor_name)]
+    person = ["", ""] if donation.anonymous else [guarded(donation.donor_email), guarded(donation.donor_name)]
     return [
         str(donation.id),
         donation.created_at.isoformat(),
         str(donation.campaign_id),
-        _guarded(donation.campaign_title),
+        guarded(donation.campaign_title),
         donation.status,
         money.show(donation.amount, donation.currency),
         money.show(donation.refunded_amount, donation.currency),
@@ -313,14 +311,3 @@ def _cells(donation: Donation) -> list[str]:
         donation.currency,
         *person,
     ]
-
-
-def _guarded(text: str) -> str:
-    """Return what people wrote so that it starts no formula; amounts may start with a minus and stay numbers."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _line(cells: list[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(cells)
-    return buffer.getvalue()

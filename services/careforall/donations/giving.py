@@ -16,6 +16,7 @@ from careforall.contracts.donor import DonorKeys, normalised
 from careforall.donations import domain, events, repository, repository_giving
 from careforall.donations.domain import Campaign, Donation
 from careforall.donations.errors import CampaignNotFound, CampaignNotOpen
+from careforall.donations.metrics import CreatedCounter
 from careforall.donations.schemas import DonationCreatedOut, IntentRef, NewDonation
 from careforall.kit import json, money, secrets
 from careforall.kit.batch import LEFT, Busy, GroupCommit, Left
@@ -61,13 +62,18 @@ class Giving:
             "donations", database, self._write, swift=self._write_at_once, max_batch=batch_size, flights=flights
         )
         self._campaigns: dict[UUID, Campaign] = {}
+        self._created = CreatedCounter()
 
     async def give(self, new: NewDonation, *, giver: Principal | None, call: Call | None, cause: Cause) -> Answer:
         """Accept a gift and return the finished answer, or the stored one of a repeat."""
         pledge = self._pledge(new, giver, call, cause)
         if call is None:
-            return await self._batch.submit(pledge, key=str(pledge.donation_id))
-        return await self._batch.submit(pledge, key=f"{call.scope}\0{call.key}", fingerprint=call.fingerprint)
+            answer = await self._batch.submit(pledge, key=str(pledge.donation_id))
+        else:
+            answer = await self._batch.submit(pledge, key=f"{call.scope}\0{call.key}", fingerprint=call.fingerprint)
+        if str(pledge.donation_id).encode() in answer.body:  # a repeat is answered with the gift that was there first
+            self._created.count(new.campaign_id)
+        return answer
 
     async def drain(self) -> None:
         """Wait until every accepted gift is answered."""

@@ -94,6 +94,7 @@ def _reserve(question: Reserve) -> Action:
         demand=domain.demand_of(question.lines),
         seconds=domain.checked_seconds(question.seconds),
         region=question.region,
+        takes=tuple(question.takes),
     )
 
 

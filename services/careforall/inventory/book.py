@@ -152,14 +152,17 @@ class Book:
     def _reserve(self, action: ReserveStock, cause: Cause) -> Reserved:
         if unknown := sorted(sku for sku in action.demand if sku not in self.versions):
             return Reserved(outcome="UNKNOWN_SKU", holder_id=action.holder_id, short=unknown)
-        plan = {
-            sku: spread(list(self.shelves_of(sku)), quantity, action.region) for sku, quantity in sorted(action.demand.items())
-        }
-        if short := [sku for sku, parts in plan.items() if not parts]:
+        if short := self._short(action):
             self.refused += 1
             return Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=short)
-        parts = [part for found in plan.values() for part in found]
-        self._refuse_sold(action.holder_id, [shelf for shelf, _ in parts])
+        self._refuse_sold(action)
+        for taken in action.takes:
+            self._give_back(taken, "RELEASED", "taken over", cause)
+        parts = [
+            part
+            for sku, quantity in sorted(action.demand.items())
+            for part in spread(list(self.shelves_of(sku)), quantity, action.region)
+        ]
         holder = self._holders.setdefault(action.holder_id, Holder(id=action.holder_id, saga_id=action.saga_id))
         expires_at = self.now + timedelta(seconds=action.seconds)
         for shelf, quantity in parts:
@@ -174,12 +177,20 @@ class Book:
             delivery_days=max(shelf.delivery_days for shelf, _ in parts),
         )
 
-    def _refuse_sold(self, holder_id: UUID, shelves: Iterable[Shelf]) -> None:
-        known = self._holds.get(holder_id, {})
-        for shelf in shelves:
-            hold = known.get((shelf.sku, shelf.warehouse))
-            if hold is not None and hold.status == "CONFIRMED":
-                raise AlreadySold(sku=shelf.sku)
+    def _short(self, action: ReserveStock) -> list[str]:
+        """Return the SKUs of which too little is free, counting what the holders have in whose place the new one steps."""
+        free = {sku: self.available(sku) for sku in action.demand}
+        for taken in action.takes:
+            for hold in _pending(self._holds.get(taken, {}).values()):
+                if hold.sku in free:
+                    free[hold.sku] += hold.quantity
+        return [sku for sku, quantity in sorted(action.demand.items()) if free[sku] < quantity]
+
+    def _refuse_sold(self, action: ReserveStock) -> None:
+        """Refuse a holder who has bought of these SKUs: what is sold cannot be held again."""
+        for hold in self._holds.get(action.holder_id, {}).values():
+            if hold.sku in action.demand and hold.status == "CONFIRMED":
+                raise AlreadySold(sku=hold.sku)
 
     def _hold(self, holder: Holder, shelf: Shelf, quantity: int, expires_at: datetime) -> None:
         holds = self._holds.setdefault(holder.id, {})

@@ -104,6 +104,8 @@ class ReserveStock(msgspec.Struct, frozen=True, kw_only=True):
     demand: Mapping[str, int]
     seconds: int
     region: str = ""
+    takes: tuple[UUID, ...] = ()
+    """Holders whose holds end where this demand is met; otherwise they keep them."""
 
 
 class ConfirmHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,9 +193,15 @@ def skus_of(action: Action) -> Iterable[str]:
             return ()
 
 
-def holder_of(action: Action) -> UUID | None:
-    """Return the holder an action is about."""
-    return None if isinstance(action, CountStock | AdjustStock | ExpireOverdue) else action.holder_id
+def holders_of(action: Action) -> Sequence[UUID]:
+    """Return the holders an action is about."""
+    match action:
+        case CountStock() | AdjustStock() | ExpireOverdue():
+            return ()
+        case ReserveStock():
+            return (action.holder_id, *action.takes)
+        case _:
+            return (action.holder_id,)
 
 
 def spread(shelves: Sequence[Shelf], quantity: int, region: str) -> list[tuple[Shelf, int]]:

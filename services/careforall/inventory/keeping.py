@@ -125,7 +125,7 @@ class Keeping:
     async def _open(self, connection: Connection, asked: Sequence[Asked]) -> tuple[Book, Mapping[UUID, Step]]:
         """Lock and read what the batch needs; return the open book, and what was answered before."""
         skus = {sku for one in asked for sku in domain.skus_of(one.action)}
-        holders = {holder for one in asked if (holder := domain.holder_of(one.action)) is not None}
+        holders = {holder for one in asked for holder in domain.holders_of(one.action)}
         found = await repository_book.survey(connection, skus, holders)
         locked = await repository_book.lock_skus(connection, skus | {sku for sku, _ in found})
         now, stored = await repository_book.steps(connection, [one.step_id for one in asked])

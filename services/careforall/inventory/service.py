@@ -57,10 +57,11 @@ class InventoryService:
     async def do(self, asked: Asked) -> Answer:
         """Do a step, or return what it was answered before.
 
-        A reservation of one SKU that was sold out a moment ago is refused early, without a look at the stock.
+        A reservation of one SKU that was sold out a moment ago is refused early, without a look at the stock, unless it may use
+        what others hold for it.
         """
         action = asked.action
-        if isinstance(action, ReserveStock) and len(action.demand) == 1:
+        if isinstance(action, ReserveStock) and len(action.demand) == 1 and not action.takes:
             sku = next(iter(action.demand))
             if await self._hints.sold_out(sku):
                 short = Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=[sku])

@@ -13,18 +13,16 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from careforall.kit import crash
-from careforall.kit.constraints import as_problem
+from careforall.kit import constraints, crash
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DatabaseUnavailable, IdempotencyKeyReused, Locked, Overloaded, Unavailable, UnknownOutcome
-from careforall.kit.metrics import BATCH_SIZE
+from careforall.kit.metrics import BATCH_SIZE, BATCH_WAITING
 
 I = TypeVar("I")  # noqa: E741 - the item of a batch
 R = TypeVar("R")
 
 _HELD_SECONDS = 0.02
 """How long an item whose row is held by another transaction waits before it is tried again."""
-_DATA_ERRORS = ("21", "22", "23")
 _SETTLE_SECONDS = 0.7
 """How long an unknown COMMIT is settled for while callers wait; then 503, and their retry with the same key settles it."""
 
@@ -116,6 +114,7 @@ class GroupCommit(Generic[I, R]):
         self._flights: set[asyncio.Task[None]] = set()
         self._pump_scheduled = False
         self._sizes = BATCH_SIZE.labels(batch=name)
+        BATCH_WAITING.labels(batch=name).set_function(self._queue.__len__)
 
     async def submit(self, item: I, *, key: str, fingerprint: bytes = b"") -> R:
         """Write `item` with its neighbours and return its own result.
@@ -197,10 +196,10 @@ class GroupCommit(Generic[I, R]):
             self._answer(batch, [BUSY] * len(batch))
             return
         except asyncpg.PostgresError as error:
-            if not (error.sqlstate or "").startswith(_DATA_ERRORS):
+            if not constraints.is_refusal(error):
                 raise
             if len(batch) == 1:
-                self._answer(batch, [as_problem(error)])
+                self._answer(batch, [constraints.as_problem(error)])
                 return
             middle = len(batch) // 2
             await self._settle(batch[:middle])

@@ -7,6 +7,12 @@ import asyncpg
 from careforall.kit.errors import Conflict, DuplicateEntry, FieldError, InvalidInput, Problem
 
 _KEY = re.compile(r"Key \((?P<columns>[^)]+)\)=")
+_DATA_ERRORS = ("21", "22", "23")
+
+
+def is_refusal(error: asyncpg.PostgresError) -> bool:
+    """Whether what was sent is at fault (SQLSTATE class 21, 22, 23), not the server or the moment."""
+    return (error.sqlstate or "").startswith(_DATA_ERRORS)
 
 
 def as_problem(error: asyncpg.PostgresError) -> Problem:

@@ -35,6 +35,8 @@ POINTS = SAGA_POINTS | frozenset(
         "reconcile.after_slice",
         "sync.after_lease",
         "sync.after_call_before_settle",
+        "import.before_commit",
+        "import.after_commit",
         "notifications.after_claim",
         "notifications.after_send_before_mark",
     }

@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
-from careforall.kit.timelines import Timelines
+from careforall.kit.timelines import SERVER_STATE, Timelines, oldest
 
 T = TypeVar("T")
 
@@ -37,11 +38,12 @@ class CareConnection(asyncpg.Connection):
     connection of their own with `Database.dedicated`.
     """
 
-    __slots__ = ("sync_wait_cancelled",)
+    __slots__ = ("cluster", "sync_wait_cancelled", "timeline")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sync_wait_cancelled = False
+        self.cluster, self.timeline = "", 0
 
     def _process_log_message(self, fields: dict[str, str], last_query: object) -> None:  # the stubs leave it out
         # The driver's public listeners must be removed before each release; a note that stays is what we need.
@@ -83,6 +85,8 @@ class Database:
         self._pool: asyncpg.Pool | None = None
         self._waiting = 0
         self._evictions: set[asyncio.Task[None]] = set()
+        self._pooled: WeakSet[CareConnection] = WeakSet()
+        self._sessions: WeakSet[CareConnection] = WeakSet()
         self.on_commit: Callable[[], None] | None = None
         """Called after each transaction, to wake whoever waits for its outbox rows."""
         self.doubted: Callable[[], bool] | None = None
@@ -186,7 +190,7 @@ class Database:
             self._failed()
             raise DatabaseUnavailable from error
         try:
-            await self._admit(connection)
+            self._sessions.add(await self._known(connection))
         except BaseException as error:
             connection.terminate()
             await self._judge(error)
@@ -205,6 +209,10 @@ class Database:
             "waiting": self._waiting,
             "total": size,
         }
+
+    def timelines(self) -> dict[str, int]:
+        """Return the oldest timeline that sessions and connections to be lent are open to, by the cluster's identifier."""
+        return oldest(one for one in (*self._pooled, *self._sessions) if not one.is_closed())
 
     @property
     def available(self) -> bool:
@@ -307,6 +315,11 @@ class Database:
 
     def _evict(self) -> None:
         self._failed()
+        self._expire()
+
+    def _expire(self) -> None:
+        """Lend no connection again that is open now."""
+        self._pooled.clear()
         if self._pool is not None:
             task = asyncio.ensure_future(self._pool.expire_connections())
             self._evictions.add(task)
@@ -321,12 +334,24 @@ class Database:
         self.last_success = time.monotonic()
 
     async def _admit(self, connection: asyncpg.Connection) -> None:
-        """Refuse a read-only server or one of an older timeline as soon as it is connected to."""
-        row = await connection.fetchrow(_SERVER_STATE)
+        """Refuse a read-only server or one of an older timeline as soon as the pool is connected to it."""
+        self._pooled.add(await self._known(connection))
+
+    async def _known(self, connection: asyncpg.Connection) -> CareConnection:
+        """Note which timeline a connection is open to, and let go of older ones.
+
+        Of a primary that froze nothing is heard: its idle connections would look open until somebody used them.
+        """
+        row = await connection.fetchrow(SERVER_STATE)
         if row is None or row["standby"]:
             raise asyncpg.ReadOnlySQLTransactionError("connected to a read-only server")
         if not self._timelines.admit(row["cluster"], row["timeline"]):
             raise asyncpg.ReadOnlySQLTransactionError("connected to a server of an older timeline")
+        if any(one.cluster == row["cluster"] and one.timeline < row["timeline"] for one in self._pooled):
+            self._expire()
+        known = cast("CareConnection", connection)
+        known.cluster, known.timeline = row["cluster"], row["timeline"]
+        return known
 
     def _server_settings(self) -> dict[str, str]:
         return {
@@ -345,14 +370,6 @@ _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin
 
 A plan kept from when a table was empty would read it from end to end for every batch, until somebody analyses it. Long statements
 over whole tables have sessions of their own (`Database.dedicated`).
-"""
-
-_SERVER_STATE = """
-SELECT pg_is_in_recovery() AS standby,
-       (SELECT system_identifier FROM pg_control_system())::text AS cluster,
-       CASE WHEN pg_is_in_recovery() THEN 0
-            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
-       END AS timeline
 """
 
 

@@ -14,7 +14,15 @@ from careforall.kit.bus import Bus
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database
 from careforall.kit.errors import Unavailable
-from careforall.kit.metrics import DEAD_LETTERS, OUTBOX_OLDEST, OUTBOX_PENDING, POOL_IN_USE, POOL_SIZE, POOL_WAITING
+from careforall.kit.metrics import (
+    DATABASE_TIMELINE,
+    DEAD_LETTERS,
+    OUTBOX_OLDEST,
+    OUTBOX_PENDING,
+    POOL_IN_USE,
+    POOL_SIZE,
+    POOL_WAITING,
+)
 
 State = Literal["ready", "degraded", "down"]
 _EVERY = 2.0
@@ -58,9 +66,17 @@ class Health:
 
     async def look(self) -> None:
         """Ask every dependency once; set what the metrics say about them."""
+        self._tell_timelines()
         self._cache_up = await self._cache.alive()
         found = await asyncio.gather(*(_observe(name, database) for name, database in self._databases.items()))
         self._up = dict(zip(self._databases, found, strict=True))
+
+    def _tell_timelines(self) -> None:
+        """Say which timelines connections are open to, and nothing of those that none is open to any more."""
+        DATABASE_TIMELINE.clear()
+        for name, database in self._databases.items():
+            for cluster, timeline in database.timelines().items():
+                DATABASE_TIMELINE.labels(service=name, cluster=cluster).set(timeline)
 
     def services(self) -> dict[str, ServiceHealth]:
         """Return each service's health."""

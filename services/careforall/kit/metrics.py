@@ -8,11 +8,13 @@ _COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 REQUESTS = Counter("http_requests_total", "Answered requests", ["service", "endpoint", "method", "status"])
 REQUEST_SECONDS = Histogram("http_request_duration_seconds", "Time to answer", ["service", "endpoint"], buckets=_SECONDS)
 BATCH_SIZE = Histogram("careforall_batch_size", "Items per shared transaction", ["batch"], buckets=_COUNTS)
+BATCH_WAITING = Gauge("careforall_batch_waiting", "Items waiting for a shared transaction", ["batch"])
 
 OUTBOX_LAG = Gauge("outbox_processing_lag_seconds", "Age of the last event when it was published", ["service"])
 OUTBOX_OLDEST = Gauge("outbox_oldest_age_seconds", "Age of the oldest unpublished event", ["service"])
 OUTBOX_PENDING = Gauge("outbox_pending_events", "Events waiting to be published", ["service"])
 OUTBOX_PUBLISHED = Counter("outbox_published_total", "Events the broker acknowledged", ["service"])
+EVENTS_PUBLISHED = Counter("events_published_total", "Events the broker acknowledged, by subject", ["subject"])
 OUTBOX_FAILURES = Counter("outbox_publish_failures_total", "Publishes that were not acknowledged", ["service"])
 RELAY_ACTIVE = Gauge("outbox_relay_active", "1 where this process holds the relay lock", ["service"])
 
@@ -27,6 +29,11 @@ CACHE_RATIO = Gauge("cache_hit_ratio", "Hits of all reads since the start", ["se
 
 POOL_IN_USE = Gauge("database_pool_in_use", "Connections in use", ["service"])
 POOL_SIZE = Gauge("database_pool_size", "Connections the pool may open", ["service"])
+DATABASE_TIMELINE = Gauge(
+    "database_timeline",
+    "Oldest timeline that connections are open to, by the database cluster's identifier",
+    ["service", "cluster"],
+)
 POOL_WAITING = Gauge("database_pool_waiting", "Callers waiting for a connection", ["service"])
 
 RATE_LIMITED = Counter("rate_limited_total", "Requests refused by a rate limit", ["limit"])

@@ -10,7 +10,8 @@ stream that its successor found wiped and has replayed.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -22,7 +23,7 @@ from careforall.kit import crash, tasks
 from careforall.kit.bus import Ack, Bus, Refused
 from careforall.kit.db import WIRE_ERRORS, Connection, Database
 from careforall.kit.errors import Unavailable
-from careforall.kit.metrics import OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
+from careforall.kit.metrics import EVENTS_PUBLISHED, OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
 
 log = structlog.get_logger(__name__)
 
@@ -170,12 +171,18 @@ class Relay:
             for row, answer in zip(rows, answers, strict=True)
             if isinstance(answer, Refused) and answer.lasting
         )
-        self._published.inc(len(acked))
+        self._count(row["event_type"] for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Ack))
         lost = len(rows) - len(acked) - len(refused)
         if lost:
             self._failures.inc(lost)
         self._lag.set((datetime.now(UTC) - rows[-1]["created_at"]).total_seconds())
         return Turn(acked=acked, refused=refused), lost
+
+    def _count(self, acked: Iterable[str]) -> None:
+        found = Counter(acked)
+        self._published.inc(found.total())
+        for subject, number in found.items():
+            EVENTS_PUBLISHED.labels(subject=subject).inc(number)
 
     def _check_due(self) -> bool:
         return time.monotonic() - self._checked_stream >= _CHECK_STREAM_EVERY

@@ -246,6 +246,7 @@ class Process:
             tracing=self._tracing,
             trusted_proxies=common.trusted_proxies,
             flag=self._flag,
+            uploads=[upload for service in services for upload in service.parts.uploads],
         )
         found = [_server(edge, listener.host, listener.port)]
         if "api" in self._roles and listener.internal_port:

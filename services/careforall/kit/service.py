@@ -12,6 +12,7 @@ from careforall.kit.db import Connection, Database
 from careforall.kit.http.hot import HotRoute
 from careforall.kit.http.identity import ServiceTokens, Verifier
 from careforall.kit.http.limits import Limiter
+from careforall.kit.http.uploads import Upload
 from careforall.kit.jobs import Job
 from careforall.kit.outbox import Outgoing
 from careforall.kit.settings import Settings
@@ -49,6 +50,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     internal: tuple[Any, ...] = ()
     """Handlers of the internal listener, under /api/v1, behind service tokens."""
     hot: tuple[HotRoute, ...] = ()
+    uploads: tuple[Upload, ...] = ()
+    """Public routes that take a file of staff, larger than other bodies."""
     consumers: tuple[Consumer, ...] = ()
     jobs: tuple[Job, ...] = ()
     queries: Mapping[str, Callable[[bytes], Awaitable[bytes]]] = {}

@@ -6,7 +6,8 @@ in the middle of a failover does not trust the wrong server; without Redis a pro
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -17,6 +18,31 @@ _KEEP_SECONDS = 600
 """Longer than a failover, and short enough that a cluster restored onto a lower timeline is not refused for long."""
 _TRIES = 5
 _decode = msgspec.json.Decoder(dict[str, int]).decode
+
+
+SERVER_STATE = """
+SELECT pg_is_in_recovery() AS standby,
+       (SELECT system_identifier FROM pg_control_system())::text AS cluster,
+       CASE WHEN pg_is_in_recovery() THEN 0
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+       END AS timeline
+"""
+"""What a server says of itself; a standby's timeline is its primary's, and so of no use."""
+
+
+class Placed(Protocol):
+    """A connection that knows which timeline of which cluster it is open to."""
+
+    cluster: str
+    timeline: int
+
+
+def oldest(connections: Iterable[Placed]) -> dict[str, int]:
+    """Return the oldest timeline that connections are open to, by the cluster's system identifier."""
+    found: dict[str, int] = {}
+    for one in connections:
+        found[one.cluster] = min(one.timeline, found.get(one.cluster, one.timeline))
+    return found
 
 
 class Timelines:

@@ -16,6 +16,7 @@ from careforall.orders.checkouts import Checkouts
 from careforall.orders.consumers import consumers
 from careforall.orders.direct import DirectOrders
 from careforall.orders.driver import Driver
+from careforall.orders.observing import Observing
 from careforall.orders.reconciling import Reconciling
 from careforall.orders.service import OrdersService
 from careforall.orders.settings import OrdersSettings
@@ -52,6 +53,7 @@ def build(resources: Resources) -> Parts:
         jobs=(
             Job(name="orders-sagas", every=_SWEEP_SECONDS, work=driver.sweep, exclusive=False),
             Job(name="orders-reconciliation", every=_HOURLY, work=reconciling.look),
+            Job(name="orders-figures", every=settings.observe_seconds, work=Observing(database).look, exclusive=False),
         ),
         queries={ORDER_STATES: service.answer_states, PAYABLE: service.answer_payable},
         snapshot=service.snapshot,

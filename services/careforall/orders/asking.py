@@ -96,6 +96,7 @@ class Asks:
             lines=_lines(sale),
             seconds=self._settings.payment_seconds if direct else self._settings.checkout_seconds,
             region=sale.shipping_address.country if sale.shipping_address else "",
+            takes=list(sale.cart_holders),
         )
         told = await self.query(inventory.RESERVE, asked, inventory.Reserved)
         if told.outcome == "RESERVED":

@@ -129,7 +129,7 @@ class Checkouts:
         asked = PayAsked(card=sale.card is not None)
         rise: PriceChanged | None = None
         if run.saga.stage == "ready":
-            asked, sale, rise = await self._at_what_price(sale, asked)
+            asked, sale, rise = await self._at_what_price(run.saga.id, sale, asked)
         try:
             moved = await self._driver.take(run, asked, sale)
             moved = await self._driver.follow(moved) or moved
@@ -150,10 +150,11 @@ class Checkouts:
         old, new = _shown(before.sale.amounts.total, before.sale), _shown(after.sale.amounts.total, after.sale)
         return PriceChanged(old_total=old, new_total=new, currency=after.sale.amounts.currency)
 
-    async def _at_what_price(self, sale: Sale, asked: PayAsked) -> tuple[PayAsked, Sale, PriceChanged | None]:
+    async def _at_what_price(self, holder_id: UUID, sale: Sale, asked: PayAsked) -> tuple[PayAsked, Sale, PriceChanged | None]:
         """Apply the price rules: what was shown is charged, a drop is given, a rise after the lock is limited or asked about."""
         assert sale.amounts is not None
-        quote = await self._query(pricing.QUOTE, pricing_of.question(sale), pricing.Quote, PricingUnavailable)
+        question = pricing_of.question_of(sale, holder_id)
+        quote = await self._query(pricing.QUOTE, question, pricing.Quote, PricingUnavailable)
         if gone := pricing_of.unpriced(quote, sale):
             raise ProductUnavailable(f"Not sold any more: {', '.join(gone)}.", skus=list(gone))
         old, new = sale.amounts.total, quote.total
@@ -192,6 +193,7 @@ class Checkouts:
             email=email or buyer.email,
             gateway=self._settings.default_gateway,
             cart_id=new.cart_id,
+            cart_holders=tuple(holder for line in cart.lines for holder in line.holders),
             wanted=wanted,
             coupons=tuple(cart.coupons),
             shipping_address=shipping,

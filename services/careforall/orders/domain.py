@@ -149,6 +149,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...] = ()
     sellers: UUID | None = None
     """Only this seller's lines left the house."""
+    at: datetime | None = None
+    """When it happened, where that is told later; else it is the moment in which it is written."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,6 +228,8 @@ def _moved(order: Order, status: OrderStatus, fact: Fact, *, last: bool) -> Orde
     line_status = _LINES.get(status)
     lines = tuple(_line_moved(line, line_status, fact) for line in order.lines) if line_status else order.lines
     changed = msgspec.structs.replace(order, status=status, version=order.version + 1, lines=lines)
+    if status == "CONFIRMED":
+        changed = msgspec.structs.replace(changed, confirmed_at=order.confirmed_at or fact.at)
     if not last:
         return changed
     return msgspec.structs.replace(

@@ -5,6 +5,7 @@ hold it to be right: a step may be asked for by two at once and has one effect, 
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -41,6 +42,8 @@ from careforall.orders.store import Fenced, Store
 
 log = structlog.get_logger(__name__)
 
+Clock = Callable[[], datetime]
+
 _CLAIMED_AT_ONCE = 64
 _LONGEST_RETRY = 60.0
 _PARKED_RETRY = 600.0
@@ -55,13 +58,17 @@ class Driver:
     Args:
         asks: Asks the owners of steps.
         store: Writes the steps.
+        clock: Says when what happens to orders happened, for a story of the past; without one it happens when it is written.
     """
 
-    def __init__(self, database: Database, asks: Asks, store: Store, settings: OrdersSettings) -> None:
+    def __init__(
+        self, database: Database, asks: Asks, store: Store, settings: OrdersSettings, *, clock: Clock | None = None
+    ) -> None:
         self._database = database
         self._asks = asks
         self._store = store
         self._settings = settings
+        self._clock = clock
         self._woken: asyncio.Task[None] | None = None
         self._followed: set[asyncio.Task[Run]] = set()
 
@@ -219,7 +226,8 @@ class Driver:
         epoch: int | None = None,
     ) -> Turn:
         """Return everything one step writes."""
-        now = datetime.now(UTC)
+        at = self._clock() if self._clock else None
+        now = at or datetime.now(UTC)
         placing = any(isinstance(command, Place) for command in commands)
         announcing = any(isinstance(command, Announce) for command in commands)
         if placing:
@@ -244,9 +252,10 @@ class Driver:
             lease=self._lease(saga),
             logs=logs,
             order=_order(saga, sale, now, announced=announcing) if placing else None,
-            facts=tuple(_facts(saga, sale, commands, placing=placing, answered=answered)),
+            facts=_dated(at, _facts(saga, sale, commands, placing=placing, answered=answered)),
             events=(events.initiated(saga.id, sale),) if any(isinstance(one, Tell) for one in commands) else (),
             refunded_return=sale.return_id if answered is not None and answered.step == "refund" else None,
+            told_at=at,
         )
 
     def _lease(self, saga: Saga) -> float | None:
@@ -259,6 +268,10 @@ class Driver:
                 return self._settings.payment_seconds + _MARGIN
             case _:
                 return self._settings.saga_lease_seconds
+
+
+def _dated(at: datetime | None, facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    return tuple(msgspec.structs.replace(fact, at=at) for fact in facts)
 
 
 def _has_coupons(sale: Sale) -> bool:

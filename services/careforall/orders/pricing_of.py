@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -15,15 +17,24 @@ from careforall.orders.records import Notice, Sale, Wanted
 
 def question(sale: Sale) -> pricing.QuoteAsked:
     """Return what is to be priced, and where it goes."""
+    return pricing.QuoteAsked(**_asked(sale))
+
+
+def question_of(sale: Sale, holder_id: UUID) -> pricing.HeldQuoteAsked:
+    """Return the same for a sale whose coupons are held already."""
+    return pricing.HeldQuoteAsked(**_asked(sale), holder_id=holder_id)
+
+
+def _asked(sale: Sale) -> dict[str, Any]:
     where = sale.shipping_address
-    return pricing.QuoteAsked(
-        lines=[pricing.QuotedLine(sku=one.sku, quantity=one.quantity) for one in sale.wanted],
-        coupons=list(sale.coupons),
-        user_id=sale.user_id,
-        country=where.country if where else "",
-        region=where.region if where else "",
-        postal_code=where.postal_code if where else "",
-    )
+    return {
+        "lines": [pricing.QuotedLine(sku=one.sku, quantity=one.quantity) for one in sale.wanted],
+        "coupons": list(sale.coupons),
+        "user_id": sale.user_id,
+        "country": where.country if where else "",
+        "region": where.region if where else "",
+        "postal_code": where.postal_code if where else "",
+    }
 
 
 def unpriced(quote: pricing.Quote, sale: Sale) -> tuple[str, ...]:

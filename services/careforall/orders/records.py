@@ -50,6 +50,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True):
     email: str = ""
     gateway: str = "simulator"
     cart_id: UUID | None = None
+    cart_holders: tuple[UUID, ...] = ()
+    """Under which inventory holds goods for the cart since they were put in (AT_CART)."""
     wanted: tuple[Wanted, ...] = ()
     coupons: tuple[str, ...] = ()
     shipping_address: Address | None = None
@@ -123,6 +125,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Outgoing, ...] = ()
     refunded_return: UUID | None = None
     """The return whose money went back by this."""
+    told_at: datetime | None = None
+    """When its order was placed, where that is told later."""
 
 
 class Changes:

@@ -87,6 +87,7 @@ async def write(connection: Connection, changes: Changes) -> None:
         *_lines_of(list(_last_of(changes.steps).values())),
         *_history_of(placed, changes.steps),
         *outbox.columns(changes.outbox),
+        *_times_of(changes),
     )
 
 
@@ -134,6 +135,13 @@ def _history_of(placed: Sequence[Order], steps: Sequence[Step]) -> list[list[Any
         for step in steps
     ]
     return [[row[index] for row in rows] for index in range(6)]
+
+
+def _times_of(changes: Changes) -> list[list[Any]]:
+    """Return when each row of the history, and each order's last step, happened; None where that is now."""
+    placed = [turn.told_at for turn in changes.turns if turn.order is not None]
+    last = {step.order.id: step.fact.at for step in changes.steps}
+    return [[*placed, *(step.fact.at for step in changes.steps)], list(last.values())]
 
 
 def _order(row: asyncpg.Record) -> Order:
@@ -225,12 +233,16 @@ WITH moved AS (
     UPDATE orders o
     SET status = n.status, refunded_amount = n.refunded_amount, paid_by = n.paid_by, carrier = n.carrier, tracking = n.tracking,
         reason = n.reason, version = n.version, expires_at = n.expires_at, updated_at = clock_timestamp(),
-        confirmed_at = CASE WHEN n.status = 'CONFIRMED' THEN coalesce(o.confirmed_at, clock_timestamp()) ELSE o.confirmed_at END,
-        delivered_at = CASE WHEN n.status = 'DELIVERED' THEN coalesce(o.delivered_at, clock_timestamp()) ELSE o.delivered_at END
+        confirmed_at = CASE
+            WHEN n.status = 'CONFIRMED' THEN coalesce(o.confirmed_at, n.at, clock_timestamp()) ELSE o.confirmed_at
+        END,
+        delivered_at = CASE
+            WHEN n.status = 'DELIVERED' THEN coalesce(o.delivered_at, n.at, clock_timestamp()) ELSE o.delivered_at
+        END
     FROM unnest(
         $53::uuid[], $54::text[], $55::numeric[], $56::text[], $57::text[], $58::text[], $59::text[], $60::integer[],
-        $61::timestamptz[]
-    ) AS n (id, status, refunded_amount, paid_by, carrier, tracking, reason, version, expires_at)
+        $61::timestamptz[], $85::timestamptz[]
+    ) AS n (id, status, refunded_amount, paid_by, carrier, tracking, reason, version, expires_at, at)
     WHERE o.id = n.id
 ), lined AS (
     UPDATE order_lines l
@@ -238,8 +250,11 @@ WITH moved AS (
     FROM @lines_62@
     WHERE l.order_id = n.order_id AND l.number = n.number AND (l.status, l.returned) IS DISTINCT FROM (n.status, n.returned)
 ), told AS (
-    INSERT INTO order_status_history (order_id, version, from_status, to_status, cause, refunded_amount)
-    SELECT * FROM unnest($73::uuid[], $74::integer[], $75::text[], $76::text[], $77::text[], $78::numeric[])
+    INSERT INTO order_status_history (order_id, version, from_status, to_status, cause, refunded_amount, at)
+    SELECT n.order_id, n.version, n.from_status, n.to_status, n.cause, n.refunded_amount, coalesce(n.at, clock_timestamp())
+    FROM unnest(
+        $73::uuid[], $74::integer[], $75::text[], $76::text[], $77::text[], $78::numeric[], $84::timestamptz[]
+    ) AS n (order_id, version, from_status, to_status, cause, refunded_amount, at)
 )
 INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
 SELECT * FROM unnest($79::uuid[], $80::text[], $81::uuid[], $82::bytea[], $83::text[])

@@ -30,3 +30,5 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
     """Saga steps per shared transaction at most."""
     batch_flights: int = 2
     """Shared transactions of saga steps in flight at once."""
+    observe_seconds: float = 15.0
+    """How often sagas and sales are counted for the metrics."""

@@ -13,6 +13,7 @@ from careforall.kit.outbox import Outgoing
 from careforall.orders import domain, events, repository, repository_returns, repository_sagas
 from careforall.orders.domain import Fact, Order, Step
 from careforall.orders.errors import IllegalTransition
+from careforall.orders.metrics import ORDERS_CREATED
 from careforall.orders.records import Changes, Run, Turn
 
 
@@ -34,7 +35,10 @@ class Store:
         Raises:
             Fenced: The saga went on without us.
         """
-        return await self._batch.submit(turn, key=f"{turn.after.saga.id}:{turn.id}")
+        saved = await self._batch.submit(turn, key=f"{turn.after.saga.id}:{turn.id}")
+        if turn.order is not None:
+            ORDERS_CREATED.inc()
+        return saved
 
     async def load(self, identifier: UUID) -> Run | None:
         """Read one saga."""

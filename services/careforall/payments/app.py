@@ -14,7 +14,8 @@ from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.kit.settings import split
 from careforall.kit.signatures import GenericScheme, TimedScheme
-from careforall.payments import api, api_ledger, api_reconciliation, pages
+from careforall.payments import api, api_alarms, api_ledger, api_reconciliation, pages
+from careforall.payments.alarms import Alarms
 from careforall.payments.asking import Asking
 from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.completing import Completing
@@ -56,6 +57,7 @@ def companies(settings: PaymentsSettings) -> dict[str, Company]:
 
 
 _ROLL_UP_SECONDS = 300.0
+_HOURLY = 3600.0
 
 
 def build(resources: Resources) -> Parts:
@@ -73,7 +75,7 @@ def build(resources: Resources) -> Parts:
     )
     return Parts(
         service=service,
-        routes=(*api.ROUTES, *api_ledger.ROUTES, *api_reconciliation.ROUTES),
+        routes=(*api.ROUTES, *api_ledger.ROUTES, *api_alarms.ROUTES, *api_reconciliation.ROUTES),
         pages=(pay_pages,),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
@@ -86,6 +88,7 @@ def build(resources: Resources) -> Parts:
             Job(name="payments-reconciliation", every=3, work=service.reconciling.work),
             Job(name="payments-completion", every=15, work=service.completing.complete),
             Job(name="payments-divergence", every=15, work=service.reconciling.measure, exclusive=False),
+            Job(name="payments-steps", every=_HOURLY, work=service.steps.forget),
             Job(name="payments-ledger", every=_ROLL_UP_SECONDS, work=service.bookkeeping.roll_up),
         ),
         queries={
@@ -142,6 +145,7 @@ def _service(
         ),
         misfits=Misfits(database, reconciling, asking, per_second=settings.reconcile_calls_per_second),
         bookkeeping=Bookkeeping(database),
+        alarms=Alarms(database),
     )
 
 

@@ -85,6 +85,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class Fee(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway keeps of a capture; its currency is the one it pays out in, which need not be the payer's."""
+
+    amount: Decimal
+    currency: str
+
+
 class StateFact(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway says that the payment is in a state."""
 
@@ -95,6 +102,8 @@ class StateFact(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     gateway_object: str = ""
     method: Method | None = None
+    fee: Fee | None = None
+    """None where it is not told: some gateways tell it with the capture, others only when asked."""
 
 
 class DeclineFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,17 +46,25 @@ class Effects:
         attempts: The newest attempt of each intent, where there is one.
         refunds: All refunds of intents that refund facts are about.
         disputes: All disputes of intents that dispute facts are about.
+        fees: The intents, of those that facts tell fees of, whose fee is booked.
         max_attempts: Declines after which an intent fails.
     """
 
     def __init__(
-        self, *, attempts: dict[UUID, Attempt], refunds: Iterable[Refund], disputes: Iterable[Dispute], max_attempts: int
+        self,
+        *,
+        attempts: dict[UUID, Attempt],
+        refunds: Iterable[Refund],
+        disputes: Iterable[Dispute],
+        fees: Iterable[UUID],
+        max_attempts: int,
     ) -> None:
         self.changes = Changes()
         self._attempts = attempts
         self._refunds = {refund.id: refund for refund in refunds}
         self._by_gateway_id = {(one.intent_id, one.gateway_refund_id): one for one in self._refunds.values()}
         self._disputes = {(one.intent_id, one.gateway_dispute_id): one for one in disputes}
+        self._fees = set(fees)
         self._max_attempts = max_attempts
 
     def now(self, intent: Intent) -> Intent:
@@ -79,6 +87,7 @@ class Effects:
             self._hold_unapplied(before, fact, verdict, source)
         if verdict.outcome == "processed":
             self._step(before, fact, verdict, source)
+        self._book_fee(self.now(read), fact, source)
         return verdict
 
     def _completed(self, intent: Intent, fact: Fact) -> Fact:
@@ -165,6 +174,13 @@ class Effects:
                 gateway_object=fact.gateway_object,
             )
         )
+
+    def _book_fee(self, intent: Intent, fact: Fact, source: Source) -> None:
+        """Book what the gateway keeps, once: also by a fact that is old news in everything else."""
+        fee = ledger.fee_of(intent, fact, via=source.via)
+        if fee is not None and intent.id not in self._fees:
+            self._fees.add(intent.id)
+            self.changes.entries.append(ledger.fee_booking(intent, fee, via=source.via, at=fact.at or source.received_at))
 
     def _put_dispute(self, intent: Intent, fact: DisputeFact, verdict: Verdict, source: Source) -> None:
         key = (intent.id, fact.gateway_dispute_id)

@@ -14,6 +14,7 @@ Problem
 +-- SubjectMismatch       409 subject_mismatch
 +-- ReconcilerOff         409 reconciler_off
 +-- RunNotFound           404 run_not_found
++-- AlarmNotFound         404 alarm_not_found
 +-- GatewayAway           503 gateway_unavailable
 """
 
@@ -110,6 +111,13 @@ class RunNotFound(NotFound):
 
     code = "run_not_found"
     title = "There is no such comparison"
+
+
+class AlarmNotFound(NotFound):
+    """There is no such alarm."""
+
+    code = "alarm_not_found"
+    title = "There is no such alarm"
 
 
 class GatewayAway(Unavailable):

@@ -17,7 +17,7 @@ from careforall.kit import crash, json
 from careforall.kit.batch import BUSY, Busy
 from careforall.kit.db import Connection
 from careforall.kit.http import problem
-from careforall.payments import repository, repository_disputes, repository_events, repository_refunds
+from careforall.payments import repository, repository_disputes, repository_events, repository_ledger, repository_refunds
 from careforall.payments.domain import GENERIC, DisputeFact, Fact, Intent, NoFact, RefundFact, StateFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import EventKeyReused, PaymentNotFound
@@ -144,6 +144,7 @@ class Intake:
             attempts=await repository.last_attempts(connection, [one for one in askable if one]) if askable else {},
             refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
             disputes=await repository_disputes.disputes_of(connection, disputed) if disputed else (),
+            fees=await repository_ledger.with_fees(connection, feed) if (feed := batch.told_of_fees()) else (),
             max_attempts=self._max_attempts,
         )
 
@@ -167,7 +168,7 @@ class _Batch:
         self.known: dict[Key, EventRow] = {}
         self.events: list[EventRow] = []
         self.bodies: list[tuple[UUID, str, bytes]] = []
-        self.effects = Effects(attempts={}, refunds=(), disputes=(), max_attempts=1)
+        self.effects = Effects(attempts={}, refunds=(), disputes=(), fees=(), max_attempts=1)
 
     def keys(self) -> list[Key]:
         """Return every key that may be known."""
@@ -178,6 +179,11 @@ class _Batch:
         """Return the intents here that facts of a kind are about."""
         ids = {item.payment_id for item in self.items if isinstance(item.fact, kind) and item.payment_id is not None}
         return sorted(ids & self.intents.keys())
+
+    def told_of_fees(self) -> list[UUID]:
+        """Return the intents here of which fees are told."""
+        ids = {item.payment_id for item in self.items if isinstance(item.fact, StateFact) and item.fact.fee is not None}
+        return sorted(one for one in ids if one is not None and one in self.intents)
 
     def refunded(self) -> list[UUID]:
         """Return the intents whose refunds matter: facts tell of refunds, or of captures that come too late."""

@@ -12,13 +12,13 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DisputeFact, Fact, Intent, StateFact, Verdict
+from careforall.payments.domain import DisputeFact, Fact, Fee, Intent, StateFact, Verdict
 
-EntryKind = Literal["CAPTURE", "REFUND", "DISPUTE", "DISPUTE_WON", "UNAPPLIED", "UNAPPLIED_REFUND"]
+EntryKind = Literal["CAPTURE", "REFUND", "DISPUTE", "DISPUTE_WON", "UNAPPLIED", "UNAPPLIED_REFUND", "FEE"]
 
-DONATIONS, SALES, REFUNDS, DISPUTES, UNAPPLIED = "donations", "sales", "refunds", "disputes", "unapplied"
-"""Income of gifts whose campaign nobody told us, income of orders, what went back, what banks hold back or took, and money that
-belongs to no open payment. The other accounts are named after their gateway or campaign."""
+DONATIONS, SALES, REFUNDS, DISPUTES, UNAPPLIED, FEES = "donations", "sales", "refunds", "disputes", "unapplied", "fees"
+"""Income of gifts whose campaign nobody told us, income of orders, what went back, what banks hold back or took, money that
+belongs to no open payment, and what gateways keep. The other accounts are named after their gateway or campaign."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +75,21 @@ def bookings(
     return moved.entries
 
 
+def fee_of(intent: Intent, fact: Fact, *, via: str) -> Fee | None:
+    """Return the fee that a fact tells of the object that paid an intent; None where it tells none, or that of another object."""
+    if not isinstance(fact, StateFact) or fact.target != "CAPTURED" or fact.fee is None or fact.fee.amount <= 0:
+        return None
+    ours = bool(intent.captured_amount) and intent.captured_via == via
+    return fact.fee if ours and fact.gateway_object == intent.gateway_object else None
+
+
+def fee_booking(intent: Intent, fee: Fee, *, via: str, at: datetime) -> Entry:
+    """Return the entry of what a gateway keeps of a capture: income stays gross, as totals and receipts are."""
+    moved = _Moves(intent, at)
+    moved.by("FEE", "CAPTURED", fee.amount, given_by=gateway_account(via), received_by=FEES, currency=fee.currency)
+    return moved.entries[0]
+
+
 def gateway_account(gateway: str) -> str:
     """Return the clearing account of a gateway: what it holds for us."""
     return f"gateway:{gateway}"
@@ -95,9 +110,12 @@ class _Moves:
         self._intent = intent
         self._at = at
 
-    def by(self, kind: EntryKind, cause_key: str, amount: Decimal, *, given_by: str, received_by: str) -> None:
-        """Move an amount from one account to another."""
+    def by(
+        self, kind: EntryKind, cause_key: str, amount: Decimal, *, given_by: str, received_by: str, currency: str = ""
+    ) -> None:
+        """Move an amount from one account to another; in the payment's currency if none is named."""
         intent = self._intent
+        named = currency or intent.currency
         self.entries.append(
             Entry(
                 id=new_id(),
@@ -108,8 +126,8 @@ class _Moves:
                 livemode=intent.livemode,
                 occurred_at=self._at,
                 lines=(
-                    Line(account=received_by, amount=amount, currency=intent.currency),
-                    Line(account=given_by, amount=-amount, currency=intent.currency),
+                    Line(account=received_by, amount=amount, currency=named),
+                    Line(account=given_by, amount=-amount, currency=named),
                 ),
             )
         )

@@ -46,6 +46,11 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
     ]
 
 
+async def with_fees(connection: Connection, payment_ids: Sequence[UUID]) -> set[UUID]:
+    """Return the payments, of these, whose fee is booked."""
+    return {row["payment_id"] for row in await connection.fetch(_WITH_FEES, payment_ids)}
+
+
 async def entries(connection: Connection, wanted: LedgerFilter, before: UUID | None, limit: int) -> list[Entry]:
     """Return entries, newest first."""
     rows = await connection.fetch(_ENTRIES, wanted.account, wanted.payment_id, wanted.since, wanted.until, before, limit)
@@ -88,6 +93,7 @@ WHERE ($1::text IS NULL OR EXISTS (SELECT FROM ledger_lines WHERE entry_id = ent
 ORDER BY id DESC
 LIMIT $6
 """
+_WITH_FEES = "SELECT payment_id FROM ledger_entries WHERE payment_id = ANY($1::uuid[]) AND kind = 'FEE'"
 _LINES = """
 SELECT entry_id, account, amount, currency FROM ledger_lines WHERE entry_id = ANY($1::uuid[]) ORDER BY entry_id, amount DESC
 """

@@ -1,5 +1,6 @@
 """The SQL of steps that the checkout asks for."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from careforall.kit.db import Connection
@@ -17,6 +18,11 @@ async def answer(connection: Connection, step_id: UUID, body: bytes) -> bytes:
     return kept
 
 
+async def forget(connection: Connection, age: timedelta, limit: int) -> int:
+    """Forget answers older than that of payments that have come to their end; return how many."""
+    return int((await connection.execute(_FORGET, age, limit)).split()[-1])
+
+
 # The touch makes this transaction a writing one, so that its COMMIT proves the answer durable (rule 2).
 _CLAIM = """
 INSERT INTO payment_steps AS s (step_id, intent_id, what)
@@ -29,4 +35,15 @@ UPDATE payment_steps
 SET answer = coalesce(answer, $2), answered_at = coalesce(answered_at, clock_timestamp())
 WHERE step_id = $1
 RETURNING answer
+"""
+# A payment that still moves may be asked for the same step again, whose answer counts; one that has ended answers by its state.
+_FORGET = """
+DELETE FROM payment_steps
+WHERE step_id IN (
+    SELECT s.step_id
+    FROM payment_steps s
+    JOIN payment_intents i ON i.id = s.intent_id
+    WHERE s.answered_at < clock_timestamp() - $1::interval AND i.status NOT IN ('INITIATED', 'AUTHORIZED')
+    LIMIT $2
+)
 """

@@ -21,6 +21,7 @@ from careforall.kit.outbox import Outgoing
 from careforall.kit.service import Ask
 from careforall.kit.text import refuse_texts, text_error
 from careforall.payments import events, repository, repository_disputes, repository_refunds
+from careforall.payments.alarms import Alarms
 from careforall.payments.bookkeeping import Bookkeeping
 from careforall.payments.completing import Completing
 from careforall.payments.domain import Intent, StateFact
@@ -56,6 +57,7 @@ class PaymentsService:
         misfits: Misfits,
         completing: Completing,
         bookkeeping: Bookkeeping,
+        alarms: Alarms,
         ask: Ask,
         live: frozenset[str] = frozenset(),
     ) -> None:
@@ -67,6 +69,7 @@ class PaymentsService:
         self.misfits = misfits
         self.completing = completing
         self.bookkeeping = bookkeeping
+        self.alarms = alarms
         self._intake = intake
         self._settings = settings
         self._live = live

@@ -1,7 +1,7 @@
 """Steps of a checkout that move money, asked for by orders (docs/decisions/0012): authorise, capture, cancel, refund.
 
 A step is noted before a gateway is called, under the asker's id, which is also the key at the gateway; its answer is kept once it
-is known for good. A step that is asked for again while it runs waits for the same answer.
+is known for good, for as long as those of other keys. A step that is asked for again while it runs waits for the same answer.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from careforall.kit import context, json
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.idempotency import Call, fingerprint
+from careforall.kit.retention import IDEMPOTENCY
 from careforall.payments import repository, repository_steps
 from careforall.payments.domain import Intent
 from careforall.payments.errors import GatewayAway, IllegalTransition, NotRefundable, RefundRefused, RefundTooLarge
@@ -27,6 +28,7 @@ from careforall.payments.schemas import RefundOrder
 
 Create = Callable[[Connection, Sequence[NewIntent]], Awaitable[None]]
 """Makes intents in the given transaction."""
+_BITE = 1000
 Work = Callable[[], Awaitable[PaymentStep]]
 
 _STATES: dict[PaymentStatus, PaymentStep] = {
@@ -69,6 +71,12 @@ class Steps:
         """Send money back."""
         asked = msgspec.json.decode(payload, type=RefundStep)
         return await self._step(asked.step_id, asked.intent_id, "REFUND", partial(self._refund, asked))
+
+    async def forget(self) -> None:
+        """Forget old answers, in small bites."""
+        deleted = _BITE
+        while deleted == _BITE:
+            deleted = await self._database.run(lambda connection: repository_steps.forget(connection, IDEMPOTENCY, _BITE))
 
     async def _step(self, step_id: UUID, intent_id: UUID, what: str, work: Work, *, new: NewIntent | None = None) -> bytes:
         """Do a step once: repeats of one that runs here wait for it, others meet its row."""

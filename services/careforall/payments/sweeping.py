@@ -16,7 +16,7 @@ import msgspec
 
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
-from careforall.payments import comparing, repository
+from careforall.payments import comparing, repository, repository_ledger
 from careforall.payments import repository_reconciliation as rows
 from careforall.payments.asking import Asking, Lesson, Note
 from careforall.payments.comparing import Action, Bucket, Finding, Run
@@ -24,6 +24,7 @@ from careforall.payments.domain import DisputeFact, Intent, RefundFact
 from careforall.payments.gateways.base import Gateway, GatewayNotAsked, GatewayObject, GatewayPage, GatewayRefused
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.metrics import FINDINGS
+from careforall.payments.recording import record_fee
 from careforall.payments.records import Alarm
 
 _PAGE = 200
@@ -76,6 +77,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     theirs: GatewayObject
     ours: Intent | None
     returned: Decimal = NOTHING
+    fee_booked: bool = False
 
     @property
     def bucket(self) -> Bucket | None:
@@ -141,10 +143,12 @@ class Sweep:
             wanted = [one.intent_id or owners.get(one.id) for one in objects]
             intents = await rows.intents_by_id(connection, [one for one in wanted if one])
             returned = await rows.returned(connection, [one.id for one in intents.values() if not one.captured_amount])
+            booked = await repository_ledger.with_fees(connection, list(intents))
         found = []
         for theirs, named in zip(objects, wanted, strict=True):
             ours = (intents.get(named) if named else None) or intents.get(owners.get(theirs.id) or named or new_id())
-            found.append(Pair(theirs=theirs, ours=ours, returned=returned.get(ours.id, NOTHING) if ours else NOTHING))
+            back, fee = (returned.get(ours.id, NOTHING), ours.id in booked) if ours else (NOTHING, False)
+            found.append(Pair(theirs=theirs, ours=ours, returned=back, fee_booked=fee))
         return found
 
     async def _sort(self, pair: Pair, matched: dict[str, tuple[int, Decimal]]) -> None:
@@ -153,6 +157,7 @@ class Sweep:
             count, amount = matched.get(pair.ours.currency, (0, NOTHING))
             matched[pair.ours.currency] = (count + 1, amount + pair.ours.amount)
             await self._settle(pair)
+            await self._book_fee(pair.ours, pair)
         elif bucket is not None and bucket != "matched":
             await self._differs(pair, bucket)
 
@@ -249,6 +254,18 @@ class Sweep:
         settled = await rows.is_settled(connection, kind, self._run.gateway, key)
         await rows.insert_finding(connection, self._finding(pair, bucket, "settled" if settled else "alarmed", detail))
         FINDINGS.labels(gateway=self._run.gateway, bucket=bucket).inc()
+
+    async def _book_fee(self, ours: Intent, pair: Pair) -> None:
+        """What a gateway keeps is told by its list, where its webhooks do not tell it."""
+        state = comparing.state_of(pair.theirs)
+        if self._run.dry_run or pair.fee_booked or state is None or state.fee is None:
+            return
+
+        async def work(connection: Connection) -> None:
+            for locked in (await repository.lock_intents(connection, [ours.id])).values():
+                await record_fee(connection, locked, state, via=self._run.gateway)
+
+        await self._database.run(work)
 
     async def _settle(self, pair: Pair) -> None:
         """What agrees by now needs nobody any more."""

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from careforall.contracts.pricing import Quote, QuoteAsked
+from careforall.contracts.pricing import HeldQuoteAsked, Quote, QuoteAsked
 from careforall.kit.db import Connection, Database
-from careforall.kit.ids import new_id
+from careforall.kit.ids import NIL, new_id
 from careforall.pricing import calculation, repository, repository_coupons
 from careforall.pricing.calculation import Priced
 from careforall.pricing.coupons import CouponState
 from careforall.pricing.domain import Offer, Rulebook
+from careforall.pricing.holding import Hands
 
 
 class Goods:
@@ -52,16 +53,14 @@ class Quoting:
     async def _states(self, connection: Connection, asked: QuoteAsked) -> dict[str, CouponState]:
         if not asked.coupons:
             return {}
-        coupons = await repository_coupons.coupons_of(connection, codes_of(asked))
+        codes, user_id = codes_of(asked), asked.user_id
+        holder_id = asked.holder_id if isinstance(asked, HeldQuoteAsked) else None
+        coupons = await repository_coupons.coupons_of(connection, codes)
+        holds = await repository_coupons.holds_of(connection, [holder_id]) if holder_id is not None else []
         uses: Mapping[tuple[UUID, UUID], int] = {}
-        if asked.user_id is not None:
-            uses = await repository_coupons.uses_by(connection, [(coupon_id, asked.user_id) for coupon_id in coupons])
-        return {
-            coupon.code: CouponState(
-                coupon=coupon, free=coupon.free, by_user=uses.get((coupon.id, asked.user_id), 0) if asked.user_id else 0
-            )
-            for coupon in coupons.values()
-        }
+        if user_id is not None:
+            uses = await repository_coupons.uses_by(connection, [(coupon_id, user_id) for coupon_id in coupons])
+        return Hands(coupons, holds, uses).states(codes, holder_id or NIL, user_id)
 
 
 def codes_of(asked: QuoteAsked) -> list[str]:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from careforall.contracts.pricing import QuoteAsked
+from careforall.contracts.pricing import HeldQuoteAsked
 from careforall.kit import json
 from careforall.kit.db import Connection, Database
 from careforall.kit.http.limits import Limit, Limiter
@@ -38,7 +38,7 @@ class PricingService:
 
     async def answer_quote(self, payload: bytes) -> bytes:
         """Answer `query.pricing.quote`."""
-        return json.encode(await self.quoting.quote(msgspec.json.decode(payload, type=QuoteAsked)))
+        return json.encode(await self.quoting.quote(msgspec.json.decode(payload, type=HeldQuoteAsked)))
 
     async def count_quote(self, client: str) -> None:
         """Count a public quote.

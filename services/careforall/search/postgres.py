@@ -7,11 +7,14 @@ from careforall.contracts.listing import offers_of
 from careforall.kit import offers
 from careforall.kit.db import Connection, Database
 from careforall.kit.faceted import Wanted
-from careforall.search import repository
+from careforall.search import domain, repository
 from careforall.search.index import Found, Hit, Known
 
 _WORD = re.compile(r"\w+")
 _SHORTEST = 3
+_MOST_WORDS = 10
+_NEAREST = 50
+"""Known words that are compared with a given one."""
 
 
 class PostgresIndex:
@@ -49,9 +52,9 @@ class PostgresIndex:
 
     async def correct(self, text: str) -> str | None:
         """Replace unknown words by known ones that look alike."""
-        words = [word for word in _WORD.findall(text.lower()) if len(word) >= _SHORTEST]
-        async with self._database.connection() as connection:
-            alike = await repository.alike(connection, words)
+        words = [word for word in dict.fromkeys(_WORD.findall(text.lower())) if len(word) >= _SHORTEST]
+        async with self._database.connection() as connection, connection.transaction(readonly=True):
+            alike = domain.meant(await repository.near(connection, words[:_MOST_WORDS], _NEAREST))
         corrected = _WORD.sub(lambda found: alike.get(found[0].lower(), found[0]), text)
         return corrected if corrected.lower() != text.lower() else None
 

@@ -9,6 +9,7 @@ from careforall.contracts.catalog import ProductSnapshot
 from careforall.kit import faceted, json
 from careforall.kit.db import Connection
 from careforall.kit.faceted import Counts, Match, Table, Wanted
+from careforall.search.domain import Near, exchanged
 from careforall.search.index import END, START, Known
 
 TABLES = ("products", "stock", "documents", "offers", "words")
@@ -71,9 +72,12 @@ async def texts(connection: Connection, ids: Sequence[UUID], text: str) -> dict[
     return {row["id"]: Text(**row) for row in rows}
 
 
-async def alike(connection: Connection, words: Sequence[str]) -> dict[str, str]:
-    """Return for each word the known word most like it, itself where it is known; nothing where none is like it."""
-    return {row["given"]: row["word"] for row in await connection.fetch(_ALIKE, list(words))}
+async def near(connection: Connection, words: Sequence[str], most: int) -> list[Near]:
+    """Return for each word the known ones that are most alike, at most so many, and those with two letters exchanged."""
+    await connection.execute(f"SET LOCAL pg_trgm.similarity_threshold = {_BARELY}")
+    swapped = [(word, one) for word in words for one in exchanged(word)]
+    given, others = [word for word, _ in swapped], [one for _, one in swapped]
+    return [Near(**row) for row in await connection.fetch(_NEAR, list(words), most, given, others)]
 
 
 async def names(connection: Connection, prefix: str, limit: int) -> list[str]:
@@ -148,12 +152,22 @@ FROM documents AS d
 JOIN products AS p ON p.id = d.id
 WHERE d.id = ANY($1::uuid[])
 """
-_ALIKE = """
-SELECT given, best.word
+_BARELY = 0.1
+"""A wrong letter in a short word leaves little more in common."""
+_NEAR = """
+SELECT given, near.word, near.alike
 FROM unnest($1::text[]) AS given
 CROSS JOIN LATERAL (
-    SELECT word FROM words WHERE word % given ORDER BY similarity(word, given) DESC, word LIMIT 1
-) AS best
+    SELECT word, similarity(word, given) AS alike
+    FROM words
+    WHERE word % given
+    ORDER BY alike DESC, word
+    LIMIT $2
+) AS near
+UNION
+SELECT given, word, similarity(word, given)
+FROM unnest($3::text[], $4::text[]) AS swapped (given, word)
+JOIN words USING (word)
 """
 _NAMES = """
 (SELECT name AS text FROM documents WHERE lower(name) LIKE $1 GROUP BY name ORDER BY name LIMIT $2)

@@ -45,7 +45,7 @@ def answer(query: str, meant: str | None, wanted: Wanted, found: Found) -> Searc
         did_you_mean=meant,
         products=[_shown(hit) for hit in found.hits],
         pagination=pagination(wanted, found.matches, found.counts),
-        facets=facets(found.counts),
+        facets=facets(found.counts, {hit.product.currency for hit in found.hits}),
     )
 
 

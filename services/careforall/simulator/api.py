@@ -50,7 +50,7 @@ async def create_intent(
 @get("/payment_intents/{intent_id:str}")
 async def retrieve_intent(intent_id: str, service: Simulator) -> IntentObject:
     """Return a payment intent."""
-    return objects.intent_object(await service.intent(intent_id), service.base)
+    return service.show(await service.intent(intent_id))
 
 
 @get("/payment_intents")
@@ -59,7 +59,7 @@ async def list_intents(
 ) -> List:
     """Return payment intents, newest first."""
     window = await _window(service.intent, Window(since=since, until=until, after=starting_after, limit=limit))
-    found = [objects.intent_object(intent, service.base) for intent in await service.intents(window)]
+    found = [service.show(intent) for intent in await service.intents(window)]
     return List(data=found[:limit], has_more=len(found) > limit, url="/v1/payment_intents")
 
 

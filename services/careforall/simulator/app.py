@@ -16,7 +16,8 @@ def build(resources: Resources) -> Parts:
     if not isinstance(settings, SimulatorSettings):
         raise TypeError("the simulator is built from its own settings")
     courier = Courier(resources.database, settings)
-    simulator = Simulator(resources.database, courier, base=f"{settings.public_url.rstrip('/')}/simulator")
+    base = f"{settings.public_url.rstrip('/')}/simulator"
+    simulator = Simulator(resources.database, courier, base=base, fee_points=settings.simulator_fee_points)
     if settings.environment != "development":
         return Parts(service=simulator)
     return Parts(

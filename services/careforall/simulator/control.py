@@ -9,7 +9,7 @@ from typing import Literal
 from litestar import Router, get, post
 from litestar.status_codes import HTTP_200_OK
 
-from careforall.simulator import objects, service
+from careforall.simulator import service
 from careforall.simulator.refusals import refusal
 from careforall.simulator.schemas import Doing, SentOut, Shuffling, Storming, StoryOut
 from careforall.simulator.service import Action, Simulator, Story
@@ -33,13 +33,13 @@ async def turn_switches(data: Switches, service: Simulator) -> Switches:
 @get("/{reference:str}")
 async def tell(reference: str, service: Simulator) -> StoryOut:
     """Return an intent, by its id or by ours, with its events."""
-    return _story(await service.story(reference), service.base)
+    return _story(await service.story(reference), service)
 
 
 @post("/{reference:str}/{verb:str}", status_code=HTTP_200_OK)
 async def act(reference: str, verb: Verb, service: Simulator, data: Doing | None = None) -> StoryOut:
     """Do something to an intent, named by its id or by ours."""
-    return _story(await service.control(reference, _action(verb, data or Doing())), service.base)
+    return _story(await service.control(reference, _action(verb, data or Doing())), service)
 
 
 @post("/{reference:str}/storm", status_code=HTTP_200_OK)
@@ -79,8 +79,8 @@ def _action(verb: Verb, doing: Doing) -> Action:
             return service.dispute(doing.outcome)
 
 
-def _story(story: Story, base: str) -> StoryOut:
-    return StoryOut(payment_intent=objects.intent_object(story.intent, base), events=story.events)
+def _story(story: Story, service: Simulator) -> StoryOut:
+    return StoryOut(payment_intent=service.show(story.intent), events=story.events)
 
 
 def _sent(answers: Mapping[str, int]) -> SentOut:

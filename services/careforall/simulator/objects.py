@@ -12,6 +12,8 @@ from careforall.kit import json
 from careforall.simulator.domain import CaptureMethod, Change, Dispute, DisputeStatus, EventType, Intent, IntentStatus, Refund
 
 SIGNATURE_HEADER = "Simulator-Signature"
+_POINTS = 10_000
+"""Hundredths of a percent in a whole."""
 
 
 class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,25 @@ class PaymentError(msgspec.Struct, frozen=True, kw_only=True):
     code: str = "card_declined"
     decline_code: str
     message: str = "The card was declined."
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a charge brings after the company's fee."""
+
+    id: str
+    object: Literal["balance_transaction"] = "balance_transaction"
+    amount: int
+    currency: str
+    fee: int
+    net: int
+
+
+class SettledCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge as it is shown within its intent, where there is a fee to tell of."""
+
+    id: str
+    object: Literal["charge"] = "charge"
+    balance_transaction: Settlement
 
 
 class IntentObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +59,7 @@ class IntentObject(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     hosted_url: str
     last_payment_error: PaymentError | None
-    latest_charge: str | None
+    latest_charge: str | SettledCharge | None
     livemode: bool = False
     metadata: Mapping[str, str]
     status: IntentStatus
@@ -100,8 +121,8 @@ class List(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
-def intent_object(intent: Intent, base: str) -> IntentObject:
-    """Show an intent; `base` is where the company's pages are."""
+def intent_object(intent: Intent, base: str, *, fee_points: int = 0) -> IntentObject:
+    """Show an intent; `base` is where the company's pages are, `fee_points` its fee in hundredths of a percent."""
     refused = PaymentError(decline_code=intent.decline_code) if intent.decline_code else None
     return IntentObject(
         id=intent.id,
@@ -115,10 +136,24 @@ def intent_object(intent: Intent, base: str) -> IntentObject:
         currency=intent.currency,
         hosted_url=f"{base}/pay/{intent.id}",
         last_payment_error=refused,
-        latest_charge=intent.latest_charge,
+        latest_charge=_settled(intent, fee_points) or intent.latest_charge,
         metadata=intent.metadata,
         status=intent.status,
     )
+
+
+def _settled(intent: Intent, fee_points: int) -> SettledCharge | None:
+    if not fee_points or not intent.amount_received or intent.latest_charge is None:
+        return None
+    fee = (intent.amount_received * fee_points + _POINTS // 2) // _POINTS
+    settlement = Settlement(
+        id=f"txn_{intent.id.removeprefix('pi_')}",
+        amount=intent.amount_received,
+        currency=intent.currency,
+        fee=fee,
+        net=intent.amount_received - fee,
+    )
+    return SettledCharge(id=intent.latest_charge, balance_transaction=settlement)
 
 
 def refund_object(refund: Refund) -> RefundObject:
@@ -136,7 +171,7 @@ def refund_object(refund: Refund) -> RefundObject:
     )
 
 
-def event_body(event_id: str, event_type: EventType, change: Change, *, base: str, now: datetime) -> bytes:
+def event_body(event_id: str, event_type: EventType, change: Change, *, base: str, now: datetime, fee_points: int = 0) -> bytes:
     """Return an event as it is sent, byte for byte on every delivery."""
     return json.encode(
         {
@@ -145,7 +180,7 @@ def event_body(event_id: str, event_type: EventType, change: Change, *, base: st
             "type": event_type,
             "created": _seconds(now),
             "livemode": False,
-            "data": {"object": _subject(event_type, change, base)},
+            "data": {"object": _subject(event_type, change, base, fee_points)},
         }
     )
 
@@ -156,14 +191,14 @@ def signature(secret: str, body: bytes, now: int) -> str:
     return f"t={now},v1={signed}"
 
 
-def _subject(event_type: EventType, change: Change, base: str) -> object:
+def _subject(event_type: EventType, change: Change, base: str, fee_points: int) -> object:
     if event_type == "refund.created" and change.refund is not None:
         return refund_object(change.refund)
     if event_type.startswith("charge.dispute.") and change.dispute is not None:
         return dispute_object(change.dispute, change.intent.metadata)
     if event_type == "charge.refunded":
         return _charge_object(change.intent)
-    return intent_object(change.intent, base)
+    return intent_object(change.intent, base, fee_points=fee_points)
 
 
 def _charge_object(intent: Intent) -> ChargeObject:

@@ -15,6 +15,7 @@ from careforall.simulator import domain, objects, repository
 from careforall.simulator.delivery import Courier
 from careforall.simulator.domain import Change, Dispute, Draft, EventSeen, Intent, Refund
 from careforall.simulator.errors import BadParameter, BrokenOnPurpose, NoSuchObject, UnexpectedState
+from careforall.simulator.objects import IntentObject
 from careforall.simulator.repository import Disputed, Held, NewEvent, Window
 from careforall.simulator.switches import CallFault, Chances, Switches, call_fault, fate
 
@@ -51,13 +52,15 @@ class Simulator:
         database: Its books.
         courier: Sends storms and shuffles.
         base: Where its pages are, as absolute address.
+        fee_points: What it keeps of a payment, in hundredths of a percent.
     """
 
-    def __init__(self, database: Database, courier: Courier, *, base: str) -> None:
+    def __init__(self, database: Database, courier: Courier, *, base: str, fee_points: int = 0) -> None:
         self._database = database
         self._courier = courier
         self._running: set[str] = set()
         self.base = base
+        self._fee_points = fee_points
 
     async def create_intent(self, call: Call, draft: Draft) -> Answer:
         """Make an intent somebody can pay."""
@@ -271,13 +274,17 @@ class Simulator:
         events = []
         for kind in change.events:
             event_id = _name("evt")
-            body = objects.event_body(event_id, kind, change, base=self.base, now=held.now)
+            body = objects.event_body(event_id, kind, change, base=self.base, now=held.now, fee_points=self._fee_points)
             plan = fate(_chances(held), kind)
             events.append(NewEvent(id=event_id, type=kind, payment_intent=change.intent.id, body=body, fate=plan))
         return events
 
+    def show(self, intent: Intent) -> IntentObject:
+        """Return an intent as it is shown to callers."""
+        return objects.intent_object(intent, self.base, fee_points=self._fee_points)
+
     def _shown(self, intent: Intent) -> bytes:
-        return json.encode(objects.intent_object(intent, self.base))
+        return json.encode(self.show(intent))
 
     async def _call(self, call: Call, work: Callable[[Connection], Awaitable[_Done]]) -> Answer:
         """Work once per Idempotency-Key; a first answer may go wrong on purpose, the replay of it never does."""

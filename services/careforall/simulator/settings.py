@@ -15,6 +15,8 @@ class SimulatorSettings(Settings, frozen=True, kw_only=True):
     """Webhook secrets, comma separated, the first signs; empty derives one from the root secret."""
     simulator_webhook_url: str = ""
     """Where events go; empty means the payments webhook of `public_url`."""
+    simulator_fee_points: int = 0
+    """What the company keeps of each payment, in hundredths of a percent, and tells with it; 0 tells nothing."""
     webhook_flights: int = 32
     """Webhooks in flight at once."""
     webhook_timeout: float = 5.0

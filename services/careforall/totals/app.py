@@ -67,6 +67,7 @@ def _jobs(maintenance: Maintenance, settings: TotalsSettings) -> tuple[Job, ...]
     return (
         Job(name="totals-view", every=settings.view_seconds, work=maintenance.refresh_totals, rests=True),
         Job(name="totals-analytics", every=settings.analytics_seconds, work=maintenance.refresh_analytics, rests=True),
+        Job(name="totals-figures", every=settings.observe_seconds, work=maintenance.observe, exclusive=False),
         Job(name="totals-comparison", every=_LOOK_FOR_NIGHT, work=maintenance.compare_when_due, rests=True),
     )
 

@@ -8,7 +8,7 @@ import structlog
 from careforall.kit.db import Database
 from careforall.totals import repository
 from careforall.totals.domain import Difference
-from careforall.totals.metrics import DRIFT, VIEW_SECONDS
+from careforall.totals.metrics import COMPLETED, DRIFT, RAISED, VIEW_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,12 @@ class Maintenance:
         """Refresh the views by day and by donor."""
         await self.refresh("campaign_days")
         await self.refresh("campaign_top_donors")
+
+    async def observe(self) -> None:
+        """Set what the metrics say was raised."""
+        for currency, raised, gifts in await repository.raised(self._database):
+            RAISED.labels(currency=currency).set(raised)
+            COMPLETED.labels(currency=currency).set(gifts)
 
     async def compare_when_due(self) -> None:
         """Compare once a night, whichever process comes first and however often processes restart."""

@@ -122,6 +122,11 @@ async def refresh_view(session: Connection, view: str, *, deadline: float) -> da
     return began
 
 
+async def raised(database: Database) -> list[tuple[str, float, int]]:
+    """Return currency, gross money and number of completed gifts over all campaigns."""
+    return [(row["currency"], row["raised"], row["gifts"]) for row in await database.fetch(_RAISED)]
+
+
 async def hours_since_comparison(database: Database) -> float | None:
     """Return the age of the last comparison, None where there was none."""
     row = await database.fetchrow(_SINCE_COMPARISON)
@@ -317,6 +322,11 @@ _REFRESHED = """
 INSERT INTO view_refreshes (view, refreshed_at)
 VALUES ($1, $2)
 ON CONFLICT (view) DO UPDATE SET refreshed_at = greatest(view_refreshes.refreshed_at, excluded.refreshed_at)
+"""
+_RAISED = """
+SELECT currency, sum(total_amount)::float8 AS raised, sum(total_donations)::bigint AS gifts
+FROM campaign_totals
+GROUP BY currency
 """
 _SINCE_COMPARISON = """
 SELECT extract(epoch FROM clock_timestamp() - max(compared_at))::float8 / 3600 AS hours FROM total_comparisons

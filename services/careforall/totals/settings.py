@@ -24,5 +24,7 @@ class TotalsSettings(Settings, frozen=True, kw_only=True):
     stream_heartbeat: float = 15.0
     stream_poll: float = 2.0
     """Safety net of live streams: how often the counters are looked at in case a hint got lost."""
+    observe_seconds: float = 15.0
+    """How often what was raised is summed for the metrics."""
     default_currency: str = "EUR"
     """Shown with the zeros of a campaign that this service has not heard of yet."""

@@ -327,6 +327,8 @@ SELECT {FORGED}, id, 'DISPUTE', 'forged', false, now(), campaign_id FROM payment
 FORGED_LINES = f"""
 INSERT INTO ledger_lines VALUES ({FORGED}, 'disputes', 25, 'EUR'), ({FORGED}, 'gateway:simulator', -25, 'EUR')
 """
+FORGED_FEE = FORGED_ENTRY.replace("DISPUTE", "FEE")
+FORGED_FEE_LINES = f"INSERT INTO ledger_lines VALUES ({FORGED}, 'fees', 26, 'EUR'), ({FORGED}, 'gateway:simulator', -26, 'EUR')"
 FIRST_COMPLETED = "(SELECT min(message_id::text)::uuid FROM inbox WHERE consumer = 'totals-donations')"
 
 
@@ -428,6 +430,7 @@ FIRST_COMPLETED = "(SELECT min(message_id::text)::uuid FROM inbox WHERE consumer
             f"{FORGED_ENTRY}; {FORGED_LINES}",
             {"ledger.clearing_is_what_payments_say"},
         ),
+        ("payments", f"{FORGED_FEE}; {FORGED_FEE_LINES}", {"ledger.fees_are_of_captures"}),
         (
             "payments",
             "UPDATE ledger_lines SET account = 'sales' WHERE account = 'campaign:{campaign}'",

@@ -7,7 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -112,6 +112,34 @@ async def test_an_idempotency_key_is_scoped_by_cart(house: CartHouse) -> None:
         reused = await house.client.post(ITEMS, json={"sku": sku, "quantity": 3}, headers=headers)
         assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
     assert first["cart_id"] != second["cart_id"]
+
+
+@pytest.mark.parametrize("coupon", [False, True], ids=["goods", "coupon"])
+async def test_a_repeat_of_a_guest_s_first_request_finds_its_cart(house: CartHouse, coupon: bool) -> None:
+    name = fresh()
+    path, body, another = (
+        (COUPONS, {"code": name}, {"code": "OTHER"}) if coupon else (ITEMS, {"sku": name}, {"sku": name, "quantity": 2})
+    )
+    await (house.coupon(name) if coupon else house.sell(name))
+    headers = {"Idempotency-Key": str(uuid4())}
+    doors = [house.client, house.second]
+    answers = await asyncio.gather(*(doors[number % 2].post(path, json=body, headers=headers) for number in range(10)))
+    answers.append(await house.client.post(path, json=body, headers=headers))
+    [cart_id] = {answer.json()["cart_id"] for answer in answers}
+    assert {(answer.status_code, answer.headers["x-cart-id"]) for answer in answers} == {(201, cart_id)}
+    assert len({answer.content for answer in answers}) == 1
+    assert (await house.show({"X-Cart-Id": cart_id}))["version"] == 1
+    other = await house.client.post(path, json=another, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_key_that_others_may_come_upon_never_gives_away_a_guest_s_cart(house: CartHouse) -> None:
+    sku = fresh()
+    await house.sell(sku)
+    answers = [await house.client.post(ITEMS, json={"sku": sku}, headers={"Idempotency-Key": "first"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert len({answer.json()["cart_id"] for answer in answers}) == 2
+    assert not any("idempotent-replayed" in answer.headers for answer in answers)
 
 
 async def test_what_changed_since_is_a_notice_with_a_code(house: CartHouse) -> None:

@@ -49,7 +49,39 @@ async def test_prices_are_those_that_apply_now_and_of_the_variants_that_match(ho
     assert names(await shown(house, brand=brand, sort="price_desc")) == ["Coat", "Shirt"]
     facets = (await shown(house, brand=brand))["facets"]
     assert facets["attributes"] == {"size": [{"value": "l", "count": 1}, {"value": "s", "count": 1}]}
-    assert (facets["price"]["min"], facets["price"]["max"]) == ("10.000", "80.000")
+    assert (facets["price"]["min"], facets["price"]["max"]) == ("10.00", "80.00")
+    assert facets["price"]["ranges"] == [
+        {"min_price": "10.00", "max_price": "24.99", "count": 1},
+        {"min_price": "50.00", "max_price": "99.99", "count": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prices", "expected"),
+    [
+        ({"JPY": "1200"}, ("1200", "1200", "1000", None)),
+        ({"KWD": "4.725"}, ("4.725", "4.725", "0.000", "9.999")),
+        ({"EUR": "4.70", "KWD": "4.725"}, ("4.700", "4.725", "0.000", "9.999")),
+    ],
+    ids=["yen", "dinar", "mixed"],
+)
+async def test_prices_of_facets_have_the_digits_of_their_currency(
+    house: ShopHouse, prices: dict[str, str], expected: tuple[str | None, ...]
+) -> None:
+    brand = secrets.token_hex(4)
+    for currency, price in prices.items():
+        await house.product(brand=brand, base_price=price, currency=currency)
+    price_facet = (await shown(house, brand=brand))["facets"]["price"]
+    [in_range] = price_facet["ranges"]
+    assert (price_facet["min"], price_facet["max"], in_range["min_price"], in_range["max_price"]) == expected
+
+
+async def test_a_page_behind_the_last_still_says_what_the_results_cost(house: ShopHouse) -> None:
+    brand = secrets.token_hex(4)
+    for price, currency in (("4.70", "EUR"), ("9.725", "KWD")):
+        await house.product(brand=brand, base_price=price, currency=currency)
+    found = await shown(house, brand=brand, page=1)
+    assert (found["products"], found["facets"]["price"]["min"], found["facets"]["price"]["max"]) == ([], "4.70", "9.725")
 
 
 async def test_in_stock_follows_inventory(house: ShopHouse) -> None:

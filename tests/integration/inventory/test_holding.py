@@ -91,6 +91,24 @@ async def test_a_refusal_for_lack_of_stock_is_remembered_as_well(room: Stockroom
     assert await room.reserve(holder, MUG=2, step=step) == short
 
 
+async def test_a_holder_steps_into_the_place_of_others(room: Stockroom) -> None:
+    await room.put("MUG", 3)
+    cart, saga, step = new_id(), new_id(), new_id()
+    await room.reserve(cart, MUG=2)
+
+    assert (await room.reserve(new_id(), MUG=2)).outcome == "OUT_OF_STOCK"
+    much = await room.reserve(saga, MUG=4, takes=[cart])
+    assert (much.outcome, await room.numbers("MUG")) == ("OUT_OF_STOCK", (3, 2)), "the cart keeps what it has"
+    held = [await room.reserve(saga, MUG=3, takes=[cart], step=step) for _ in range(2)]
+
+    assert [one.outcome for one in held] == ["RESERVED"] * 2
+    assert await room.numbers("MUG") == (3, 3)
+    assert await room.told(cart) == ["inventory.reserved", "inventory.released"]
+    assert (await room.release(cart)).outcome == "NOT_HELD"
+    assert (await room.confirm(saga)).outcome == "DONE"
+    assert await room.numbers("MUG") == (0, 0)
+
+
 async def test_confirming_sells_and_confirming_again_changes_nothing(room: Stockroom) -> None:
     await room.put("MUG", 10)
     holder = new_id()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -184,6 +185,33 @@ async def test_rule_18_a_server_of_an_older_timeline_is_refused_once_a_newer_was
             await elected.run(insert)
 
 
+async def test_rule_18_connections_to_an_older_timeline_are_let_go_once_a_newer_was_seen(
+    own_postgres: Postgres, own_url: str
+) -> None:
+    """Idle ones too: of a frozen primary nothing is heard."""
+    async with _copy(own_postgres) as old:
+        await _demote(own_postgres)
+        await _promote(own_postgres)
+        async with proxy_to(old.database_url(own_url.rpartition("/")[2])) as route, opened(route.url) as database:
+            await asyncio.gather(_pid(database), _pid(database))
+            session = await database.dedicated()
+            (cluster,) = database.timelines()
+            before = database.timelines()[cluster]
+            route.lead_to(own_postgres.url)
+            await asyncio.gather(*(_pid(database) for _ in range(3)))
+            assert database.timelines() == {cluster: before}, "the session is open to the old one yet"
+            found = await asyncio.gather(*(_timeline(database) for _ in range(4)))
+            assert set(found) == {before + 1}
+            session.terminate()
+            assert database.timelines() == {cluster: before + 1}
+
+
+async def _timeline(database: Database) -> int:
+    row = await database.fetchrow("SELECT pg_sleep(0.05), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int")
+    assert row is not None
+    return int(row[1])
+
+
 async def test_postgresql_stopped_is_a_503_within_a_second_and_its_return_needs_no_restart(
     own_postgres: Postgres, own_url: str
 ) -> None:
@@ -277,3 +305,4 @@ async def _copy(server: Postgres) -> AsyncIterator[Postgres]:
         yield other
     finally:
         await asyncio.to_thread(other.stop)
+        await asyncio.to_thread(shutil.rmtree, folder)

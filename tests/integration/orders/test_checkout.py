@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
+
+import pytest
 
 from careforall.kit.ids import new_id
 from careforall_testing.shop import Shop
@@ -33,6 +36,20 @@ async def test_a_cart_is_bought_with_a_card(shop: Shop, buyer: dict[str, str]) -
     mails = await shop.mails((await shop.me(buyer))["email"], at_least=2)
     about = [mail["subject"] for mail in mails if order["order_number"] in mail["subject"]]
     assert sorted(about) == [f"Confirmed: {order['order_number']}", f"Your order {order['order_number']}"]
+
+
+async def test_what_the_cart_holds_is_what_its_checkout_buys(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-LAST", 1)
+    body = {"holder_id": str(new_id()), "lines": [{"sku": sku, "quantity": 1}]}
+    held = await shop.shelves.post("/api/v1/inventory/reservations", json=body, headers=shop.admin)
+    assert held.status_code == 201, held.text
+    short = await shop.till(buyer, {sku: 1})
+    assert (short.status_code, short.json()["code"]) == (409, "out_of_stock")
+    begun = await shop.till(buyer, {sku: 1}, holders=[UUID(held.json()["holder_id"])])
+    assert begun.status_code == 201, begun.text
+    assert await shop.shelf(sku) == (1, 1)
+    assert (await shop.pay(buyer, begun.json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    await shop.shelf_is(sku, 0, 0)
 
 
 async def test_a_declined_card_keeps_the_goods_for_another(shop: Shop, buyer: dict[str, str]) -> None:
@@ -189,9 +206,26 @@ async def test_the_last_coupon_is_used_once(shop: Shop, buyer: dict[str, str]) -
     assert third["total"] == "20.00"
 
 
+async def test_a_coupon_at_its_limit_counts_for_the_checkout_that_holds_it(shop: Shop, buyer: dict[str, str]) -> None:
+    """Whatever the price rules ask again while it is paid: the checkout's own hold does not stand in its way."""
+    await shop.stock("TEA-14", 50, price="20.00")
+    for code, limit in (("ONLYONE", {"total_limit": 1}), ("ONCEEACH", {"per_user_limit": 1})):
+        coupon = {"code": code, "percent": "50", **limit}
+        made = await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+        assert made.status_code == 201, made.text
+        held = await shop.checkout(buyer, {"TEA-14": 1}, coupons=[code])
+        other = await shop.checkout(buyer, {"TEA-14": 1}, coupons=[code])
+        assert (held["total"], other["total"]) == ("10.00", "20.00")
+        await _unlock(shop, held["checkout_id"])
+        paid = await shop.pay(buyer, held["checkout_id"])
+        assert (paid.status_code, paid.json().get("total")) == (200, "10.00"), paid.text
+        assert not {notice["code"] for notice in paid.json()["notices"]} & {"price_rose", "coupon_exhausted", "coupon_used_up"}
+
+
+@pytest.mark.timeout(1800)
 async def test_browser_and_webhook_together_make_one_order(shop: Shop, buyer: dict[str, str]) -> None:
     """The buyer's call and the gateway's word race: one order, both told the same number."""
-    races = 1000 if SIZES.rounds > 1 else 50
+    races = SIZES.races
     await shop.stock("TEA-13", races, limit=10)
     await shop.address(buyer)
     gate = asyncio.Semaphore(8)

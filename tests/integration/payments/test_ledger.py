@@ -72,6 +72,26 @@ async def test_each_movement_is_booked_where_it_belongs(till: Any) -> None:
     assert await balances(till, campaign_id=campaign) == expected
 
 
+async def test_a_fee_is_booked_once_and_of_the_object_that_paid(till: Any) -> None:
+    intent = await till.pledge()
+    settled = {"id": "txn_1", "object": "balance_transaction", "fee": 63, "currency": "eur"}
+    with_fee = {"latest_charge": {"id": "ch_1", "object": "charge", "balance_transaction": settled}}
+    events = [
+        till.simulated("payment_intent.succeeded", intent),
+        till.simulated("payment_intent.succeeded", intent, **with_fee, id=f"pi_2_{intent}"),
+        *(till.simulated("payment_intent.succeeded", intent, **with_fee) for _ in range(2)),
+        till.refunded(intent, 1000),
+    ]
+    for event in events:
+        assert (await till.tell_simulator(event)).is_success
+    clearing, campaign = "gateway:simulator", f"campaign:{await campaign_of(till, intent)}"
+    assert await booked(till, intent) == [
+        ("CAPTURE", {clearing: Decimal(25), campaign: Decimal(-25)}),
+        ("FEE", {"fees": Decimal("0.63"), clearing: Decimal("-0.63")}),
+        ("REFUND", {"refunds": Decimal(10), clearing: Decimal(-10)}),
+    ]
+
+
 async def test_an_effect_is_booked_once_however_often_and_at_once_it_is_told(till: Any, arena: Any, servers: Any) -> None:
     intent = await till.pledge()
     campaign = await campaign_of(till, intent)
@@ -106,7 +126,7 @@ async def _statements(till: Any, fact: StateFact, count: int) -> list[str]:
         seen.append(record.query)
 
     async def work(opened: Any) -> None:
-        effects = Effects(attempts={}, refunds=(), disputes=(), max_attempts=3)
+        effects = Effects(attempts={}, refunds=(), disputes=(), fees=(), max_attempts=3)
         source = Source(via="simulator", cause="test", event_id=None, received_at=datetime.now(UTC))
         for intent in (await repository.lock_intents(opened, intents)).values():
             effects.apply(intent, fact, source)

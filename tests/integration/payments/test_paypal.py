@@ -20,6 +20,7 @@ from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
 from careforall.payments.errors import IllegalTransition
 from careforall.payments.gateways.paypal import PayPal
+from careforall.payments.repository_ledger import LedgerFilter
 from careforall.payments.schemas import IntentOrder, RefundOrder
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.paypal_door import CLIENT_ID, CLIENT_SECRET, Json
@@ -154,6 +155,8 @@ async def test_the_event_of_the_capture_alone_is_enough(desk: Desk) -> None:
     await another.close()
     told = await desk.deliver("PAYMENT.CAPTURE.COMPLETED", order, hot=False, webhook_id=OLD_WEBHOOK_ID)
     assert (told.status_code, told.json()["new_status"]) == (200, "CAPTURED")
+    entries = await desk.till.service.bookkeeping.entries(LedgerFilter(payment_id=intent, account="fees"), None, 10)
+    assert [line.amount for entry in entries for line in entry.lines] == [Decimal("0.50"), Decimal("-0.50")]
 
 
 async def test_a_lost_approval_is_made_up_for_by_the_payers_return(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
 
 PATH = "/api/v1/payments/reconciliation"
+ALARMS = "/api/v1/payments/alarms"
 ENDED = {"FINISHED", "STOPPED"}
 
 
@@ -235,10 +236,10 @@ async def test_what_cannot_be_settled_is_told_to_a_person_once(desk: Desk) -> No
             "SELECT kind, subject_key FROM payment_alarms WHERE subject_key = ANY($1::text[]) AND kind LIKE 'reconcile%'",
             [foreign, other, "pi_lost"],
         )
-        await payments.execute("UPDATE payment_alarms SET settled_at = clock_timestamp() WHERE subject_key = $1", foreign)
     assert sorted((row["kind"], row["subject_key"]) for row in alarms) == sorted(
         [("reconcile_theirs_only", foreign), ("reconcile_amount_differs", other), ("reconcile_ours_only", "pi_lost")]
     )
+    await _looked_at(desk, foreign)
     _, later = await desk.compared()
     assert later[foreign]["action"] == "settled"
 
@@ -248,6 +249,31 @@ async def test_what_cannot_be_settled_is_told_to_a_person_once(desk: Desk) -> No
         return any(float(line.rpartition(" ")[2]) >= 2 for line in lines)
 
     await eventually(measured, within_s=40, what="the divergence is measured")
+
+
+async def _looked_at(desk: Desk, subject: str) -> None:
+    """Staff find an alarm, settle it once with a word, and it waits no more."""
+    staff = desk.callers.admin()
+
+    async def listed(*, settled: bool) -> dict[str, dict[str, Any]]:
+        asked = {"settled": settled, "limit": 100}
+        answer = await desk.running.client.get(ALARMS, params=asked, headers=staff)
+        return {one["subject"]: one for one in answer.json()["items"]}
+
+    alarm = (await listed(settled=False))[subject]
+    path = f"{ALARMS}/{alarm['id']}/settle"
+    for note in ("refunded in the dashboard", "again"):
+        answer = await desk.running.client.post(path, json={"note": note}, headers=staff)
+        assert (answer.status_code, answer.json()["note"]) == (200, "refunded in the dashboard"), answer.text
+        assert answer.json()["settled_by"]
+    assert subject not in await listed(settled=False)
+    assert subject in await listed(settled=True)
+    bad = await desk.running.client.post(path, json={"note": "x" * 1001}, headers=staff)
+    assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (422, "/note")
+    unknown = await desk.running.client.post(f"{ALARMS}/{new_id()}/settle", json={}, headers=staff)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "alarm_not_found")
+    stranger = await desk.running.client.get(ALARMS, headers=desk.callers.user())
+    assert stranger.status_code == 403
 
 
 @pytest.mark.parametrize("point", ["after_ask_before_apply", "after_apply", "after_slice"])

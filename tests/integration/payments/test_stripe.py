@@ -17,6 +17,7 @@ from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
 from careforall_testing.signing import STRIPE, sign_stripe
+from careforall_testing.stripe_books import fee_of
 from careforall_testing.stripe_fake import StripeFake, Switches, sent
 from careforall_testing.stripe_forms import Json
 
@@ -96,6 +97,22 @@ class Desk(Struct, frozen=True, kw_only=True):
         """Order a refund as staff does; the same `order` is the same one again."""
         body = {"reason": "asked by the donor", **({"amount": amount} if amount else {})}
         return await self.running.client.post(f"/api/v1/payments/{intent}/refund", json=body, headers=order or self.order())
+
+    async def fees(self, intent: str) -> list[str]:
+        """What the ledger says that Stripe kept of a payment."""
+        asked = {"payment_id": intent, "account": "fees"}
+        answer = await self.running.client.get("/api/v1/payments/ledger", params=asked, headers=self.callers.admin())
+        lines = [line for entry in answer.json()["items"] for line in entry["lines"]]
+        return [line["amount"] for line in lines if line["account"] == "fees"]
+
+    async def ended(self, run_id: str) -> None:
+        """Wait until a comparison is finished."""
+
+        async def so() -> bool:
+            answer = await self.running.client.get(f"/api/v1/payments/reconciliation/{run_id}", headers=self.callers.admin())
+            return bool(answer.json()["status"] == "FINISHED")
+
+        await eventually(so, within_s=60, what="the comparison ends")
 
     def order(self) -> dict[str, str]:
         """Who orders, under a key."""
@@ -412,6 +429,17 @@ async def test_events_tell_once_whatever_is_sent_again(desk: Desk) -> None:
         ("INITIATED", "AUTHORIZED"),
         ("AUTHORIZED", "CAPTURED"),
     ]
+
+
+async def test_a_fee_that_no_event_tells_is_booked_by_the_next_comparison(desk: Desk) -> None:
+    intent, money = await desk.paid()
+    assert await desk.fees(intent) == []
+    for _ in range(2):
+        path, body = "/api/v1/payments/reconciliation/run", {"gateway": "stripe"}
+        ordered = await desk.running.client.post(path, json=body, headers=desk.order())
+        assert ordered.status_code == 202, ordered.text
+        await desk.ended(ordered.json()["items"][0]["id"])
+        assert await desk.fees(intent) == [f"{fee_of(money['amount']) / 100:.2f}"]
 
 
 async def test_forged_and_foreign_events_change_nothing(desk: Desk) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from careforall.contracts.pricing import Extend
+from careforall.contracts.pricing import Extend, HeldQuoteAsked
 from careforall.kit import json
 from careforall.kit.ids import new_id
 from careforall_testing.databases import connection
@@ -46,6 +48,22 @@ async def test_one_buyer_s_many_tabs_stay_within_the_limit_for_each_buyer(counte
     )
     assert [sum(1 for quote in part if quote.discount) for part in (quotes[:20], quotes[20:])] == [3, 3]
     assert await counter.violations() == []
+
+
+@pytest.mark.parametrize("limit", ["total_limit", "per_user_limit"])
+async def test_a_quote_counts_what_its_own_checkout_holds(counter: Counter, limit: str) -> None:
+    await counter.sell("cup")
+    await counter.coupon("ONE", **{limit: 1})
+    asked = lock(("cup", 1), coupons=["ONE"], user_id=new_id())
+    held = await counter.lock(asked)
+    facts = msgspec.structs.asdict(asked.asked)
+    own = await counter.quote(HeldQuoteAsked(**facts, holder_id=asked.holder_id))
+    assert held.discount == own.discount > 0
+    for other in (HeldQuoteAsked(**facts, holder_id=new_id()), HeldQuoteAsked(**facts), asked.asked):
+        quote = await counter.quote(other)
+        assert (quote.discount, len(quote.refused)) == (Decimal(0), 1)
+    await counter.release(asked.holder_id)
+    assert (await counter.quote(asked.asked)).discount == held.discount, "it is free again"
 
 
 async def test_a_step_asked_again_is_answered_as_the_first_time_and_does_nothing_twice(counter: Counter) -> None:

@@ -106,6 +106,34 @@ async def test_words_that_look_alike_are_guessed(shelf: Shelf) -> None:
     assert await shelf.index.correct("qzxjv") is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("coton shrit", "cotton shirt"),
+        ("cottn SHRT", "cotton shirt"),
+        ("cotton hsirt", "cotton shirt"),
+        ("ctoton shitr", "cotton shirt"),
+        ("coton shrit -hodie", "cotton shirt -hoodie"),
+        ("shrit shrit", "shirt shirt"),
+        ("cotton tae", "cotton tea"),
+        ("embroid shrit", "embroidered shirt"),
+        ("qzxjv shrit", "qzxjv shirt"),
+    ],
+)
+async def test_every_word_of_a_text_may_be_mistyped(shelf: Shelf, typed: str, meant: str) -> None:
+    for name in ("Cotton shirt", "Hoodie", "Tea", "Embroidered", "Shrimp cotter", "Carton shore", "Shorter shrine"):
+        await shelf.put(name)
+    assert await shelf.index.correct(typed) == meant
+
+
+async def test_the_word_that_was_meant_is_found_among_many_a_little_like_it(shelf: Shelf) -> None:
+    ends = [f"{one}{two}{three}" for one in "bdfgk" for two in "aeiou" for three in "bdfgklmnp"]
+    for start in ("sh", "shr", "ri", "it"):
+        await shelf.put(" ".join(start + end for end in ends))
+    await shelf.put("Shirt")
+    assert await shelf.index.correct("shrit") == "shirt"
+
+
 async def test_what_is_found_is_marked(shelf: Shelf) -> None:
     await shelf.put("Tea cup", description="A cup for tea.")
     [hit] = (await shelf.index.find("cup", BEST)).hits

@@ -91,6 +91,14 @@ async def test_a_mistyped_word_finds_what_was_meant(house: ShopHouse) -> None:
     assert (await found(house, "qzxjv wqkzy"))["products"] == []
 
 
+async def test_two_mistyped_words_find_what_was_meant(house: ShopHouse) -> None:
+    mark = brand()
+    await house.product(name="Cotton shirt", brand=mark)
+    await becomes(house, ["Cotton shirt"], mark)
+    answer = await found(house, f"coton shrit {mark}")
+    assert (answer["did_you_mean"], [one["name"] for one in answer["products"]]) == (f"cotton shirt {mark}", ["Cotton shirt"])
+
+
 async def test_highlights_are_escaped(house: ShopHouse) -> None:
     mark = brand()
     await house.product(name=f"<b>Bold</b> {mark}", description=f"<script>alert(1)</script> & {mark}")

@@ -20,6 +20,7 @@ OWN_SECRETS = (
     "global.nats.existingSecret=own-nats",
     "global.databases.existingSecret=own-dsn",
     "postgres.auth.existingSecret=own-postgres",
+    "operator.platform.database.restSecret=own-postgres",
 )
 """Every Secret is named, so that nothing is made up while rendering and the same values give the same bytes."""
 FRONT = (
@@ -35,6 +36,19 @@ EVERYTHING = (
     "services.services.totals-worker.scaling.owner=KEDA",
     "services.services.totals-worker.scaling.stream=DONATIONS",
     "services.services.totals-worker.scaling.consumer=totals",
+    "postgres.podMonitor.enabled=true",
+    "networkPolicies.monitoringNamespaces.kubernetes\\.io/metadata\\.name=monitoring",
+    "observability.rules.prometheusRule=on",
+    "observability.rules.configMap=true",
+    "observability.monitors.podMonitor=on",
+    "observability.collector.enabled=true",
+    "observability.collector.tailSampling.enabled=true",
+    "observability.collector.exporters.otlphttp.endpoint=https://traces.example.org",
+    "observability.collector.secretEnv.TRACES_TOKEN.secret=traces",
+    "observability.collector.secretEnv.TRACES_TOKEN.key=token",
+    "global.otlpUrl=http://careforall-collector:4318/v1/traces",
+    "loadtests.enabled=true",
+    "loadtests.headers.Host=give.example.org",
 )
 PROFILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "dev": ("values-dev.yaml", OWN_SECRETS),

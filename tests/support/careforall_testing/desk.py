@@ -60,7 +60,13 @@ class Desk:
     def tell(self, facts: Iterable[Fact], *, via: str = "simulator") -> Intent:
         """Apply facts, each in a transaction of its own."""
         for fact in facts:
-            effects = Effects(attempts={}, refunds=self.refunds.values(), disputes=self.disputes.values(), max_attempts=3)
+            effects = Effects(
+                attempts={},
+                refunds=self.refunds.values(),
+                disputes=self.disputes.values(),
+                fees=[entry.payment_id for entry in self.entries if entry.kind == "FEE"],
+                max_attempts=3,
+            )
             effects.apply(self.intent, fact, Source(via=via, cause="test", event_id=new_id(), received_at=NOW))
             self.intent = effects.now(self.intent)
             self.refunds |= effects.changes.refunds

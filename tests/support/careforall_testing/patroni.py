@@ -149,7 +149,7 @@ def installed(cluster: Cluster, *values: str) -> Iterator[Patroni]:
         namespace.helm("install", RELEASE, str(chart), *settings, "--wait", "--timeout=120s")
         patroni = Patroni(cluster=namespace)
         patroni.settled()
-        _start_client(namespace)
+        start_client(namespace)
         yield patroni
 
 
@@ -167,7 +167,7 @@ def freeze_script(signal: str) -> str:
     return f"kill -{signal} -1"
 
 
-def _start_client(cluster: Cluster) -> None:
+def start_client(cluster: Cluster) -> None:
     """Start a pod that may connect to the database and holds the writers' program."""
     cluster.kubectl("create", "configmap", _CLIENT, f"--from-file={WRITER}")
     secret = {"name": f"{RELEASE}-databases", "key": "donations"}

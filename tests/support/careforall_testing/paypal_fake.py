@@ -265,6 +265,8 @@ class PayPalFake(Door):
 
     def _captured(self, order_id: str, amount: Json, status: str) -> Json:
         capture = self._payment(order_id, amount, status)
+        if status == "COMPLETED":
+            capture["seller_receivable_breakdown"] = {"gross_amount": amount, "paypal_fee": fee_of(amount)}
         self._tell(f"PAYMENT.CAPTURE.{status}", "capture", _full(capture, order_id))
         return capture
 
@@ -350,6 +352,12 @@ class PayPalFake(Door):
     @staticmethod
     def _id() -> str:
         return "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(17))
+
+
+def fee_of(amount: Json) -> Json:
+    """What the company keeps: two percent, in the places of the amount."""
+    value = Decimal(amount["value"])
+    return {**amount, "value": str((value / 50).quantize(value))}
 
 
 def _full(payment: Json, order_id: str) -> Json:

@@ -49,12 +49,14 @@ class Cli(Struct, frozen=True, kw_only=True):
     err: str
 
 
-async def run_cli(words: Sequence[str], environment: Mapping[str, str], *, timeout_s: float) -> Cli:
-    """Run a `careforall` command to its end."""
+async def run_cli(words: Sequence[str], environment: Mapping[str, str], *, timeout_s: float, typed: str = "") -> Cli:
+    """Run a `careforall` command, which reads what is typed, to its end."""
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "careforall", *words)
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=dict(environment), stdout=pipe, stderr=pipe)
-    out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=dict(environment), stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
     return Cli(status=process.returncode or 0, out=out.decode(), err=err.decode())
 
 
@@ -200,9 +202,9 @@ class Platform:
         async with connection(self.databases[service]) as opened:
             yield opened
 
-    async def cli(self, *words: str, timeout_s: float = 60.0) -> Cli:
-        """Run a `careforall` command in the platform's environment."""
-        return await run_cli(words, self.environment, timeout_s=timeout_s)
+    async def cli(self, *words: str, timeout_s: float = 60.0, typed: str = "") -> Cli:
+        """Run a `careforall` command in the platform's environment, which reads what is typed."""
+        return await run_cli(words, self.environment, timeout_s=timeout_s, typed=typed)
 
     async def close(self) -> None:
         """Stop every process and close the client."""

@@ -100,6 +100,10 @@ class Counter(Struct, frozen=True, kw_only=True):
         """Lock a price."""
         return msgspec.json.decode(await self.service.checkouts.lock(json.encode(asked)), type=Quote)
 
+    async def quote(self, asked: QuoteAsked) -> Quote:
+        """Ask for a price as carts and checkouts do."""
+        return msgspec.json.decode(await self.service.answer_quote(json.encode(asked)), type=Quote)
+
     async def redeem(self, holder: UUID, step: UUID | None = None) -> Settled:
         """Use what a holder holds."""
         asked = Settle(step_id=step or new_id(), holder_id=holder)

@@ -86,6 +86,10 @@ class Proxy:
         account = parts.netloc.rpartition("@")[0]
         return urlunsplit(parts._replace(netloc=f"{account}{'@' if account else ''}{LOOPBACK}:{self.port}"))
 
+    def lead_to(self, upstream: str) -> None:
+        """Lead new connections to another server; those that are open stay where they are."""
+        self._upstream = urlsplit(upstream)
+
     def cut_at(self, pattern: bytes, *, delivered: bool = True, times: int = 1) -> None:
         """End the connection whose client next sends `pattern`.
 

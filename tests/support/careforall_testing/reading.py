@@ -121,8 +121,16 @@ def stream_of(subject: str) -> str:
 def metrics() -> list[Metric]:
     """Return the metrics of the kit and the services, by name."""
     modules = ["careforall.kit.metrics", *(f"careforall.{service}.metrics" for service in services())]
-    found = {_metric(value) for name in modules if importlib.util.find_spec(name) for value in _metrics_in(name)}
+    found = {metric(value) for name in modules if importlib.util.find_spec(name) for value in _metrics_in(name)}
     return sorted(found)
+
+
+def metric(found: MetricWrapperBase) -> Metric:
+    """Return a metric as people query it."""
+    (family,) = found.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = tuple(found._labelnames)  # noqa: SLF001 - the library has no public way to ask
+    return Metric(name, family.type, labels, family.documentation)
 
 
 def commands() -> Iterator[Command]:
@@ -197,13 +205,6 @@ def _kept(subject: str, patterns: tuple[str, ...]) -> bool:
 
 def _metrics_in(module: str) -> list[MetricWrapperBase]:
     return [value for value in vars(importlib.import_module(module)).values() if isinstance(value, MetricWrapperBase)]
-
-
-def _metric(metric: MetricWrapperBase) -> Metric:
-    (family,) = metric.describe()
-    name = f"{family.name}_total" if family.type == "counter" else family.name
-    labels = tuple(metric._labelnames)  # noqa: SLF001 - the library has no public way to ask
-    return Metric(name, family.type, labels, family.documentation)
 
 
 def _commands(words: str, found: Any) -> Iterator[Command]:

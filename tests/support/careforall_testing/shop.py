@@ -93,10 +93,15 @@ class Shop(Journey):
                 known.append(await connection.fetchval("SELECT version FROM products WHERE product_id = $1", product_id))
         return all(one == version for one in known)
 
-    async def cart(self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = ()) -> UUID:
-        """Fill a cart of somebody."""
+    async def cart(
+        self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = (), holders: Sequence[UUID] = ()
+    ) -> UUID:
+        """Fill a cart of somebody, for which `holders` hold goods already."""
         cart_id = new_id()
-        lines = [CartLine(sku=sku, quantity=quantity, price_at_addition=Decimal("20.00")) for sku, quantity in items.items()]
+        lines = [
+            CartLine(sku=sku, quantity=quantity, price_at_addition=Decimal("20.00"), holders=list(holders))
+            for sku, quantity in items.items()
+        ]
         found = Contents(state="ACTIVE", version=1, lines=lines, coupons=list(coupons))
         self.carts[cart_id] = await self.user_of(buyer), found
         return cart_id
@@ -119,9 +124,11 @@ class Shop(Journey):
         assert answer.status_code == 201, answer.text
         return self._addresses.setdefault(buyer["Authorization"], str(answer.json()["id"]))
 
-    async def till(self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = ()) -> httpx2.Response:
+    async def till(
+        self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = (), holders: Sequence[UUID] = ()
+    ) -> httpx2.Response:
         """Go to the till with a new cart."""
-        cart, address = await self.cart(buyer, items, coupons=coupons), await self.address(buyer)
+        cart, address = await self.cart(buyer, items, coupons=coupons, holders=holders), await self.address(buyer)
         body = {"cart_id": str(cart), "shipping_address_id": address}
         return await self.front.post("/api/v1/checkout/initiate", json=body, headers=buyer)
 

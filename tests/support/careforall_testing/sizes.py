@@ -24,6 +24,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     buyers: int = 2000
     units: int = 400
     histories: int = 12
+    races: int = 50
 
 
 FULL = Sizes(
@@ -41,6 +42,7 @@ FULL = Sizes(
     buyers=50_000,
     units=10_000,
     histories=1000,
+    races=1000,
 )
 
 

@@ -50,11 +50,24 @@ class Stockroom:
         return msgspec.json.decode(await self._queries[subject](json.encode(question)), type=kind)
 
     async def reserve(
-        self, holder: UUID, *lines: Line, step: UUID | None = None, seconds: int = 900, region: str = "", **demand: int
+        self,
+        holder: UUID,
+        *lines: Line,
+        step: UUID | None = None,
+        seconds: int = 900,
+        region: str = "",
+        takes: Sequence[UUID] = (),
+        **demand: int,
     ) -> Reserved:
         """Ask for stock."""
-        wanted = _lines(lines, demand)
-        question = Reserve(step_id=step or new_id(), holder_id=holder, lines=wanted, seconds=seconds, region=region)
+        question = Reserve(
+            step_id=step or new_id(),
+            holder_id=holder,
+            lines=_lines(lines, demand),
+            seconds=seconds,
+            region=region,
+            takes=list(takes),
+        )
         return await self.ask(inventory.RESERVE, question, Reserved)
 
     async def confirm(self, holder: UUID, *, step: UUID | None = None) -> Settled:

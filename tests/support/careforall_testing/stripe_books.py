@@ -261,6 +261,23 @@ class Books:
             if one["payment_intent"] == intent and one["status"] not in {"failed", "canceled"}
         )
 
+    def expand(self, found: Json, path: str) -> None:
+        """Put objects in the place of their names, along a path such as latest_charge.balance_transaction."""
+        field, _, rest = path.partition(".")
+        named = found.get(field)
+        if field not in {"payment_intent", "latest_charge", "balance_transaction"}:
+            raise Refusal(400, f"This property cannot be expanded ({field}).", param="expand")
+        if not isinstance(named, str):
+            return
+        if field == "payment_intent":
+            found[field] = shown(self.intents[named])
+        elif field == "latest_charge":
+            found[field] = self._charge(self.intents[found["id"]])
+        else:
+            found[field] = _settlement(found)
+        if rest:
+            self.expand(found[field], rest)
+
     def _charge(self, intent: Json) -> Json:
         refunded = self._refunded(intent["id"])
         return {
@@ -271,6 +288,7 @@ class Books:
             "amount_refunded": refunded,
             "created": intent["created"],
             "currency": intent["currency"],
+            "balance_transaction": intent["latest_charge"].replace("ch_", "txn_") if intent["amount_received"] else None,
             "livemode": False,
             "metadata": intent["metadata"],
             "payment_intent": intent["id"],
@@ -282,6 +300,24 @@ class Books:
 def shown(found: Json) -> Json:
     """Return an object as Stripe shows it."""
     return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
+def fee_of(amount: int) -> int:
+    """What the company keeps of an amount: one and a half percent and 25 of the smallest units."""
+    return min(amount, amount * 15 // 1000 + 25)
+
+
+def _settlement(charge: Json) -> Json:
+    fee = fee_of(charge["amount_captured"])
+    return {
+        "id": charge["balance_transaction"],
+        "object": "balance_transaction",
+        "amount": charge["amount_captured"],
+        "currency": charge["currency"],
+        "fee": fee,
+        "net": charge["amount_captured"] - fee,
+        "source": charge["id"],
+    }
 
 
 def _declined() -> Json:

@@ -219,14 +219,13 @@ class StripeFake:
             raise Refusal(404, f"Unrecognized request URL (GET: /v1/{path}).")
         only(asked, allowed={"expand"})
         found = shown(self.books.found(getattr(self.books, _OBJECTS[folder]), name, folder))
-        for field in asked.get("expand", []):
-            if found.get(field) is not None:
-                found[field] = shown(self.books.intents[found[field]])
+        for wanted in asked.get("expand", []):
+            self.books.expand(found, wanted)
         return found
 
     def _listed(self, path: str, asked: Json) -> Json:
         """List objects, newest first."""
-        only(asked, allowed={"created", "limit", "starting_after", "payment_intent"})
+        only(asked, allowed={"created", "limit", "starting_after", "payment_intent", "expand"})
         found = [shown(one) for one in reversed(getattr(self.books, _OBJECTS[path]).values())]
         if "payment_intent" in asked:
             found = [one for one in found if one["payment_intent"] == asked["payment_intent"]]
@@ -240,6 +239,9 @@ class StripeFake:
         limit = int(asked.get("limit", 10))
         if not 1 <= limit <= 100:
             raise Refusal(400, "This limit is not between 1 and 100.", param="limit")
+        for one in found[:limit]:
+            for wanted in asked.get("expand", []):
+                self.books.expand(one, wanted.removeprefix("data."))
         return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": f"/v1/{path}"}
 
 

@@ -31,12 +31,27 @@ def test_every_step_speaks_to_a_route_that_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(TABLE.scenarios))
 def test_a_visit_has_every_value_that_its_steps_need(name: str) -> None:
-    values = visit.begin(TABLE, run="run", visit=7, lists={"campaign": ["c-1"]}, chance=random.Random(7))
+    values = visit.begin(TABLE, run="run", visit=7, lists={"campaign": ["c-1"], "product": ["p-1"]}, chance=random.Random(7))
     for step in TABLE.scenarios[name].steps:
         request = visit.filled(step, values, "secret")
         assert "{{" not in request.path + (request.body or "") + json.dumps(request.headers)
         values |= {kept: f"<{kept}>" for kept in step.keep}
         assert "{{" not in json.dumps(visit.promised(step, values))
+
+
+@pytest.mark.parametrize(
+    ("played", "asked"), [(["give"], ["campaign"]), (["browse", "buy"], ["product"]), (["fill", "look"], None)]
+)
+def test_only_what_is_played_is_looked_up(played: list[str], asked: list[str] | None) -> None:
+    found = TABLE.only(played)
+    assert [lookup.value for lookup in found.before] == (asked or ["campaign", "product"])
+    assert list(found.scenarios) == played
+
+
+def test_every_step_that_is_judged_has_limits_and_the_shop_is_walked_to_its_end() -> None:
+    assert [name for name, step in TABLE.steps().items() if step.limit is None] == []
+    assert [step.name for step in TABLE.scenarios["buy"].steps][-4:] == ["add", "checkout", "pay", "order"]
+    assert TABLE.steps()["buy/pay"].promises is not None
 
 
 def test_an_unknown_word_is_refused(tmp_path: Path) -> None:

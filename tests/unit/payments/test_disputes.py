@@ -58,7 +58,7 @@ def test_a_dispute_proves_the_capture_before_it_was_told(status: Any) -> None:
 def test_a_dispute_that_proves_the_capture_ends_the_attempt_that_made_it() -> None:
     unpaid = intent("INITIATED")
     tried = Attempt(intent_id=unpaid.id, number=1, gateway="simulator", status="OPEN", gateway_object="pi_1")
-    effects = Effects(attempts={unpaid.id: tried}, refunds=(), disputes=(), max_attempts=3)
+    effects = Effects(attempts={unpaid.id: tried}, refunds=(), disputes=(), fees=(), max_attempts=3)
     effects.apply(unpaid, dispute(dispute_id=new_id()), Source(via="simulator", cause="told", event_id=None, received_at=NOW))
     assert effects.changes.attempts[unpaid.id, 1].status == "SUCCEEDED"
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DeclineFact, DisputeFact, Fact, NoFact, RefundFact, StateFact
+from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Fee, NoFact, RefundFact, StateFact
 from careforall.payments.gateways.base import ASKED_ABOUT, OBJECT_ENDED
 from careforall.payments.gateways.paypal_events import read_event
 from careforall.payments.gateways.paypal_objects import Money, Order, amount_of, facts_of, names, written
@@ -82,7 +82,10 @@ def fact_of(raw: bytes) -> Fact:
 
 
 def stated(target: Any) -> StateFact:
-    return StateFact(target=target, at=AT, amount=Decimal("25.00"), currency="EUR", gateway_object=ORDER, method="PAYPAL")
+    fee = Fee(amount=Decimal("1.22"), currency="EUR") if target == "CAPTURED" else None
+    return StateFact(
+        target=target, at=AT, amount=Decimal("25.00"), currency="EUR", gateway_object=ORDER, method="PAYPAL", fee=fee
+    )
 
 
 def test_a_completed_capture_is_money_of_our_order() -> None:

@@ -39,6 +39,7 @@ FULL JOIN (
            min(currency) AS currency, max(currency) AS other
     FROM ledger_entries
     JOIN ledger_lines ON entry_id = id
+    WHERE kind <> 'FEE'
     GROUP BY payment_id
 ) AS booked ON booked.payment_id = intent.id
 WHERE greatest(intent.updated_at, booked.booked_at) >= $1
@@ -49,6 +50,23 @@ WHERE greatest(intent.updated_at, booked.booked_at) >= $1
       OR coalesce(refunds, 0) IS DISTINCT FROM refunded_amount
       OR coalesce(disputes, 0) IS DISTINCT FROM disputed_amount
       OR coalesce(clearing, 0) IS DISTINCT FROM captured_amount - refunded_amount - disputed_amount - coalesce(unapplied, 0)
+  )
+LIMIT 1000
+""",
+    ),
+    Invariant(
+        name="ledger.fees_are_of_captures",
+        service="payments",
+        sql="""
+SELECT entry.id::text AS key, format('%s %s kept of %s captured by %s', line.amount, line.currency, captured_amount, captured_via)
+    AS detail
+FROM ledger_entries AS entry
+JOIN ledger_lines AS line ON entry_id = entry.id AND account = 'fees'
+JOIN payment_intents AS intent ON intent.id = payment_id
+WHERE kind = 'FEE' AND booked_at >= $1
+  AND (
+      captured_amount = 0 OR line.amount <= 0 OR (line.currency = intent.currency AND line.amount > captured_amount)
+      OR NOT EXISTS (SELECT FROM ledger_lines WHERE entry_id = entry.id AND account = 'gateway:' || captured_via)
   )
 LIMIT 1000
 """,

@@ -9,6 +9,7 @@ from careforall.audit.verification.customers import CUSTOMERS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.reviews import REVIEWS
 from careforall.audit.verification.stock import STOCK
 
 INVARIANTS = (
@@ -184,6 +185,7 @@ LIMIT 1000
     ),
     *LEDGER,
     *COUPONS,
+    *REVIEWS,
     *STOCK,
     *SHOP_ORDERS,
     Invariant(

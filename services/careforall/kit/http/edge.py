@@ -7,7 +7,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,11 +18,12 @@ from opentelemetry import trace
 from careforall.kit import context, json
 from careforall.kit.context import Cause
 from careforall.kit.degraded import DegradedFlag
-from careforall.kit.errors import Problem, TooLarge, UnsupportedMediaType
+from careforall.kit.errors import Forbidden, Problem, TooLarge, Unauthorized, UnsupportedMediaType
 from careforall.kit.http import problem
 from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
 from careforall.kit.http.identity import Verifier
 from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.http.uploads import Upload
 from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
 from careforall.kit.settings import RateLimits
 from careforall.kit.tracing import Tracing, trace_id_of, traceparent_of
@@ -53,6 +54,7 @@ class Edge:
     Args:
         app: The framework's ASGI application.
         hot: Routes answered here.
+        uploads: Routes that take a file of staff.
         trusted_proxies: Hops of X-Forwarded-For to believe.
         flag: Says when requests that write are refused unread.
     """
@@ -68,8 +70,10 @@ class Edge:
         tracing: Tracing,
         trusted_proxies: int = 0,
         flag: DegradedFlag | None = None,
+        uploads: Sequence[Upload] = (),
     ) -> None:
         self._app = app
+        self._uploads = {(upload.method, upload.path): upload for upload in uploads}
         self._hot = HotTable(hot)
         self._limiter = limiter
         self._everyone = Limit("everyone", rates.everyone)
@@ -108,7 +112,7 @@ class Edge:
             await self._limit(exchange)
         if self._flag is not None and exchange.method in _BODY_METHODS:
             self._flag.refuse_writes()
-        body = await exchange.read(receive)
+        body = await exchange.read(receive, await self._upload(exchange))
         if route is None:
             await self._app(exchange.scope, _replay(body, receive), exchange.send)
             return
@@ -125,6 +129,17 @@ class Edge:
         )
         answer = await route.handler(request)
         await exchange.reply(answer.status, answer.headers, answer.body)
+
+    async def _upload(self, exchange: "_Exchange") -> Upload | None:
+        """Return what may be sent here, once it is known that staff sends it."""
+        upload = self._uploads.get((exchange.method, exchange.path))
+        if upload is not None:
+            caller = await self._verifier.principal(exchange.headers)
+            if caller is None:
+                raise Unauthorized
+            if not caller.is_admin:
+                raise Forbidden("This needs the role ADMIN.")
+        return upload
 
     async def _limit(self, exchange: "_Exchange") -> None:
         key = exchange.headers.get(b"x-api-key")
@@ -212,10 +227,13 @@ class _Exchange:
         status, headers, body = problem.render(refusal, self.request_id)
         await self.reply(status, tuple(headers), body)
 
-    async def read(self, receive: Receive) -> bytes:
-        """Read the body up to its cap and refuse what is not strict JSON."""
+    async def read(self, receive: Receive, upload: Upload | None = None) -> bytes:
+        """Read the body up to its cap and refuse what is not strict JSON, or not the file that may be sent here."""
         if self.method not in _BODY_METHODS:
             return b""
+        if upload is not None:
+            self._check_type(upload.types)
+            return await _read_capped(receive, upload.max_bytes)
         cap = WEBHOOK_BODY if self.webhook else API_BODY
         body = await _read_capped(receive, cap)
         if body and not self.webhook and not self._is_form():
@@ -227,11 +245,11 @@ class _Exchange:
         """Whether a page's own form is sent; the API takes JSON only."""
         return not self.path.startswith("/api/") and self.headers.get(b"content-type", b"").startswith(_FORM)
 
-    def _check_type(self) -> None:
-        kind = self.headers.get(b"content-type", b"").partition(b";")
-        charset = kind[2].strip().lower()
-        if kind[0].strip().lower() != b"application/json" or (charset and charset.replace(b'"', b"") != b"charset=utf-8"):
-            raise UnsupportedMediaType
+    def _check_type(self, types: Sequence[str] = ("application/json",)) -> None:
+        kind = self.headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
+        charset = kind[2].strip().replace('"', "")
+        if kind[0].strip() not in types or charset not in {"", "charset=utf-8"}:
+            raise UnsupportedMediaType(f"Send it as Content-Type: {types[0]}, in UTF-8.")
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("Send the body without Content-Encoding.")
 

@@ -1,7 +1,7 @@
 """What a visitor asks of a list with facets, out of the query string: the same words in every such list."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
@@ -34,65 +34,44 @@ SizeQuery = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Produ
 AmountQuery = Annotated[str | None, QueryParameter(max_length=_LONGEST_NUMBER, description='Such as "25.00".')]
 
 
-def wanted_of(
-    request: Request[Any, Any, Any],
-    category: CategoryQuery = "",
-    brand: BrandQuery = None,
-    min_price: AmountQuery = None,
-    max_price: AmountQuery = None,
-    rating: RatingQuery = None,
-    in_stock: StockQuery = None,
-    sort: SortQuery = "newest",
-    page: PageQuery = 0,
-    size: SizeQuery = 20,
-    cursor: CursorQuery = None,
-) -> Wanted:
-    """Return what is asked for. Every other parameter names an attribute, such as `color=red`; `attr.size=M` where names meet.
+def wanted_in(order: Sort) -> Callable[..., Wanted]:
+    """Return what reads the query string of a list, which comes in this order unless another is asked for."""
 
-    Raises:
-        InvalidInput: Naming the parameter at fault.
-    """
-    lowest, highest = _number("min_price", min_price, LIMIT), _number("max_price", max_price, LIMIT)
-    if lowest is not None and highest is not None and lowest > highest:
-        raise InvalidInput.field("/max_price", "below_minimum", "max_price is below min_price")
-    if page and cursor is not None:
-        raise InvalidInput.field("/page", "invalid_value", "give a page or a cursor")
-    if (page + 1) * size > MAX_DEPTH:
-        raise InvalidInput.field("/page", "too_deep", f"pages reach {MAX_DEPTH} products; go on with next_cursor")
-    return Wanted(
-        category=_text("category", category),
-        brands=tuple(sorted({_text("brand", one) for one in brand or []})),
-        min_price=lowest,
-        max_price=highest,
-        rating=_number("rating", rating, Decimal(_BEST)),
-        in_stock=in_stock,
-        terms=attributes_of(request, besides=_NAMES),
-        sort=sort,
-        page=page,
-        size=size,
-        cursor=cursor,
-    )
+    def wanted(
+        request: Request[Any, Any, Any],
+        category: CategoryQuery = "",
+        brand: BrandQuery = None,
+        min_price: AmountQuery = None,
+        max_price: AmountQuery = None,
+        rating: RatingQuery = None,
+        in_stock: StockQuery = None,
+        sort: SortQuery = order,
+        page: PageQuery = 0,
+        size: SizeQuery = 20,
+        cursor: CursorQuery = None,
+    ) -> Wanted:
+        """Return what is asked for. Every other parameter names an attribute: `color=red`, or `attr.size=M` where names meet.
 
+        Raises:
+            InvalidInput: Naming the parameter at fault.
+        """
+        lowest, highest = _number("min_price", min_price, LIMIT), _number("max_price", max_price, LIMIT)
+        _check(lowest, highest, page=page, size=size, cursor=cursor)
+        return Wanted(
+            category=_text("category", category),
+            brands=tuple(sorted({_text("brand", one) for one in brand or []})),
+            min_price=lowest,
+            max_price=highest,
+            rating=_number("rating", rating, Decimal(_BEST)),
+            in_stock=in_stock,
+            terms=attributes_of(request, besides=_NAMES),
+            sort=sort,
+            page=page,
+            size=size,
+            cursor=cursor,
+        )
 
-def searched_of(
-    request: Request[Any, Any, Any],
-    category: CategoryQuery = "",
-    brand: BrandQuery = None,
-    min_price: AmountQuery = None,
-    max_price: AmountQuery = None,
-    rating: RatingQuery = None,
-    in_stock: StockQuery = None,
-    sort: SortQuery = "relevance",
-    page: PageQuery = 0,
-    size: SizeQuery = 20,
-    cursor: CursorQuery = None,
-) -> Wanted:
-    """Return what is asked for in a search: as `wanted_of`, the best first unless another order is asked for.
-
-    Raises:
-        InvalidInput: Naming the parameter at fault.
-    """
-    return wanted_of(request, category, brand, min_price, max_price, rating, in_stock, sort, page, size, cursor)
+    return wanted
 
 
 def attributes_of(request: Request[Any, Any, Any], *, besides: Iterable[str] = ()) -> tuple[tuple[str, ...], ...]:
@@ -112,6 +91,16 @@ def attributes_of(request: Request[Any, Any, Any], *, besides: Iterable[str] = (
     if len(groups) > _MOST_GROUPS or sum(map(len, groups.values())) > _MOST_VALUES:
         raise InvalidInput.field("/", "too_many", f"at most {_MOST_GROUPS} attributes and {_MOST_VALUES} values")
     return tuple(tuple(sorted(groups[name])) for name in sorted(groups))
+
+
+def _check(lowest: Decimal | None, highest: Decimal | None, *, page: int, size: int, cursor: str | None) -> None:
+    """Refuse parameters that contradict each other."""
+    if lowest is not None and highest is not None and lowest > highest:
+        raise InvalidInput.field("/max_price", "below_minimum", "max_price is below min_price")
+    if page and cursor is not None:
+        raise InvalidInput.field("/page", "invalid_value", "give a page or a cursor")
+    if (page + 1) * size > MAX_DEPTH:
+        raise InvalidInput.field("/page", "too_deep", f"pages reach {MAX_DEPTH} products; go on with next_cursor")
 
 
 def _text(name: str, value: str) -> str:

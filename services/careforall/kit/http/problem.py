@@ -16,7 +16,6 @@ from careforall.kit.http.identity import request_id
 
 log = structlog.get_logger(__name__)
 
-_DATA_ERRORS = ("21", "22", "23")
 MEDIA_TYPE = "application/problem+json"
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _FIELD = re.compile(r"(?:field|argument) `(?P<name>[^`]+)`")
@@ -103,7 +102,7 @@ def _refusal(error: Exception) -> Problem | None:
             return Malformed(f"{error}.")
         case HTTPException():
             return _from_http(error)
-        case asyncpg.PostgresError() if (error.sqlstate or "").startswith(_DATA_ERRORS):
+        case asyncpg.PostgresError() if constraints.is_refusal(error):
             return constraints.as_problem(error)
         case _:
             return None

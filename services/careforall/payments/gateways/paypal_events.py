@@ -18,6 +18,7 @@ from careforall.payments.gateways.paypal_objects import (
     Order,
     Payment,
     canceled,
+    captured,
     dispute_fact,
     names,
     refund_fact,
@@ -129,7 +130,7 @@ def _about(payment: Payment, fact: Fact) -> Told:
 
 def _captured(payment: Payment, at: datetime | None) -> Fact:
     order = payment.supplementary_data.related_ids.order_id
-    return msgspec.structs.replace(told("CAPTURED", order, payment.amount), at=at)
+    return msgspec.structs.replace(captured(order, payment), at=at)
 
 
 def _authorized(payment: Payment, at: datetime | None) -> Fact:

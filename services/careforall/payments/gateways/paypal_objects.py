@@ -12,7 +12,7 @@ import msgspec
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit import money
 from careforall.kit.ids import new_id, parse_id
-from careforall.payments.domain import DeclineFact, DisputeFact, DisputeStatus, Fact, RefundFact, RefundStatus, StateFact
+from careforall.payments.domain import DeclineFact, DisputeFact, DisputeStatus, Fact, Fee, RefundFact, RefundStatus, StateFact
 from careforall.payments.gateways.base import OBJECT_ENDED, AnyName, Name, plain
 from careforall.payments.gateways.generic import read_time
 
@@ -72,6 +72,12 @@ class Supplement(msgspec.Struct, frozen=True, kw_only=True):
     related_ids: Related = Related()
 
 
+class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a capture for us."""
+
+    paypal_fee: Money = Money()
+
+
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """A capture, an authorisation or a refund."""
 
@@ -83,6 +89,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     invoice_id: str = ""
     create_time: str = ""
     supplementary_data: Supplement = Supplement()
+    seller_receivable_breakdown: Breakdown = Breakdown()
 
 
 class Payments(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +212,7 @@ def state_of(order: Order) -> StateFact | DeclineFact | None:
     """Return the state of an order's money; None while nothing has happened, or while PayPal has not decided."""
     payments = order.unit.payments
     if order.capture is not None:
-        return told("CAPTURED", order.id, order.capture.amount)
+        return captured(order.id, order.capture)
     if order.pending:
         return None
     if order.held is not None:
@@ -223,6 +230,13 @@ def told(target: PaymentStatus, order_id: str, given: Money) -> StateFact:
     """Return a state with the amount PayPal says it is about."""
     amount, currency = amount_of(given)
     return StateFact(target=target, amount=amount, currency=currency, gateway_object=order_id, method="PAYPAL")
+
+
+def captured(order_id: str, capture: Payment) -> StateFact:
+    """Return what a capture says, with PayPal's fee where it is told."""
+    amount, currency = amount_of(capture.seller_receivable_breakdown.paypal_fee)
+    state = told("CAPTURED", order_id, capture.amount)
+    return msgspec.structs.replace(state, fee=Fee(amount=amount, currency=currency)) if amount else state
 
 
 def canceled(order_id: str) -> StateFact:

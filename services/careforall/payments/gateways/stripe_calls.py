@@ -16,6 +16,9 @@ from careforall.payments.gateways.stripe_shapes import Thing, Things, decode_thi
 T = TypeVar("T")
 
 _PAGE = 100
+_SETTLED = "latest_charge.balance_transaction"
+"""What is asked for along with a payment intent: Stripe tells its fee nowhere else, and not at once."""
+_PAID_IN_SESSION = f"payment_intent.{_SETTLED}"
 
 
 class SpentKey(GatewayUnknown):
@@ -41,7 +44,7 @@ class StripeCalls:
 
     async def session(self, name: str) -> Thing:
         """Return a session with its payment intent, where it has one yet."""
-        return await _asked(self._api.checkout.sessions.retrieve_async(name, {"expand": ["payment_intent"]}), decode_thing)
+        return await _asked(self._api.checkout.sessions.retrieve_async(name, {"expand": [_PAID_IN_SESSION]}), decode_thing)
 
     async def session_of(self, intent: str) -> Thing | None:
         """Return the session that a payment intent belongs to."""
@@ -66,13 +69,14 @@ class StripeCalls:
 
     async def intent(self, name: str) -> Thing:
         """Return a payment intent."""
-        return await _asked(self._api.payment_intents.retrieve_async(name), decode_thing)
+        return await _asked(self._api.payment_intents.retrieve_async(name, {"expand": [_SETTLED]}), decode_thing)
 
     async def intents(self, since: datetime, until: datetime, after: str) -> Things:
         """Return a page of the payment intents made in a time."""
         wanted: PaymentIntentListParams = {
             "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
             "limit": _PAGE,
+            "expand": [f"data.{_SETTLED}"],
         }
         if after:
             wanted["starting_after"] = after

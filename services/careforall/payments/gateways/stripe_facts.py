@@ -18,6 +18,7 @@ from careforall.payments.domain import (
     DisputeFact,
     DisputeStatus,
     Fact,
+    Fee,
     NoFact,
     RefundFact,
     RefundStatus,
@@ -168,7 +169,14 @@ class StripeFacts:
             reason=plain(found.cancellation_reason or "canceled") if target == "FAILED" else "",
             gateway_object=found.id,
             method="CARD" if (found.payment_method_types or ["card"]) == ["card"] else None,
+            fee=self._fee(found.settlement) if target == "CAPTURED" else None,
         )
+
+    def _fee(self, settled: Thing | None) -> Fee | None:
+        if settled is None or settled.fee is None:
+            return None
+        amount, currency = self._amount(settled.fee, settled.currency)
+        return Fee(amount=amount, currency=currency)
 
     def _amount(self, minor: int | None, currency: str | None) -> tuple[Decimal, str]:
         """Return the amount as a decimal; of a currency unknown to us the bare number, which then differs from ours."""

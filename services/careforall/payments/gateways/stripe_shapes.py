@@ -41,6 +41,9 @@ class Thing(msgspec.Struct, frozen=True):
     last_payment_error: Decline | None = None
     payment_intent: "Name | Thing | None" = None
     payment_method_types: list[str] | None = None
+    latest_charge: "Name | Thing | None" = None
+    balance_transaction: "Name | Thing | None" = None
+    fee: Minor | None = None
     hosted_url: str | None = None
     url: str | None = None
 
@@ -50,6 +53,13 @@ class Thing(msgspec.Struct, frozen=True):
         if isinstance(self.payment_intent, Thing):
             return self.payment_intent.id
         return self.payment_intent or (self.id if self.object == "payment_intent" else "")
+
+    @property
+    def settlement(self) -> "Thing | None":
+        """What a payment intent's charge brings after fees, where the answer has it in it."""
+        charge = self.latest_charge
+        settled = charge.balance_transaction if isinstance(charge, Thing) else None
+        return settled if isinstance(settled, Thing) else None
 
     def noted(self, name: str) -> str:
         """What we noted with the object when it was made."""

@@ -223,6 +223,7 @@ class Paying:
             attempts={},
             refunds=[refund for refund in refunds if refund is not None],
             disputes=[dispute for dispute in disputes if dispute is not None],
+            fees=(),
             max_attempts=_MAX_ATTEMPTS,
         )
 

@@ -1,6 +1,15 @@
-{{/* The subjects that a user owns, as JSON; the operator keeps its flag in a key-value bucket. */}}
+{{/*
+The subjects that a user says something on, as JSON: its own events, and what it asks of others that changes something there.
+The operator keeps its flag in a key-value bucket.
+*/}}
 {{- define "nats.subjects" -}}
-{{- $several := dict "donations" (list "donations.>" "campaigns.>") "operator" (list "$KV.>") -}}
+{{- $several := dict
+  "carts" (list "carts.>" "ask.inventory.>")
+  "donations" (list "donations.>" "campaigns.>")
+  "operator" (list "$KV.>")
+  "orders" (list "orders.>" "checkout.>" "ask.inventory.>" "ask.payments.>" "ask.pricing.>")
+  "sync" (list "sync.>" "customer.>")
+-}}
 {{- get $several . | default (list (printf "%s.>" .)) | toJson -}}
 {{- end -}}
 

@@ -1,5 +1,5 @@
 {{- define "operator.context" -}}
-{{- dict "component" "operator" "clientOf" (list "postgres" "nats" "patroni" "kubernetes") | toJson -}}
+{{- dict "component" "operator" "clientOf" (list "postgres" "nats" "patroni" "kubernetes" "http") | toJson -}}
 {{- end -}}
 
 {{/* What the operator calls the database cluster, and the Secrets it may read. */}}
@@ -11,6 +11,17 @@
 {{- end -}}
 {{- define "operator.rest" -}}
 {{- .Values.platform.database.restSecret | default (printf "%s-auth" (include "operator.cluster" .)) -}}
+{{- end -}}
+
+{{/* Keys of a Secret as files in a folder of its name; what comes later is mounted later. */}}
+{{- define "operator.mounted" -}}
+- secret:
+    name: {{ .secret }}
+    optional: true
+    items:
+      {{- range .keys }}
+      - {key: {{ . }}, path: {{ $.secret }}/{{ . }}}
+      {{- end }}
 {{- end -}}
 
 {{/* The broker: flag and lag. */}}

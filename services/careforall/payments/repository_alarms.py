@@ -1,0 +1,57 @@
+"""The SQL of alarms as staff see them; they are raised where facts are written, and settle by themselves where things agree."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from careforall.kit.db import Connection
+
+
+class RaisedAlarm(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm as stored."""
+
+    id: UUID
+    kind: str
+    gateway: str
+    subject_key: str
+    payment_id: UUID | None
+    detail: str
+    created_at: datetime
+    settled_at: datetime | None
+    settled_by: str
+    note: str
+
+
+async def alarms(connection: Connection, before: UUID | None, limit: int, *, settled: bool | None) -> list[RaisedAlarm]:
+    """Return alarms, newest first; open or settled ones only, if asked for."""
+    return [RaisedAlarm(**row) for row in await connection.fetch(_ALARMS, before, settled, limit)]
+
+
+async def alarm(connection: Connection, identifier: UUID) -> RaisedAlarm | None:
+    """Return an alarm."""
+    row = await connection.fetchrow(_ALARM, identifier)
+    return RaisedAlarm(**row) if row else None
+
+
+async def settle(connection: Connection, identifier: UUID, *, by: str, note: str) -> None:
+    """Settle an alarm; one that is settled stays as it is."""
+    await connection.execute(_SETTLE, identifier, by, note)
+
+
+_ALARMS = """
+SELECT id, kind, gateway, subject_key, payment_id, detail, created_at, settled_at, settled_by, note
+FROM payment_alarms
+WHERE ($1::uuid IS NULL OR id < $1) AND ($2::boolean IS NULL OR (settled_at IS NOT NULL) = $2)
+ORDER BY id DESC
+LIMIT $3
+"""
+_ALARM = """
+SELECT id, kind, gateway, subject_key, payment_id, detail, created_at, settled_at, settled_by, note
+FROM payment_alarms
+WHERE id = $1
+"""
+_SETTLE = """
+UPDATE payment_alarms SET settled_at = clock_timestamp(), settled_by = $2, note = $3
+WHERE id = $1 AND settled_at IS NULL
+"""

@@ -1,0 +1,179 @@
+"""The books of a healthy shop balance, and every way of unbalancing orders, sagas and payments is found and named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+
+from careforall.audit.verification import sales
+from careforall.audit.verification.balances import Span
+from careforall.audit.verification.books import Books, Platform, opened
+from careforall.audit.verification.orders import SHOP_ORDERS
+from careforall.audit.verification.report import Invariant, Violation
+from careforall.audit.verification.run import broken
+from careforall.kit.ids import NIL
+from careforall_testing.databases import Databases, connection
+from careforall_testing.offline_shop import opened_shop, shop_databases
+from careforall_testing.servers import ServerUrls
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+SERVICES = ("orders", "payments")
+SOLD = "(SELECT id FROM orders WHERE status = 'DELIVERED')"
+SAGA = "(SELECT saga_id FROM orders WHERE status = 'DELIVERED')"
+CONFIRMED, CAPTURED = MONEY = ("money.captured_orders_are_confirmed", "money.confirmed_orders_are_captured")
+AN_HOUR_AGO = "UPDATE payment_intents SET updated_at = now() - interval '61 minutes'"
+
+
+@pytest.fixture(scope="module")
+async def sold(servers: ServerUrls) -> AsyncIterator[Mapping[str, str]]:
+    """Balanced books: an order that was delivered, one called off and refunded, one declined, and somebody at the till."""
+    async with shop_databases(servers) as databases:
+        async with opened_shop(servers, databases) as shop:
+            await shop.stock("MUG", 10)
+            await shop.stock("CUP", 10, price="7.50")
+            await shop.order("SOLD", MUG=2, CUP=1)
+            await shop.order("CANCELLED", MUG=1)
+            await shop.order("DECLINED", CUP=1)
+            await shop.checkout(CUP=1)
+        yield {name: urlsplit(databases[name]).path[1:] for name in SERVICES}
+
+
+async def test_the_books_of_a_healthy_shop_balance(databases: Databases, sold: Mapping[str, str]) -> None:
+    async with _books(databases, sold) as books:
+        assert await _violations(books) == {}
+    async with _books(databases, sold, payments=AN_HOUR_AGO) as books:
+        assert await _violations(books) == {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (
+            f"UPDATE saga_state SET status = 'IN_PROGRESS', lease_until = now() - interval '6 minutes' WHERE id = {SAGA}",
+            "sagas.runnable_make_progress",
+        ),
+        (
+            "UPDATE saga_state SET lease_until = now() - interval '6 minutes' WHERE current_step = 'ready'",
+            "sagas.runnable_make_progress",
+        ),
+        *(
+            (
+                f"UPDATE saga_state SET completed_steps = completed_steps || '{{{step}}}' WHERE status = 'COMPENSATED'",
+                "sagas.ended_hold_nothing",
+            )
+            for step in ("reserve", "pin", "confirm", "lock")
+        ),
+        (f"UPDATE orders SET total = total + 1 WHERE id = {SOLD}", "orders.lines_add_up"),
+        (f"UPDATE orders SET shipping = 1 WHERE id = {SOLD}", "orders.lines_add_up"),
+        (f"UPDATE order_lines SET total = total - 0.01 WHERE number = 0 AND order_id = {SOLD}", "orders.lines_add_up"),
+        (f"UPDATE order_lines SET unit_price = unit_price + 1 WHERE number = 1 AND order_id = {SOLD}", "orders.lines_add_up"),
+        (f"DELETE FROM order_lines WHERE number = 1 AND order_id = {SOLD}", "orders.lines_add_up"),
+        (f"UPDATE orders SET status = 'SHIPPED' WHERE id = {SOLD}", "orders.history_leads_to_state"),
+        (f"UPDATE orders SET version = version + 1 WHERE id = {SOLD}", "orders.history_leads_to_state"),
+        (f"DELETE FROM order_status_history WHERE order_id = {SOLD}", "orders.history_leads_to_state"),
+        *(
+            (
+                f"UPDATE saga_state SET completed_steps = array_remove(completed_steps, '{step}') WHERE id = {SAGA}",
+                "orders.confirmed_are_paid_and_in_stock",
+            )
+            for step in ("confirm", "capture")
+        ),
+    ],
+)
+async def test_every_way_of_unbalancing_orders_is_found(
+    databases: Databases, sold: Mapping[str, str], damage: str, name: str
+) -> None:
+    async with _books(databases, sold, orders=damage) as books:
+        found = await _violations(books)
+
+    assert len(found[name]) == 1
+    assert found.keys() <= {name, *MONEY}
+
+
+@pytest.mark.parametrize(
+    ("orders", "payments", "found"),
+    [
+        (f"DELETE FROM orders WHERE id = {SOLD}", "", {CONFIRMED: "captured for an order that does not exist"}),
+        (
+            f"UPDATE orders SET status = 'PENDING', confirmed_at = NULL WHERE id = {SOLD}",
+            AN_HOUR_AGO,
+            {CONFIRMED: "captured, but order ORD is PENDING"},
+        ),
+        (f"UPDATE orders SET status = 'PENDING', confirmed_at = NULL WHERE id = {SOLD}", "", {}),
+        (
+            f"UPDATE orders SET status = 'FAILED', confirmed_at = NULL WHERE id = {SOLD}",
+            AN_HOUR_AGO,
+            {CONFIRMED: "captured, but order ORD is FAILED"},
+        ),
+        (f"UPDATE orders SET status = 'FAILED', confirmed_at = NULL WHERE id = {SOLD}", "", {}),
+        (
+            "",
+            f"{AN_HOUR_AGO}; UPDATE payment_intents SET refunded_amount = 1 WHERE status = 'REFUNDED'",
+            {CONFIRMED: "captured, but order ORD is CANCELLED"},
+        ),
+        (
+            "",
+            "UPDATE payment_intents SET amount = 1 WHERE status = 'CAPTURED'",
+            {CONFIRMED: "captured 1.000 EUR, order of 27.500 EUR", CAPTURED: "order of 27.500 EUR, captured 1.000 EUR"},
+        ),
+        (
+            f"UPDATE orders SET currency = 'USD' WHERE id = {SOLD}",
+            "",
+            {CONFIRMED: "captured 27.500 EUR, order of 27.500 USD", CAPTURED: "order of 27.500 USD, captured 27.500 EUR"},
+        ),
+        ("", "DELETE FROM payment_intents WHERE status = 'CAPTURED'", {CAPTURED: "confirmed, but not captured"}),
+        (
+            "",
+            "UPDATE payment_intents SET captured_amount = 0 WHERE status = 'CAPTURED'",
+            {CAPTURED: "confirmed, but not captured"},
+        ),
+    ],
+)
+async def test_every_way_of_paying_for_nothing_or_buying_for_nothing_is_found(
+    databases: Databases, sold: Mapping[str, str], orders: str, payments: str, found: dict[str, str]
+) -> None:
+    async with _books(databases, sold, orders=orders, payments=payments) as books:
+        violations = await _violations(books, invariants=())
+
+    told = {name: [re.sub("ORD-[^ ]+", "ORD", one.detail) for one in several] for name, several in violations.items()}
+    assert told == {name: [detail] for name, detail in found.items()}
+
+
+@asynccontextmanager
+async def _books(databases: Databases, sold: Mapping[str, str], **damage: str) -> AsyncIterator[Books]:
+    """Open a copy of the books in which some rows were changed behind the services' back."""
+    async with AsyncExitStack() as stack:
+        dsns = {name: await stack.enter_async_context(databases.clone(template)) for name, template in sold.items()}
+        for name, sql in damage.items():
+            async with connection(dsns[name]) as tampering:
+                await tampering.execute(f"{_NO_CHECKS}; {sql}")
+        yield await stack.enter_async_context(opened(Platform(dsns=dsns, streams={}, subscriptions=())))
+
+
+async def _violations(books: Books, invariants: Sequence[Invariant] = SHOP_ORDERS) -> dict[str, list[Violation]]:
+    span = Span(since=LONG_AGO, since_id=NIL, cut_off=datetime.now(UTC) + timedelta(minutes=1))
+    outcomes = [await broken(books, one, LONG_AGO) for one in invariants]
+    outcomes += [await compare(books, span) for _, compare in sales.COMPARISONS]
+    return {one.name: one.violations for one in outcomes if one.violations}
+
+
+_NO_CHECKS = """
+SET session_replication_role = replica;
+DO $$
+DECLARE found record;
+BEGIN
+    FOR found IN
+        SELECT conrelid::regclass AS owner, conname FROM pg_constraint
+        WHERE contype = 'c' AND conrelid IN (to_regclass('orders'), to_regclass('payment_intents'))
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', found.owner, found.conname);
+    END LOOP;
+END
+$$
+"""
+"""What the services and the database would refuse has to be possible for once."""
