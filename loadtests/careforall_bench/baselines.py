@@ -1,5 +1,6 @@
 """Measures the two baselines side by side and judges whether this machine is quiet enough to compare anything with them."""
 
+import math
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ class Pair(Struct, frozen=True, kw_only=True):
     @property
     def share(self) -> float:
         """The seed design's rate as a part of the benchmark client's."""
-        return self.seed.rate / self.one_each
+        return self.seed.rate / self.one_each if self.one_each else math.inf
 
     @property
     def valid(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from careforall_bench import repository, scenarios
+from careforall_bench import repository, scenarios, shop_scenarios
 from careforall_bench.baselines import CURRENCY, Pair, SeedLoads, measure_pair, middle_one_each, valid_pair, warnings_about
 from careforall_bench.costs import Meter
 from careforall_bench.figures import Load, middle_rate
@@ -28,6 +28,10 @@ SCENARIOS: dict[str, Callable[[Setting], Measure | list[Measure]]] = {
     "webhooks": scenarios.webhooks,
     "totals": scenarios.totals,
     "reservations": scenarios.reservations,
+    "checkouts": shop_scenarios.checkouts,
+    "add-to-cart": shop_scenarios.add_to_cart,
+    "product-page": shop_scenarios.product_page,
+    "search": shop_scenarios.search,
     "relay": scenarios.relay,
     "lives": scenarios.lives,
 }
@@ -135,13 +139,19 @@ class Bench:
         seconds = self._sizes.baseline_seconds
         new, again = seed.webhooks(seconds)
         totals = seed.totals(seconds)
-        hot = one_each.reservations(seconds)
+        hot, checkouts = one_each.reservations(seconds), one_each.checkouts(seconds)
         self._baselines = msgspec.structs.replace(
-            self._baselines, webhooks_new=new.rate, webhooks_duplicate=again.rate, totals=totals.rate, reservations=hot
+            self._baselines,
+            webhooks_new=new.rate,
+            webhooks_duplicate=again.rate,
+            totals=totals.rate,
+            reservations=hot,
+            checkouts=checkouts,
         )
         self._measures += [
             figure("one statement each", one_each.statements(seconds), unit="/s"),
             figure("one transaction each, one hot SKU", hot, unit="/s"),
+            figure("one transaction each, whole checkouts", checkouts, unit="/s"),
             rate_of("seed design: webhooks new", [new]),
             rate_of("seed design: webhooks duplicate", [again]),
             rate_of("seed design: totals reads", [totals]),

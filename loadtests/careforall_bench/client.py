@@ -12,9 +12,10 @@ from array import array
 from collections import Counter, deque
 from typing import cast
 
-from careforall_bench.conversations import Conversation, conversation
+from careforall_bench.conversations import conversation
 from careforall_bench.figures import Outcome
 from careforall_bench.plan import Plan
+from careforall_bench.requests import Conversation
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)

@@ -3,31 +3,18 @@
 import hashlib
 import hmac
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 from typing_extensions import override
 
-from careforall_bench.plan import Donations, Lives, Repeat, Reservations, Script, Webhooks
+from careforall_bench.plan import CartAdditions, Checkouts, Donations, Lives, Repeat, Reservations, Script, Webhooks
+from careforall_bench.purchases import Buying, Filling
+from careforall_bench.requests import Conversation, get_request, post_head
 
 OK, CREATED = 200, 201
 GATEWAY_SECONDS = 0.5
-
-
-class Conversation(Protocol):
-    """Requests of a load: an opening each, and possibly a next request once an answer is there."""
-
-    tallies: Counter[str]
-    kept: list[str]
-    pause: float
-    """Seconds between an answer and the next request of its conversation."""
-
-    def opening(self, number: int) -> bytes:
-        """The raw first request of conversation `number`."""
-
-    def reply(self, number: int, status: int, body: bytes) -> bytes | None:
-        """The next raw request after an answer, or nothing when the conversation is over."""
 
 
 class _Intent(msgspec.Struct):
@@ -44,27 +31,7 @@ _accepted = msgspec.json.Decoder(_Accepted)
 def conversation(script: Script, *, host: str, port: int) -> Conversation:
     """The conversation a script describes."""
     authority = f"{host}:{port}"
-    match script:
-        case Repeat():
-            return _Repeating(script, authority=authority)
-        case Donations():
-            return _Donating(script, authority=authority)
-        case Reservations():
-            return _Reserving(script, authority=authority)
-        case Webhooks():
-            return _Telling(script, authority=authority)
-        case Lives():
-            return _Living(script, authority=authority)
-
-
-def get_request(path: str, *, authority: str) -> bytes:
-    """A raw keep-alive GET."""
-    return f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n".encode()
-
-
-def post_head(path: str, *, authority: str) -> bytes:
-    """The part of a raw JSON POST that never changes; own headers, the length and the body follow."""
-    return f"POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n".encode()
+    return _KINDS[type(script)](script, authority=authority)
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -219,3 +186,14 @@ class _Teller:
         ).encode()
         signed = signature(self._secret, body).encode()
         return b"%bX-Signature: %b\r\nContent-Length: %d\r\n\r\n%b" % (self._head, signed, len(body), body)
+
+
+_KINDS: Mapping[type[Script], Callable[..., Conversation]] = {
+    Repeat: _Repeating,
+    Donations: _Donating,
+    Reservations: _Reserving,
+    CartAdditions: Filling,
+    Checkouts: Buying,
+    Webhooks: _Telling,
+    Lives: _Living,
+}

@@ -32,6 +32,7 @@ class Latency(Struct, frozen=True, kw_only=True):
 
     p50: float
     p90: float
+    p95: float
     p99: float
     max: float
 
@@ -71,8 +72,8 @@ def latency_of(values: Iterable[float]) -> Latency | None:
     ordered = sorted(values)
     if not ordered:
         return None
-    p50, p90, p99, most = (percentile(ordered, share) * MILLISECONDS for share in (0.5, 0.9, 0.99, 1.0))
-    return Latency(p50=p50, p90=p90, p99=p99, max=most)
+    p50, p90, p95, p99, most = (percentile(ordered, share) * MILLISECONDS for share in (0.5, 0.9, 0.95, 0.99, 1.0))
+    return Latency(p50=p50, p90=p90, p95=p95, p99=p99, max=most)
 
 
 def merge(outcomes: Sequence[Outcome]) -> Load:

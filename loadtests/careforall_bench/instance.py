@@ -1,6 +1,7 @@
 """The platform under measurement: starts an instance of its own through the command line, or uses one that runs already."""
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -13,10 +14,13 @@ from urllib.parse import urlsplit
 import httpx2
 from msgspec import Struct
 
+from careforall.kit.ids import new_id
 from careforall.launch.state import InstanceFolder
 from careforall_bench import processes
+from careforall_bench.plan import Buyer
 
 START_SECONDS = 180
+POLL_SECONDS = 0.2
 API = "/api/v1"
 
 
@@ -98,6 +102,36 @@ class Platform(Struct, frozen=True, kw_only=True):
         with self._client() as client:
             _good(client.put("/admin/inventory", json={"sku": sku, "on_hand": on_hand}))
 
+    def products(self, number: int, *, stock: int) -> list[str]:
+        """Offer new products of one SKU each, with so much stock, and return the SKUs."""
+        skus = [f"BENCH-{new_id().hex[-12:].upper()}" for _ in range(number)]
+        wanted = {"base_price": "20.00", "currency": "EUR", "status": "ACTIVE"}
+        with self._client() as client:
+            for sku in skus:
+                _good(client.post("/admin/products", json={"name": f"Bench {sku}", "variants": [{"sku": sku}], **wanted}))
+                _good(client.put("/admin/inventory", json={"sku": sku, "on_hand": stock}))
+        return skus
+
+    def buyers(self, number: int) -> list[Buyer]:
+        """Sign up so many buyers with an address each."""
+        with self._client() as client:
+            return [_buyer(client) for _ in range(number)]
+
+    def until_bought(self, buyer: Buyer, skus: Sequence[str], *, deadline: float) -> None:
+        """Wait until every product can be put into a cart and taken to the till.
+
+        Raises:
+            PlatformError: It cannot.
+        """
+        until = time.monotonic() + deadline
+        with self._client() as client:
+            client.headers["Authorization"] = f"Bearer {buyer.authorization}"
+            for sku in skus:
+                while (refusal := _refusal(client, buyer, sku)) is not None:
+                    if time.monotonic() > until:
+                        raise PlatformError(f"{sku} cannot be bought after {deadline:.0f} s: {refusal}")
+                    time.sleep(POLL_SECONDS)
+
     def counted(self, campaigns: Sequence[str]) -> int:
         """Gifts that the totals of these campaigns count."""
         with self._client() as client:
@@ -126,6 +160,30 @@ def connect(launched: Launched) -> Platform:
         postgres=status["dsn"]["postgres"],
         nats=status["dsn"]["nats"],
     )
+
+
+def _buyer(client: httpx2.Client) -> Buyer:
+    login = {"email": f"bench-{new_id().hex}@example.org", "password": secrets.token_urlsafe(12)}
+    _good(client.post("/auth/signup", json=login))
+    token = str(_good(client.post("/auth/login", json=login))["access_token"])
+    address = {"type": "SHIPPING", "name": "Bench", "line1": "Main Street 1", "city": "Berlin", "country": "DE"}
+    answer = client.post("/users/me/addresses", json=address, headers={"Authorization": f"Bearer {token}"})
+    return Buyer(authorization=token, address=str(_good(answer)["id"]))
+
+
+def _refusal(client: httpx2.Client, buyer: Buyer, sku: str) -> str | None:
+    """Take one piece to the till, and give it back; what was said where that failed."""
+    filled = client.post("/cart/items", json={"sku": sku, "quantity": 1})
+    if not filled.is_success:
+        return filled.text[:200]
+    wanted = {"cart_id": filled.json()["cart_id"], "shipping_address_id": buyer.address}
+    told = client.post("/checkout/initiate", json=wanted)
+    if not told.is_success:
+        return told.text[:200]
+    _good(client.post(f"/checkout/{told.json()['checkout_id']}/cancel"))
+    for item in filled.json()["items"]:
+        _good(client.delete(f"/cart/items/{item['id']}"))
+    return None
 
 
 def _good(answer: httpx2.Response) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 
 from careforall_bench.repository import (
+    ONE_EACH_CHECKOUT,
     ONE_EACH_RESERVATION,
     ONE_EACH_STATEMENT,
     ONE_EACH_TRANSACTION,
@@ -24,6 +25,7 @@ DATABASE = "bench_one_each"
 CLIENTS, THREADS = 64, 2
 RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"number of failed transactions: (\d+)")
+STOOD_STILL = "number of transactions actually processed: 0\n"
 START_SECONDS = 30
 
 
@@ -48,6 +50,10 @@ class OneEach(Struct, frozen=True, kw_only=True):
     def reservations(self, seconds: float) -> float:
         """Reservations of one hot SKU per second, one transaction each: they wait for one another at its row."""
         return self._run(ONE_EACH_RESERVATION, seconds)
+
+    def checkouts(self, seconds: float) -> float:
+        """Checkouts per second, one transaction each: stock, reservation, order, line, payment, three events."""
+        return self._run(ONE_EACH_CHECKOUT, seconds)
 
     def _run(self, script: str, seconds: float) -> float:
         with tempfile.NamedTemporaryFile("w", suffix=".pgbench") as file:
@@ -78,8 +84,10 @@ def prepare(pgbench: Path, server: str) -> OneEach:
 
 
 def rate_in(output: str) -> float:
-    """The rate pgbench printed; a run with failed transactions is no baseline."""
+    """The rate pgbench printed; a run with failed transactions is no baseline, and one that stood still has none to print."""
     failed, rate = FAILED.search(output), RATE.search(output)
+    if rate is None and STOOD_STILL in output:
+        return 0.0
     if rate is None or (failed is not None and int(failed[1])):
         raise PgbenchError(f"no clean run: {output.strip()[-500:]}")
     return float(rate[1])

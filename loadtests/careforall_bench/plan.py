@@ -43,6 +43,29 @@ class Reservations(Struct, frozen=True, kw_only=True, tag="reservations"):
     authorization: str
 
 
+class Buyer(Struct, frozen=True, kw_only=True):
+    """Somebody who is signed in and has an address to send things to."""
+
+    authorization: str
+    address: str
+
+
+class CartAdditions(Struct, frozen=True, kw_only=True, tag="cart-additions"):
+    """One product each into a new guest's cart, in the order of the list."""
+
+    path: str
+    skus: list[str]
+
+
+class Checkouts(Struct, frozen=True, kw_only=True, tag="checkouts"):
+    """Whole purchases: something into the cart, to the till, paid by a token; each buyer buys again once it is through."""
+
+    api: str
+    buyers: list[Buyer]
+    skus: list[str]
+    token: str
+
+
 class Webhooks(Struct, frozen=True, kw_only=True, tag="webhooks"):
     """One signed SUCCESS per payment intent, in the order of the list; the same token means the same events."""
 
@@ -64,7 +87,7 @@ class Lives(Struct, frozen=True, kw_only=True, tag="lives"):
     secret: str
 
 
-Script = Repeat | Donations | Reservations | Webhooks | Lives
+Script = Repeat | Donations | Reservations | CartAdditions | Checkouts | Webhooks | Lives
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -88,6 +88,8 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
     totals: float | None = None
     reservations: float | None = None
     """One transaction each on one hot SKU."""
+    checkouts: float | None = None
+    """One transaction each, a whole checkout."""
 
 
 def this_machine(postgres: str) -> Machine:

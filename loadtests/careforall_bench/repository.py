@@ -62,6 +62,17 @@ def count(dsn: str, query: str) -> int:
     return int(_ask(dsn, lambda connection: connection.fetchval(query)))
 
 
+def confirmed_orders(dsn: str) -> int:
+    """Orders that were ever confirmed."""
+    return count(dsn, _CONFIRMED_ORDERS)
+
+
+def step_milliseconds(dsn: str, checkouts: int) -> dict[str, float]:
+    """What each step of the newest confirmed checkouts took from its beginning to its record, in the middle."""
+    rows = _ask(dsn, lambda connection: connection.fetch(_STEPS, checkouts))
+    return {row["step"]: float(row["milliseconds"]) for row in rows}
+
+
 def add_backlog(dsn: str, event_type: str, ids: Sequence[UUID]) -> int:
     """Give the relay one message per id, copies of the newest event of a type under new ids; return how many."""
     return int(_ask(dsn, lambda connection: connection.execute(_BACKLOG, event_type, ids)).split()[-1])
@@ -90,6 +101,17 @@ _DROP = "DROP DATABASE IF EXISTS"
 _DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE 'careforall\\_%' ORDER BY datname"
 _HAS_OUTBOX = "SELECT to_regclass('outbox') IS NOT NULL"
 _UNPUBLISHED = "SELECT count(*) FROM outbox WHERE status IN ('PENDING', 'FAILED')"
+_CONFIRMED_ORDERS = "SELECT count(*) FROM orders WHERE confirmed_at IS NOT NULL"
+_STEPS = """
+SELECT ended.step,
+       1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ended.at - begun.at)) AS milliseconds
+FROM saga_step_log AS begun
+JOIN saga_step_log AS ended USING (saga_id, step, attempt)
+WHERE begun.status = 'STARTED' AND ended.status = 'COMPLETED'
+  AND saga_id IN (SELECT saga_id FROM orders WHERE confirmed_at IS NOT NULL ORDER BY confirmed_at DESC LIMIT $1)
+GROUP BY ended.step
+ORDER BY min(begun.number)
+"""
 _BACKLOG = """
 WITH pattern AS (
     SELECT id, event_type, aggregate_id, payload, traceparent
@@ -147,6 +169,28 @@ CREATE TABLE reservations (
     status text NOT NULL DEFAULT 'PENDING',
     expires_at timestamptz NOT NULL
 );
+CREATE TABLE orders (
+    id uuid PRIMARY KEY,
+    reservation_id uuid NOT NULL REFERENCES reservations,
+    user_id uuid NOT NULL,
+    total numeric(14, 2) NOT NULL,
+    status text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE order_lines (
+    order_id uuid NOT NULL REFERENCES orders,
+    sku text NOT NULL REFERENCES stock,
+    quantity integer NOT NULL,
+    price numeric(14, 2) NOT NULL,
+    PRIMARY KEY (order_id, sku)
+);
+CREATE TABLE payments (
+    id uuid PRIMARY KEY,
+    order_id uuid NOT NULL UNIQUE REFERENCES orders,
+    amount numeric(14, 2) NOT NULL,
+    status text NOT NULL
+);
+INSERT INTO stock (sku, on_hand) SELECT 'GOODS-' || number, 100000000 FROM generate_series(1, 20) AS number;
 """
 ONE_EACH_TRANSACTION = """\
 \\set donor random(1, 1000000000)
@@ -166,6 +210,22 @@ INSERT INTO reservations (id, sku, quantity, expires_at) \
 VALUES (gen_random_uuid(), 'HOT', 1, clock_timestamp() + interval '15 minutes') RETURNING id \\gset
 INSERT INTO outbox (id, event_type, payload) \
 VALUES (gen_random_uuid(), 'inventory.reserved', jsonb_build_object('id', :id::uuid));
+COMMIT;
+"""
+ONE_EACH_CHECKOUT = """\
+\\set goods random(1, 20)
+BEGIN;
+UPDATE stock SET on_hand = on_hand - 1 WHERE sku = 'GOODS-' || :goods AND on_hand - reserved >= 1;
+INSERT INTO reservations (id, sku, quantity, status, expires_at) \
+VALUES (gen_random_uuid(), 'GOODS-' || :goods, 1, 'CONFIRMED', clock_timestamp()) RETURNING id AS reservation \\gset
+INSERT INTO orders (id, reservation_id, user_id, total, status) \
+VALUES (gen_random_uuid(), :reservation, gen_random_uuid(), 20, 'CONFIRMED') RETURNING id AS placed \\gset
+INSERT INTO order_lines (order_id, sku, quantity, price) VALUES (:placed, 'GOODS-' || :goods, 1, 20);
+INSERT INTO payments (id, order_id, amount, status) VALUES (gen_random_uuid(), :placed, 20, 'CAPTURED');
+INSERT INTO outbox (id, event_type, payload) \
+VALUES (gen_random_uuid(), 'orders.confirmed', jsonb_build_object('id', :placed::uuid)), \
+(gen_random_uuid(), 'inventory.confirmed', jsonb_build_object('id', :reservation::uuid)), \
+(gen_random_uuid(), 'payments.captured', jsonb_build_object('id', :placed::uuid));
 COMMIT;
 """
 ONE_EACH_STATEMENT = """\

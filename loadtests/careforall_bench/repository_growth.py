@@ -13,7 +13,7 @@ async def fill(dsn: str, service: str, rows: int) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
-        await connection.execute(_ID)
+        await connection.execute(MADE_ID)
         for statement in _FILL[service]:
             await connection.execute(statement.replace(":rows", str(int(rows))), timeout=_LONG)
         await connection.execute("VACUUM ANALYZE", timeout=_LONG)
@@ -28,7 +28,7 @@ async def campaign(connection: Any) -> UUID:
     return found
 
 
-_ID = """
+MADE_ID = """
 CREATE FUNCTION pg_temp.made_id(kind integer, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
 SELECT (lpad(to_hex(1700000000000 + number), 12, '0') || '7' || lpad(to_hex(kind), 3, '0')
         || '8' || substr(md5(kind::text || ':' || number::text), 1, 15))::uuid

@@ -45,10 +45,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
     lives_seconds: float = 30
     webhooks: int = 50_000
     backlog: int = 100_000
+    products: int = 200_000
 
 
 FULL = Sizes()
-QUICK = Sizes(rounds=1, baseline_seconds=2, burst_seconds=3, lives_seconds=5, webhooks=5_000, backlog=10_000)
+QUICK = Sizes(rounds=1, baseline_seconds=2, burst_seconds=3, lives_seconds=5, webhooks=5_000, backlog=10_000, products=20_000)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Setting(Struct, frozen=True, kw_only=True):
 
 def burst(platform: Platform, campaigns: Sequence[str], seconds: float, *, connections: int = 64) -> Load:
     """Gifts at saturation, everything on."""
-    return run_load(_plan(platform, _gifts(campaigns), seconds, connections=connections))
+    return run_load(plan_of(platform, _gifts(campaigns), seconds, connections=connections))
 
 
 def donations_many(setting: Setting) -> Measure:
@@ -80,7 +81,7 @@ def latency(setting: Setting) -> Measure:
     if one_each is None:
         raise PlatformError("the rate hangs on the baseline: measure one-each in the same run")
     floor = max(one_each, 20 * (setting.baselines.donations or 0))
-    plan = _plan(setting.platform, _gifts(_campaigns(setting.platform)), setting.sizes.burst_seconds, rate=HALF * floor)
+    plan = plan_of(setting.platform, _gifts(_campaigns(setting.platform)), setting.sizes.burst_seconds, rate=HALF * floor)
     load = run_load(plan)
     wait_until_idle(setting.platform, deadline=DRAIN_DEADLINE)
     if load.latency is None:
@@ -92,7 +93,7 @@ def latency(setting: Setting) -> Measure:
 def webhooks(setting: Setting) -> list[Measure]:
     """Signed messages for intents that have arrived: first time, then every one again."""
     platform, number = setting.platform, setting.sizes.webhooks
-    plan = _plan(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), 120)
+    plan = plan_of(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), 120)
     intents = run_load(limited(plan, number)).kept
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
     script = _messages(platform, intents)
@@ -111,9 +112,9 @@ def totals(setting: Setting) -> Measure:
     campaigns = _campaigns(platform)
     hot = [f"{TOTALS_PATH}/{campaigns[index % CAMPAIGNS]}" for index in range(HOT_READS)]
     cold = [f"{TOTALS_PATH}/{campaigns[index]}?realtime=true" for index in range(COLD_READS)]
-    run_load(_plan(platform, Repeat(paths=hot), 1))
+    run_load(plan_of(platform, Repeat(paths=hot), 1))
     meter = Meter(platform)
-    load = run_load(_plan(platform, Repeat(paths=hot + cold, marks=[HIT]), setting.sizes.baseline_seconds))
+    load = run_load(plan_of(platform, Repeat(paths=hot + cold, marks=[HIT]), setting.sizes.baseline_seconds))
     hits = load.tallies.get(HIT, 0) / max(1, load.finished)
     note = f"{hits:.1%} answered by the cache; {meter.told(load.finished)}"
     return rate_of("totals reads", [load], baselines=setting.baselines, seed=setting.baselines.totals, note=note)
@@ -129,10 +130,10 @@ def reservations(setting: Setting) -> list[Measure]:
 
 def _held(setting: Setting, platform: Platform, sku: str, connections: int) -> Measure:
     script = Reservations(path=RESERVATION_PATH, sku=sku, token=new_token(), authorization=platform.token)
-    run_load(_plan(platform, script, 1, connections=connections))
+    run_load(plan_of(platform, script, 1, connections=connections))
     script = replace(script, token=new_token())
     meter = Meter(platform)
-    load = run_load(_plan(platform, script, setting.sizes.burst_seconds, connections=connections))
+    load = run_load(plan_of(platform, script, setting.sizes.burst_seconds, connections=connections))
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
     name = "reservations, one hot SKU" + ("" if connections < MANY else f", {connections} connections")
     measure = rate_of(name, [load], note=f"lags zero again; {meter.told(load.finished)}")
@@ -192,7 +193,7 @@ def _lives_at(platform: Platform, rate: float, seconds: float) -> tuple[Measure,
     campaigns = _campaigns(platform)
     before, meter = settled(platform, campaigns), Meter(platform)
     begun = time.perf_counter()
-    load = run_load(_plan(platform, _lives(platform, campaigns), seconds, connections=LIVING, rate=rate))
+    load = run_load(plan_of(platform, _lives(platform, campaigns), seconds, connections=LIVING, rate=rate))
     number, loaded = load.tallies.get("told", 0), time.perf_counter()
     _await_lives(platform, campaigns, before, number)
     over = time.perf_counter()
@@ -208,7 +209,7 @@ def _probe_lives(platform: Platform, seconds: float) -> float:
     """Lives settled per second at saturation, the draining afterwards included."""
     campaigns = _campaigns(platform)
     before, begun = settled(platform, campaigns), time.perf_counter()
-    load = run_load(_plan(platform, _lives(platform, campaigns), seconds, connections=LIVING))
+    load = run_load(plan_of(platform, _lives(platform, campaigns), seconds, connections=LIVING))
     number = load.tallies.get("told", 0)
     _await_lives(platform, campaigns, before, number)
     return number / (time.perf_counter() - begun)
@@ -221,7 +222,7 @@ def _await_lives(platform: Platform, campaigns: Sequence[str], before: Settled, 
 def _told(platform: Platform, script: Script, number: int) -> tuple[Load, str]:
     """Every message once, and what one costs until nothing is under way."""
     meter = Meter(platform)
-    load = run_load(limited(_plan(platform, script, 120), number))
+    load = run_load(limited(plan_of(platform, script, 120), number))
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
     return load, f"lags zero again; {meter.told(load.finished)}"
 
@@ -242,7 +243,8 @@ def _campaigns(platform: Platform) -> list[str]:
     return platform.campaigns(CAMPAIGNS, currency=CURRENCY)
 
 
-def _plan(platform: Platform, script: Script, seconds: float, *, connections: int = 64, rate: float | None = None) -> Plan:
+def plan_of(platform: Platform, script: Script, seconds: float, *, connections: int = 64, rate: float | None = None) -> Plan:
+    """A load on the platform: closed loop, or open loop at a rate."""
     return Plan(host=platform.host, port=platform.port, script=script, seconds=seconds, connections=connections, rate=rate)
 
 

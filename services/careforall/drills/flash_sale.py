@@ -24,8 +24,8 @@ from careforall.drills.visitor import Visitor
 from careforall.kit.ids import new_id
 
 PROCESSES = 4
-ORDERING, PAYING = 32, 12
-"""How many buyers of one process order, and how many pay, at the same time."""
+ORDERING, PAYING = 24, 24
+"""How many buyers of one process order, and how many pay, at the same time: an order waits a quarter of an hour for its money."""
 PATIENCE_S = 180.0
 PLAIN = "plain"
 _LOOK_S = 0.05

@@ -45,6 +45,15 @@ def test_the_rate_of_the_benchmark_client_is_read_from_its_output() -> None:
     assert rate_in(output) == 6476.12
 
 
+def test_a_run_in_which_the_benchmark_client_stood_still_is_measured_again() -> None:
+    stood_still = "number of transactions actually processed: 0\nnumber of failed transactions: 0 (NaN%)\n"
+    assert rate_in(stood_still) == 0
+    pairs = [Pair(seed=pair(0.05).seed, one_each=rate_in(stood_still)), pair(0.05)]
+    told: list[str] = []
+    assert valid_pair(lambda: pairs.pop(0), told.append).valid
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("output", ["", "number of failed transactions: 3 (0.1%)\ntps = 6476.12 (without ...)\n"])
 def test_a_run_of_the_benchmark_client_that_failed_is_no_baseline(output: str) -> None:
     with pytest.raises(PgbenchError):

@@ -14,7 +14,7 @@ LOAD = Load(
     finished=3,
     seconds=1,
     rate=21_000,
-    latency=Latency(p50=1, p90=2, p99=3, max=4),
+    latency=Latency(p50=1, p90=2, p95=2, p99=3, max=4),
     statuses={201: 2, 503: 1},
     errors={},
     tallies={},
