@@ -35,9 +35,8 @@ ALTER TABLE careforall_heartbeat ADD COLUMN IF NOT EXISTS timeline int, ADD COLU
     ADD COLUMN IF NOT EXISTS before_at timestamptz
 """
 _SESSION = {"application_name": "careforall-operator", "synchronous_commit": "on"}
-SETTLING = timedelta(seconds=10)
-SOON = timedelta(seconds=4)
-"""Two of Patroni's rounds, in which a new primary learns of its standby."""
+LASTING = timedelta(seconds=1)
+"""A timeline's first beat counts when others have followed for so long."""
 NOT_REPLICATED = "canceling wait for synchronous replication"
 
 
@@ -143,23 +142,21 @@ class Heart:
             self._wake()
 
     def _lasting(self, told: Beat) -> Beat:
-        """Count a timeline's first beat anew where beats failed or hung again soon after it: writes were not back for good."""
+        """Count a timeline's first beat anew where beats failed or hung right after it: writes were not back.
+
+        A new primary takes the first commits alone and only then waits for its standby. The way to the server does not count: a
+        busy machine is slow to connect, and others are connected already.
+        """
+        good = self._good
+        young = good is not None and good.first is not None and good.at - good.first < LASTING
         if not told.written:
-            young = self._good is not None and self._good.first is not None and told.at - self._good.first < SETTLING
             self._shaken = self._shaken or young
             return told
-        if self._good is not None and self._good.timeline == told.timeline and self._good.first is not None:
-            told = replace(told, first=told.at if self._shaken or self._hung(self._good, told) else self._good.first)
+        if good is not None and good.timeline == told.timeline:
+            hung = young and told.took > 2 * self._settings.heartbeat_seconds
+            told = replace(told, first=told.at if self._shaken or hung else good.first)
         self._good, self._shaken = told, False
         return told
-
-    def _hung(self, before: Beat, told: Beat) -> bool:
-        """Return whether the commit waited: a new primary takes the first ones alone, and only then waits for its standby.
-
-        The way to the server does not count: a busy machine is slow to connect, and others are connected already.
-        """
-        soon = before.first is not None and before.at - before.first < SOON
-        return soon and told.took > 2 * self._settings.heartbeat_seconds
 
     async def close(self) -> None:
         """Beat no more."""
