@@ -1,4 +1,4 @@
-"""A small write through the write Service, twice a second: the one proof that writes are taken, and by which timeline."""
+"""A small write through the write Service, four times a second: the one proof that writes are taken, and by which timeline."""
 
 import asyncio
 import contextlib
@@ -153,7 +153,7 @@ class Heart:
             self._shaken = self._shaken or young
             return told
         if good is not None and good.timeline == told.timeline:
-            hung = young and told.took > 2 * self._settings.heartbeat_seconds
+            hung = young and told.took > LASTING.total_seconds()
             told = replace(told, first=told.at if self._shaken or hung else good.first)
         self._good, self._shaken = told, False
         return told

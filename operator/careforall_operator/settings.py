@@ -20,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Between two looks at services and views when no event wakes it."""
     database_seconds: float = 1.0
     """Between two looks at the database when no event and no heartbeat wakes it."""
-    heartbeat_seconds: float = 0.5
+    heartbeat_seconds: float = 0.25
     """Between two heartbeats."""
     heartbeat_retry_seconds: float = 0.1
     """Between two heartbeats while none is taken: as exact as the end of an outage is known."""

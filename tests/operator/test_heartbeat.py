@@ -82,7 +82,7 @@ def test_a_commit_that_waited_for_its_standby_in_vain_is_no_heartbeat(server: Po
     assert "synchronous replication" in told.error
 
 
-def test_a_heart_beats_twice_a_second_tries_quicker_and_wakes_a_pass_with_each_change(server: Postgres) -> None:
+def test_a_heart_beats_by_itself_tries_quicker_and_wakes_a_pass_with_each_change(server: Postgres) -> None:
     woken: list[float] = []
 
     async def watched() -> int:
