@@ -51,6 +51,8 @@ _JWKS = "query.accounts.jwks"
 _API_KEY = "query.accounts.api_key"
 _REDRIVE_EVERY = 1.0
 _NUDGE_EVERY = 0.005
+_PATIENCE = 30.0
+"""Seconds in which a command gets its connection."""
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,11 @@ async def offline_parts(definition: Definition, settings: Settings) -> AsyncIter
         yield process.parts[definition.name], process.databases[definition.name]
     finally:
         await process.close()
+
+
+def _patient(settings: Settings) -> PoolSettings:
+    """Return a command's pool: nobody waits for its answer within a second, and a busy machine is no reason to give up."""
+    return PoolSettings(max_size=settings.pool_size, acquire_timeout=_PATIENCE, connect_timeout=_PATIENCE)
 
 
 class SchemaBehind(Exception):
@@ -173,7 +180,7 @@ class Process:
         self._build(definition, settings, database)
 
     def _database(self, definition: Definition, settings: Settings) -> Database:
-        pool = PoolSettings(max_size=settings.pool_size)
+        pool = PoolSettings(max_size=settings.pool_size) if self._roles else _patient(settings)
         database = Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=self._timelines)
         database.doubted = lambda: self._flag.active
         return database
