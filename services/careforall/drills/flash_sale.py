@@ -26,7 +26,8 @@ from careforall.kit.ids import new_id
 PROCESSES = 4
 ORDERING, PAYING = 24, 24
 """How many buyers of one process order, and how many pay, at the same time: an order waits a quarter of an hour for its money."""
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
+"""How long a buyer asks: what they are told counts, not when; a crowded machine takes its time to capture."""
 PLAIN = "plain"
 _LOOK_S = 0.05
 _SHOWN = 3
