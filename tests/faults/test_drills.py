@@ -18,7 +18,7 @@ from careforall_testing.sizes import FULL, sizes
 
 SIZES = sizes()
 IS_FULL = SIZES == FULL
-DRILL_S = 7200.0 if IS_FULL else 420.0
+DRILL_S = 7200.0 if IS_FULL else 900.0
 pytestmark = pytest.mark.timeout(DRILL_S + 180)
 SALE_BUYERS, SALE_UNITS = 300, 60
 PAYERS = {"CAREFORALL_PAYS_PER_MINUTE": "1000000"}

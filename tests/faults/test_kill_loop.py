@@ -28,7 +28,7 @@ POINTS = crash.POINTS - crash.SAGA_POINTS
 SIZES = sizes()
 SEED = 31
 
-pytestmark = pytest.mark.timeout(170 * SIZES.rounds)
+pytestmark = pytest.mark.timeout(400 * SIZES.rounds)
 
 
 @pytest.fixture
