@@ -56,7 +56,12 @@ async def run_cli(words: Sequence[str], environment: Mapping[str, str], *, timeo
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=dict(environment), stdin=pipe, stdout=pipe, stderr=pipe
     )
-    out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(typed.encode()), timeout_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return Cli(status=process.returncode or 0, out=out.decode(), err=err.decode())
 
 
