@@ -17,6 +17,8 @@ from msgspec import Struct
 Request = Callable[..., Awaitable[httpx2.Response]]
 """Takes a request: a client of one process, or a balancer over several."""
 _GOOD = range(200, 300)
+_SILENCE = (httpx2.HTTPError, AttributeError)
+"""Nobody answered. A connection that is reset the moment it is made has no socket any more when the client asks for its peer."""
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -58,7 +60,7 @@ class Asker:
         started = time.monotonic()
         try:
             answer = await self._request(method, path, **request)
-        except httpx2.HTTPError as error:
+        except _SILENCE as error:
             status, headers, body = 0, {}, json.dumps({"error": repr(error)}).encode()
         else:
             status, headers, body = answer.status_code, dict(answer.headers), answer.content
