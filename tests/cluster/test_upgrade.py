@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from careforall_testing.cluster import CHART, Cluster, skip_or_fail
-from careforall_testing.cluster_gifts import completed_gift, steady_gifts
+from careforall_testing.cluster_gifts import completed_gift, live_campaign, pledge, steady_gifts
 from careforall_testing.cluster_platform import HOST, client_of, front_door, install, serves, upgrade, verify
 
 PREVIOUS = "CAREFORALL_TEST_PREVIOUS"
@@ -52,6 +52,7 @@ def test_an_upgrade_under_load_loses_no_gift_and_ends_in_balanced_books(platform
     images = {one["image"] for pod in platform.get("pods") for one in pod["spec"]["containers"] if _runs(pod)}
     assert not [image for image in images if image.endswith(":previous")], images
     with client_of(door) as client:
+        platform.until("gifts are taken again", lambda: pledge(client, live_campaign(client)).is_success)
         assert completed_gift(client)["status"] == "COMPLETED"
     verify(platform)
 
