@@ -1,5 +1,6 @@
-"""The SQL of alarms as staff see them; they are raised where facts are written, and settle by themselves where things agree."""
+"""The SQL of alarms after they were raised, which is where facts are written: staff settle them, or they come to agree."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -39,6 +40,16 @@ async def settle(connection: Connection, identifier: UUID, *, by: str, note: str
     await connection.execute(_SETTLE, identifier, by, note)
 
 
+async def is_settled(connection: Connection, kind: str, gateway: str, subject_key: str) -> bool:
+    """Whether a person has looked at an alarm already."""
+    return bool(await connection.fetchval(_IS_SETTLED, kind, gateway, subject_key))
+
+
+async def settle_agreed(connection: Connection, kinds: Sequence[str], gateway: str, subject_key: str) -> None:
+    """Settle what does not need a person any more."""
+    await connection.execute(_SETTLE_AGREED, list(kinds), gateway, subject_key)
+
+
 _ALARMS = """
 SELECT id, kind, gateway, subject_key, payment_id, detail, created_at, settled_at, settled_by, note
 FROM payment_alarms
@@ -54,4 +65,11 @@ WHERE id = $1
 _SETTLE = """
 UPDATE payment_alarms SET settled_at = clock_timestamp(), settled_by = $2, note = $3
 WHERE id = $1 AND settled_at IS NULL
+"""
+_IS_SETTLED = """
+SELECT settled_at IS NOT NULL FROM payment_alarms WHERE kind = $1 AND gateway = $2 AND subject_key = $3 AND body_hash = ''
+"""
+_SETTLE_AGREED = """
+UPDATE payment_alarms SET settled_at = clock_timestamp()
+WHERE kind = ANY($1::text[]) AND gateway = $2 AND subject_key = $3 AND settled_at IS NULL
 """

@@ -115,16 +115,6 @@ async def insert_finding(connection: Connection, finding: Finding) -> None:
     await connection.execute(_INSERT_FINDING, *(getattr(finding, name) for name in names))
 
 
-async def is_settled(connection: Connection, kind: str, gateway: str, subject_key: str) -> bool:
-    """Whether a person has looked at an alarm already."""
-    return bool(await connection.fetchval(_IS_SETTLED, kind, gateway, subject_key))
-
-
-async def settle_alarms(connection: Connection, kinds: Sequence[str], gateway: str, subject_key: str) -> None:
-    """Settle what does not need a person any more."""
-    await connection.execute(_SETTLE_ALARMS, list(kinds), gateway, subject_key)
-
-
 async def intents_by_id(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
     """Return intents."""
     return {row["id"]: _intent(row) for row in await connection.fetch(_INTENTS, list(ids))}
@@ -322,13 +312,6 @@ INSERT INTO reconciliation_findings (
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT ON CONSTRAINT one_finding_each DO NOTHING
-"""
-_IS_SETTLED = """
-SELECT settled_at IS NOT NULL FROM payment_alarms WHERE kind = $1 AND gateway = $2 AND subject_key = $3 AND body_hash = ''
-"""
-_SETTLE_ALARMS = """
-UPDATE payment_alarms SET settled_at = clock_timestamp()
-WHERE kind = ANY($1::text[]) AND gateway = $2 AND subject_key = $3 AND settled_at IS NULL
 """
 _INTENTS = """
 SELECT i.*

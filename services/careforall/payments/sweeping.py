@@ -16,7 +16,7 @@ import msgspec
 
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
-from careforall.payments import comparing, repository, repository_ledger
+from careforall.payments import comparing, repository, repository_alarms, repository_ledger
 from careforall.payments import repository_reconciliation as rows
 from careforall.payments.asking import Asking, Lesson, Note
 from careforall.payments.comparing import Action, Bucket, Finding, Run
@@ -251,7 +251,7 @@ class Sweep:
         text = f"ours: {_ours(pair.ours)}; theirs: {_theirs(pair.theirs)}; {detail}"
         alarm = Alarm(kind=kind, gateway=self._run.gateway, subject_key=key, payment_id=payment, detail=text[:500])
         await repository.insert_alarms(connection, [alarm])
-        settled = await rows.is_settled(connection, kind, self._run.gateway, key)
+        settled = await repository_alarms.is_settled(connection, kind, self._run.gateway, key)
         await rows.insert_finding(connection, self._finding(pair, bucket, "settled" if settled else "alarmed", detail))
         FINDINGS.labels(gateway=self._run.gateway, bucket=bucket).inc()
 
@@ -271,7 +271,7 @@ class Sweep:
         """What agrees by now needs nobody any more."""
         if not self._run.dry_run:
             async with self._database.connection() as connection:
-                await rows.settle_alarms(connection, list(ALARMS.values()), self._run.gateway, pair.theirs.id)
+                await repository_alarms.settle_agreed(connection, list(ALARMS.values()), self._run.gateway, pair.theirs.id)
 
     def _finding(self, pair: Pair, bucket: Bucket, action: Action, detail: str) -> Finding:
         state = comparing.state_of(pair.theirs)

@@ -59,7 +59,7 @@ class Simulator:
         self._database = database
         self._courier = courier
         self._running: set[str] = set()
-        self.base = base
+        self._base = base
         self._fee_points = fee_points
 
     async def create_intent(self, call: Call, draft: Draft) -> Answer:
@@ -274,14 +274,14 @@ class Simulator:
         events = []
         for kind in change.events:
             event_id = _name("evt")
-            body = objects.event_body(event_id, kind, change, base=self.base, now=held.now, fee_points=self._fee_points)
+            body = objects.event_body(event_id, kind, change, base=self._base, now=held.now, fee_points=self._fee_points)
             plan = fate(_chances(held), kind)
             events.append(NewEvent(id=event_id, type=kind, payment_intent=change.intent.id, body=body, fate=plan))
         return events
 
     def show(self, intent: Intent) -> IntentObject:
         """Return an intent as it is shown to callers."""
-        return objects.intent_object(intent, self.base, fee_points=self._fee_points)
+        return objects.intent_object(intent, self._base, fee_points=self._fee_points)
 
     def _shown(self, intent: Intent) -> bytes:
         return json.encode(self.show(intent))
