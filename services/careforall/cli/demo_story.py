@@ -62,7 +62,7 @@ class Story:
         self._till = till
         self._now = plan.at
         self._driver = Driver(till.database, till.asks, till.store, till.settings, clock=self._clock)
-        self._aftercare = Aftercare(till.database, till.store, self._driver, till.settings, till.forget, clock=self._clock)
+        self._aftercare = Aftercare(till.database, till.store, self._driver, till.settings, till.forget)
         self._buyer = Principal(user_id=plan.sale.user_id, email=plan.sale.email, role="USER")
         self._run: Run | None = None
 

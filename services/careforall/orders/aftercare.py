@@ -17,7 +17,7 @@ from careforall.kit.text import refuse_texts, text_error
 from careforall.orders import domain, repository, repository_returns
 from careforall.orders.asking import Away
 from careforall.orders.domain import CONDITION_RULES, Fact, Order, Return, ReturnLine, ReturnReason, Step
-from careforall.orders.driver import Clock, Driver
+from careforall.orders.driver import Driver
 from careforall.orders.errors import IllegalTransition, NotReturnable, OrderNotFound, ReturnNotFound, StillMoving
 from careforall.orders.records import Changes, Run, Sale
 from careforall.orders.saga_words import CancelAsked, PaidByHand, Saga
@@ -34,7 +34,6 @@ class Aftercare:
 
     Args:
         changed: Told of orders that changed, for caches.
-        clock: As the driver's.
     """
 
     def __init__(
@@ -44,15 +43,12 @@ class Aftercare:
         driver: Driver,
         settings: OrdersSettings,
         changed: Callable[[Sequence[UUID]], Awaitable[None]],
-        *,
-        clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._store = store
         self._driver = driver
         self._settings = settings
         self._changed = changed
-        self._clock = clock
 
     async def set_status(self, order_id: UUID, status: str, version: int | None, by: Principal) -> Order:
         """Take a step as staff; PAID means CONFIRMED, which the saga does: stock first.
@@ -119,7 +115,7 @@ class Aftercare:
             order = await self._locked(connection, order_id)
             if order.user_id != by.user_id and not by.is_admin:
                 raise OrderNotFound
-            if not domain.may_return(order, self._told_at() or datetime.now(UTC), self._settings.return_days):
+            if not domain.may_return(order, self._driver.told_at() or datetime.now(UTC), self._settings.return_days):
                 raise NotReturnable(f"An order that is {order.status} cannot be returned, or not any more.")
             pending = _claimed(await repository_returns.of_order(connection, order_id))
             wanted = tuple(_summed(lines) or _rest(order, pending))
@@ -175,7 +171,7 @@ class Aftercare:
         await repository_returns.decide(connection, return_id, status, by.user_id, note)
         if approve:
             back = {line.sku: line.quantity for line in found.lines}
-            fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._told_at())
+            fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._driver.told_at())
             await _record(connection, _returned(order, fact))
         return order, found
 
@@ -264,7 +260,7 @@ class Aftercare:
             order = await self._locked(connection, order_id)
             if version is not None and version != order.version:
                 raise VersionConflict(order.version)
-            steps = domain.walk(order, msgspec.structs.replace(fact, at=self._told_at()))
+            steps = domain.walk(order, msgspec.structs.replace(fact, at=self._driver.told_at()))
             if not steps:
                 raise IllegalTransition(f"This order is {order.status} already.", status_of_order=order.status)
             await _record(connection, steps)
@@ -273,9 +269,6 @@ class Aftercare:
         changed = await self._database.run(work)
         await self._changed([order_id])
         return changed
-
-    def _told_at(self) -> datetime | None:
-        return self._clock() if self._clock else None
 
     async def _locked(self, connection: Connection, order_id: UUID) -> Order:
         found = (await repository.lock_orders(connection, [order_id])).get(order_id)

@@ -72,6 +72,10 @@ class Driver:
         self._woken: asyncio.Task[None] | None = None
         self._followed: set[asyncio.Task[Run]] = set()
 
+    def told_at(self) -> datetime | None:
+        """Return when what happens now happened, in a story of the past; else None, which is when it is written."""
+        return self._clock() if self._clock else None
+
     async def start(self, saga: Saga, sale: Sale, *, request_hash: bytes | None = None) -> Run:
         """Begin a saga; the intent to its first step is written.
 
@@ -226,7 +230,7 @@ class Driver:
         epoch: int | None = None,
     ) -> Turn:
         """Return everything one step writes."""
-        at = self._clock() if self._clock else None
+        at = self.told_at()
         now = at or datetime.now(UTC)
         placing = any(isinstance(command, Place) for command in commands)
         announcing = any(isinstance(command, Announce) for command in commands)
