@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -37,26 +38,34 @@ def said() -> dict[str, set[str]]:
     return found
 
 
+@functools.cache
 def asked() -> dict[str, set[str]]:
     """The questions that change something, by the service whose code names them; their owner answers them only."""
     found: dict[str, set[str]] = defaultdict(set)
+    for owner, name, subject in questions():
+        named = re.compile(rf"\b{owner}\.{name}\b|contracts\.{owner} import [^\n]*\b{name}\b")
+        for service in NAMES:
+            if service != owner and named.search(source(service)):
+                found[service].add(subject)
+    return found
+
+
+def questions() -> Iterator[tuple[str, str, str]]:
+    """The owner, the name and the subject of each question that changes something."""
     for module in modules():
-        owner = module.__name__.rpartition(".")[2]
         for name, subject in vars(module).items():
             if isinstance(subject, str) and subject.startswith("ask."):
-                named = re.compile(rf"\b{owner}\.{name}\b|contracts\.{owner} import [^\n]*\b{name}\b")
-                for service in NAMES:
-                    if service != owner and any(named.search(file.read_text()) for file in sources(service)):
-                        found[service].add(subject)
-    return found
+                yield module.__name__.rpartition(".")[2], name, subject
 
 
 def modules() -> list[ModuleType]:
     return [importlib.import_module(f"{contracts.__name__}.{one.name}") for one in pkgutil.iter_modules(contracts.__path__)]
 
 
-def sources(service: str) -> list[Path]:
-    return sorted((_SERVICES / service).rglob("*.py"))
+@functools.cache
+def source(service: str) -> str:
+    """All code of a service."""
+    return "\n".join(file.read_text() for file in sorted((_SERVICES / service).rglob("*.py")))
 
 
 @pytest.mark.parametrize("service", sorted(said()))
