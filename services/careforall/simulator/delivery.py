@@ -14,9 +14,9 @@ import httpx2
 import structlog
 
 from careforall.kit.db import Connection, Database
-from careforall.simulator import repository
+from careforall.simulator import repository_events
 from careforall.simulator.objects import SIGNATURE_HEADER, signature
-from careforall.simulator.repository import DueEvent, Outcome
+from careforall.simulator.repository_events import DueEvent, Outcome
 from careforall.simulator.settings import SimulatorSettings
 
 log = structlog.get_logger(__name__)
@@ -75,11 +75,11 @@ class Courier:
 
     async def _claim(self, connection: Connection) -> list[DueEvent]:
         lease = self._settings.webhook_timeout * LEASE_IN_TIMEOUTS
-        return await repository.claim_events(connection, limit=BATCH, lease=lease)
+        return await repository_events.claim_events(connection, limit=BATCH, lease=lease)
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> None:
         async def work(connection: Connection) -> None:
-            await repository.settle_events(connection, outcomes)
+            await repository_events.settle_events(connection, outcomes)
 
         await self._database.run(work)
 
