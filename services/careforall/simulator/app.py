@@ -2,7 +2,7 @@
 
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.simulator import api, control, pages
+from careforall.simulator import api, api_hot, control, pages
 from careforall.simulator.acting import Acting
 from careforall.simulator.delivery import Courier
 from careforall.simulator.service import Simulator
@@ -25,6 +25,7 @@ def build(resources: Resources) -> Parts:
     return Parts(
         service=simulator,
         pages=(api.router(settings.api_key), control.router(), pages.router(pages.Pages())),
+        hot=api_hot.hot_routes(simulator, settings.api_key),
         jobs=(Job(name="simulator webhooks", every=_DELIVER_EVERY, work=courier.deliver_due, exclusive=False),),
         stop=(acting.drain, courier.close),
     )
