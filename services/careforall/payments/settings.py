@@ -58,7 +58,7 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Deadline of one call to a gateway."""
     gateway_tries: int = 3
     """Calls on one idempotency key before an outcome is left unknown."""
-    gateway_calls: int = 16
+    gateway_calls: int = 64
     """Calls to one gateway at the same time (bulkhead)."""
     reconcile: bool = True
     """Whether payments are compared with the gateways; false stops all of it."""
