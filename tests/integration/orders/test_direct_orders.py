@@ -64,7 +64,7 @@ async def test_a_flood_for_what_is_sold_out_is_refused_without_a_saga_and_what_c
         return len(await shop.sagas()) == before
 
     await eventually(refused_unwritten, within_s=30, what="somebody is refused without a saga")
-    assert (await shop.client.post(f"/api/v1/orders/{last['id']}/cancel", headers=buyer)).is_success
+    assert (await shop.client.post(f"/api/v1/orders/{last['id']}/cancel", json={"reason": "not mine"}, headers=buyer)).is_success
     await shop.shelf_is("MUG-9", 1, 0)
     other = await shop.sign_up(f"next-{new_id().hex}@example.org")
 
