@@ -54,7 +54,9 @@ class Park(Exception):
 
 
 class AnyEvent(Event, frozen=True, kw_only=True):
-    """Stands for every event type, for consumers of history such as the audit log."""
+    """Stands for every event type, for consumers of history such as the audit log, who keep it as it travelled."""
+
+    payload: msgspec.Raw
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,7 @@ class Decoder:
         return Refusal(reason=reason, park=deliveries <= 1)
 
     def _event(self, envelope: Envelope) -> Event:
-        return AnyEvent() if self._any else self._decoders[envelope.event_type].decode(envelope.payload)
+        return AnyEvent(payload=envelope.payload) if self._any else self._decoders[envelope.event_type].decode(envelope.payload)
 
 
 def _message(envelope: Envelope, event: Event, data: bytes) -> Message[Any]:
