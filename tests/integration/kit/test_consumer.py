@@ -89,6 +89,21 @@ async def test_a_batch_is_one_transaction_with_its_inbox_rows(database: Database
     assert await count(database, "inbox") == 100
 
 
+async def test_messages_that_trickle_in_are_taken_several_at_a_time(database: Database, bus: Bus, bell: Bells) -> None:
+    sizes: list[int] = []
+
+    async def counting(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        sizes.append(len(messages))
+        await note(connection, messages)
+
+    runner = runner_of(bell, database, bus, counting, batch=64)
+    async with running(runner.run()):
+        for number in range(40):
+            await publish(bus, bell.subject, bell.sealed(number))
+        await applied(database, list(range(40)))
+    assert len(sizes) < 20, sizes
+
+
 async def test_the_same_event_twice_takes_effect_once_in_one_batch_and_in_two(database: Database, bus: Bus, bell: Bells) -> None:
     twice = bell.sealed(1)
     await publish(bus, bell.subject, twice, twice)
