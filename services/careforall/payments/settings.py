@@ -73,9 +73,9 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     completion_seconds: float = 300.0
     """Seconds after which the gift of a captured payment should be complete; else the payment is announced again."""
     webhook_batch: int = 128
-    """Webhook events per shared transaction at most."""
-    webhook_flights: int = 1
-    """Shared transactions of webhook events in flight at once; one gathers the largest batches."""
+    """Webhook events per shared transaction at most; small ones in flight keep the database and this process busy."""
+    webhook_flights: int = 2
+    """Shared transactions of webhook events in flight at once."""
 
     def __post_init__(self) -> None:
         """Refuse secrets nobody may rely on, and keys that move money where they must not or none where they should."""
