@@ -30,7 +30,7 @@ from careforall.kit.text import refuse_texts, text_error
 
 _CREATED = 201
 _MAIL = re.compile(r"[^@\s,;<>\"()\[\]\\]{1,64}@[^@\s,;<>\"()\[\]\\.]+(?:\.[^@\s,;<>\"()\[\]\\.]+)+")
-_REST = 0.005
+_REST = 0.01
 """Seconds: nothing to a giver, and enough that a stream of gifts is written several at a time."""
 _EXTRA_LIMIT = 8 * 1024
 _MOST_CAMPAIGNS = 10_000
