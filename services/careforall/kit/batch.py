@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 _HELD_SECONDS = 0.02
 """How long an item whose row is held by another transaction waits before it is tried again."""
-_CROWD = 16
+_CROWD = 8
 """Items from which on a flush has gathered enough: after it no slot rests."""
 _SETTLE_SECONDS = 0.7
 """How long an unknown COMMIT is settled for while callers wait; then 503, and their retry with the same key settles it."""

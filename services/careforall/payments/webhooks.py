@@ -32,7 +32,7 @@ from careforall.payments.metrics import WEBHOOKS
 log = structlog.get_logger(__name__)
 
 _DAY = 86_400
-_REST = 0.03
+_REST = 0.02
 """Seconds: nothing to a gateway, and enough that a stream of events is written several at a time."""
 _WARM_EVERY = 0.01
 _HASH = 32

@@ -267,10 +267,10 @@ async def test_a_slot_that_rests_gathers_what_trickles_in(database: Database) ->
 async def test_no_slot_rests_after_a_crowd(database: Database) -> None:
     write = Writer()
     batch: GroupCommit[Item, int] = GroupCommit("test", database, write, flights=1, rest=60.0)
-    await submit_all(batch, [Item(str(number), number) for number in range(16)])
+    await submit_all(batch, [Item(str(number), number) for number in range(8)])
     async with asyncio.timeout(30):
         assert await batch.submit(Item("next", 1), key="next") == 1
-    assert [len(keys) for keys in write.batches] == [16, 1]
+    assert [len(keys) for keys in write.batches] == [8, 1]
 
 
 async def test_a_slot_that_rests_is_waited_for_when_all_is_drained(database: Database) -> None:
