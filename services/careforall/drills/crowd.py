@@ -152,7 +152,10 @@ async def _seen(process: asyncio.subprocess.Process, share: Share) -> Seen:
     out, error = await process.communicate(msgspec.msgpack.encode(share))
     if process.returncode:
         raise Unexpected(f"a crowd of buyers ended with status {process.returncode}: {error.decode(errors='replace')[-800:]}")
-    return msgspec.msgpack.decode(out, type=Seen)
+    try:
+        return msgspec.msgpack.decode(out, type=Seen)
+    except msgspec.DecodeError as wrong:
+        raise Unexpected(f"a crowd of buyers told {len(out)} bytes of nonsense: {error.decode(errors='replace')[-800:]}") from wrong
 
 
 def _order_id(placed: Placed) -> str:
