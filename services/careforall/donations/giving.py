@@ -30,8 +30,6 @@ from careforall.kit.text import refuse_texts, text_error
 
 _CREATED = 201
 _MAIL = re.compile(r"[^@\s,;<>\"()\[\]\\]{1,64}@[^@\s,;<>\"()\[\]\\.]+(?:\.[^@\s,;<>\"()\[\]\\.]+)+")
-_REST = 0.01
-"""Seconds: nothing to a giver, and enough that a stream of gifts is written several at a time."""
 _EXTRA_LIMIT = 8 * 1024
 _MOST_CAMPAIGNS = 10_000
 """Campaigns kept in mind; only bounds memory."""
@@ -61,7 +59,7 @@ class Giving:
         self._donor_keys = DonorKeys(secret_key)
         self._receipt_key = secrets.derive(secret_key, "receipt token")
         self._batch: GroupCommit[Pledge, Answer] = GroupCommit(
-            "donations", database, self._write, swift=self._write_at_once, max_batch=batch_size, flights=flights, rest=_REST
+            "donations", database, self._write, swift=self._write_at_once, max_batch=batch_size, flights=flights
         )
         self._campaigns: dict[UUID, Campaign] = {}
         self._created = CreatedCounter()

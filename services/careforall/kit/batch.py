@@ -1,8 +1,6 @@
 """Group commit: concurrent requests of one kind share a transaction; each caller awaits its own result.
 
 A flush starts as soon as a slot is free, never on a timer, so a lone request waits for nobody and a crowd is written together.
-A slot may rest for some milliseconds after a flush of few: a transaction costs almost the same for one item as for ten, so a
-steady stream that is written one by one keeps a core busy for nothing.
 The contract is rule 1 of the rules of correctness: equal keys meet in memory, batches are sorted by key, one bad item never
 fails its neighbours, an unknown COMMIT is settled by writing again under the same keys, and the queue is bounded.
 """
@@ -25,8 +23,6 @@ R = TypeVar("R")
 
 _HELD_SECONDS = 0.02
 """How long an item whose row is held by another transaction waits before it is tried again."""
-_CROWD = 8
-"""Items from which on a flush has gathered enough: after it no slot rests."""
 _SETTLE_SECONDS = 0.7
 """How long an unknown COMMIT is settled for while callers wait; then 503, and their retry with the same key settles it."""
 
@@ -90,7 +86,6 @@ class GroupCommit(Generic[I, R]):
         swift: The usual case in a single round trip, tried first; see `Swift`.
         max_batch: Items per transaction.
         flights: Transactions in flight at once.
-        rest: Seconds from the start of a flush of few items in which its slot starts no other one.
         max_waiting: Items waiting beyond which callers get 503.
         deadline: Seconds an item may wait for a locked row or an unknown outcome.
     """
@@ -104,7 +99,6 @@ class GroupCommit(Generic[I, R]):
         swift: Swift[I, R] | None = None,
         max_batch: int = 512,
         flights: int = 2,
-        rest: float = 0.0,
         max_waiting: int = 20_000,
         deadline: float = 4.0,
     ) -> None:
@@ -113,7 +107,6 @@ class GroupCommit(Generic[I, R]):
         self._swift = swift
         self._max_batch = max_batch
         self._free = flights
-        self._rest = rest
         self._max_waiting = max_waiting
         self._deadline = deadline
         self._queue: deque[_Entry[I, R]] = deque()
@@ -183,21 +176,15 @@ class GroupCommit(Generic[I, R]):
 
     async def _fly(self, batch: list[_Entry[I, R]]) -> None:
         self._sizes.observe(len(batch))
-        loop = asyncio.get_running_loop()
-        rested = loop.time() + (self._rest if len(batch) < _CROWD else 0)
         try:
             await self._settle(batch)
         except Exception as error:  # noqa: BLE001 - every caller must be answered, whatever happened
             self._answer(batch, [error] * len(batch))
         finally:
-            if loop.time() < rested:
-                loop.call_at(rested, self._release)
-            else:
-                self._release()
+            self._free += 1
+            self._schedule_if_waiting()
 
-    def _release(self) -> None:
-        """Let the slot of a flush that is over be used again."""
-        self._free += 1
+    def _schedule_if_waiting(self) -> None:
         if self._queue:
             self._schedule()
 

@@ -32,8 +32,6 @@ from careforall.payments.metrics import WEBHOOKS
 log = structlog.get_logger(__name__)
 
 _DAY = 86_400
-_REST = 0.02
-"""Seconds: nothing to a gateway, and enough that a stream of events is written several at a time."""
 _WARM_EVERY = 0.01
 _HASH = 32
 _LONGEST_KEY = 200
@@ -75,7 +73,7 @@ class Webhooks:
         self._database = database
         self._channels = channels
         self._batch: GroupCommit[Incoming, Answer] = GroupCommit(
-            "webhooks", database, intake.write, max_batch=max_batch, flights=flights, rest=_REST
+            "webhooks", database, intake.write, max_batch=max_batch, flights=flights
         )
         self._answers = _Answers(cache)
         self._clock = clock

@@ -253,35 +253,3 @@ async def test_a_lone_request_waits_for_nobody_and_a_crowd_shares_transactions(d
     assert await batch.submit(Item("lone", 1), key="lone") == 1
     await submit_all(batch, [Item(str(number), number) for number in range(250)])
     assert [len(keys) for keys in write.batches] == [1, 100, 100, 50]
-
-
-async def test_a_slot_that_rests_gathers_what_trickles_in(database: Database) -> None:
-    write = Writer()
-    batch: GroupCommit[Item, int] = GroupCommit("test", database, write, flights=1, rest=1.0)
-    assert await batch.submit(Item("lone", 1), key="lone") == 1
-    trickle = [await started(batch, Item(str(number), number)) for number in range(9)]
-    assert await asyncio.gather(*trickle) == list(range(9))
-    assert [len(keys) for keys in write.batches] == [1, 9], "each was submitted in a turn of the loop of its own"
-
-
-async def test_no_slot_rests_after_a_crowd(database: Database) -> None:
-    write = Writer()
-    batch: GroupCommit[Item, int] = GroupCommit("test", database, write, flights=1, rest=60.0)
-    await submit_all(batch, [Item(str(number), number) for number in range(8)])
-    async with asyncio.timeout(30):
-        assert await batch.submit(Item("next", 1), key="next") == 1
-    assert [len(keys) for keys in write.batches] == [8, 1]
-
-
-async def test_a_slot_that_rests_is_waited_for_when_all_is_drained(database: Database) -> None:
-    write = Writer()
-    batch: GroupCommit[Item, int] = GroupCommit("test", database, write, flights=1, rest=0.2)
-    trickle = [await started(batch, Item("first", 1))]
-    await eventually(lambda: _seen(write), what="the first is written")
-    trickle.append(await started(batch, Item("second", 2)))
-    await batch.drain()
-    assert [task.result() for task in trickle] == [1, 2]
-
-
-async def _seen(write: Writer) -> bool:
-    return bool(write.batches)
