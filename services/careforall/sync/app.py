@@ -10,17 +10,19 @@ from litestar.di import Provide
 from careforall.contracts import streams
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.sync import api
+from careforall.sync import api, api_events
 from careforall.sync.carrying import Carrying, Pacing
 from careforall.sync.consumers import consumers
 from careforall.sync.gateways.base import Target
 from careforall.sync.inbound import Channel, Inbound
+from careforall.sync.publishing import Publishing
 from careforall.sync.service import SyncService
 from careforall.sync.settings import SyncSettings
 
 _CARRY_EVERY = 0.2
 _ADOPT_EVERY = 60.0
 _MEASURE_EVERY = 15.0
+_FORGET_EVERY = 3600.0
 
 
 def build(resources: Resources) -> Parts:
@@ -29,14 +31,19 @@ def build(resources: Resources) -> Parts:
     targets = _targets(settings)
     service = SyncService(resources.database, targets=list(targets), tries=settings.delivery_retries)
     inbound = Inbound(resources.database, service, _channels(settings))
+    publishing = Publishing(resources.database)
     carrying = {
         name: Carrying(resources.database, target, resources.tracing, _pacing(settings)) for name, target in targets.items()
     }
     return Parts(
         service=service,
-        routes=(_router(inbound),),
-        consumers=consumers(service),
-        jobs=(*_jobs(carrying), Job(name="sync-adopt", every=_ADOPT_EVERY, work=service.adopt)),
+        routes=(_router(inbound, publishing),),
+        consumers=consumers(service, publishing),
+        jobs=(
+            *_jobs(carrying),
+            Job(name="sync-adopt", every=_ADOPT_EVERY, work=service.adopt),
+            Job(name="sync-forget-events", every=_FORGET_EVERY, work=publishing.forget),
+        ),
         queues=("deliveries",),
         notes=partial(_notes, settings, carrying),
         snapshot=service.snapshot,
@@ -44,9 +51,12 @@ def build(resources: Resources) -> Parts:
     )
 
 
-def _router(inbound: Inbound) -> Router:
-    dependencies = {"inbound": Provide(lambda: inbound, sync_to_thread=False)}
-    return Router("/", route_handlers=list(api.ROUTES), dependencies=dependencies)
+def _router(inbound: Inbound, publishing: Publishing) -> Router:
+    dependencies = {
+        "inbound": Provide(lambda: inbound, sync_to_thread=False),
+        "publishing": Provide(lambda: publishing, sync_to_thread=False),
+    }
+    return Router("/", route_handlers=[*api.ROUTES, *api_events.ROUTES], dependencies=dependencies)
 
 
 def _targets(settings: SyncSettings) -> dict[str, Target]:

@@ -5,9 +5,10 @@ Problem
 +-- TargetNotSetUp       404 target_not_set_up
 +-- InvalidSignature     401 invalid_signature
 +-- CallUnderWay         503 call_under_way, retryable
++-- CursorExpired        410 cursor_expired
 """
 
-from careforall.kit.errors import NotFound, Unauthorized, Unavailable
+from careforall.kit.errors import NotFound, Problem, Unauthorized, Unavailable
 
 
 class CustomerNotFound(NotFound):
@@ -36,3 +37,17 @@ class CallUnderWay(Unavailable):
 
     code = "call_under_way"
     title = "A call of ours about this is under way, tell it again"
+
+
+class CursorExpired(Problem):
+    """Events after this place were forgotten, or it was never reached here: a reader who went on would miss some."""
+
+    status = 410
+    code = "cursor_expired"
+    title = "Events after this cursor are not kept any more"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Events are kept for 30 days. Read the present state of what you keep a copy of from its own routes, "
+            "then start again without `after`."
+        )
