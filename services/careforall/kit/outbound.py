@@ -74,7 +74,7 @@ class Outbound:
     """
 
     def __init__(self, *, seconds: float, allow_private: bool = False, look_up: LookUp = socket.getaddrinfo) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._allow_private = allow_private
         self._resolver = _Resolver(look_up)
         # A kept connection is found again by its address alone, and another host may live there.
@@ -101,10 +101,10 @@ class Outbound:
             NoAnswer: Nobody knew in time.
         """
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 await self._target(url)
         except TimeoutError:
-            raise NoAnswer(f"no answer in {self._seconds:g} s") from None
+            raise NoAnswer(f"no answer in {self.seconds:g} s") from None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Post a body.
@@ -115,11 +115,11 @@ class Outbound:
             NoAnswer: There was none in time.
         """
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 target = await self._target(url)
                 response = await self._sent(target, body, headers)
         except TimeoutError:
-            raise NoAnswer(f"no answer in {self._seconds:g} s") from None
+            raise NoAnswer(f"no answer in {self.seconds:g} s") from None
         except httpx2.HTTPError as error:
             raise NoAnswer(type(error).__name__) from error
         await _let_go(response)

@@ -1,6 +1,10 @@
-"""What integrators hear: each public event is stored once, in the order in which it can be read again for 30 days."""
+"""What integrators hear: each public event is stored once, in the order in which it can be read again for 30 days.
+
+With it, in the same transaction, goes a delivery to each endpoint that wants it.
+"""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -9,9 +13,10 @@ from careforall.contracts import public
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message, decode_envelope
 from careforall.kit.errors import FieldError, InvalidInput
+from careforall.kit.ids import id_at, new_id
 from careforall.kit.retention import until_empty
-from careforall.sync import repository_events
-from careforall.sync.domain_webhooks import LARGEST, PublicEvent, Stretch, is_readable
+from careforall.sync import repository_endpoints, repository_events, repository_webhooks
+from careforall.sync.domain_webhooks import KEPT_DAYS, LARGEST, PublicEvent, Stretch, fan_out, is_readable
 from careforall.sync.errors import CursorExpired
 
 
@@ -22,11 +27,14 @@ class Publishing:
         self._database = database
 
     async def store(self, connection: Connection, messages: Sequence[Message[Any]]) -> None:
-        """Store a batch of events, in the consumer's transaction."""
+        """Store a batch of events and what is to be delivered because of it, in the consumer's transaction."""
         events = [public_event(message) for message in messages]
         bodies = [(event, repository_events.encoded(event)) for event in events]
         await repository_events.lock(connection)
-        await repository_events.append(connection, bodies)
+        numbers = await repository_events.append(connection, bodies)
+        stored = [(numbers[event.id], event.id, event.type) for event in events if event.id in numbers]
+        endpoints = await repository_endpoints.enabled(connection)
+        await repository_webhooks.add(connection, fan_out(stored, endpoints, new_id))
 
     async def read(self, after: int | None, types: Sequence[str], limit: int) -> Stretch:
         """Return events after a place, or the oldest there are; nothing that is stored later comes before what was read.
@@ -45,7 +53,10 @@ class Publishing:
     async def forget(self) -> None:
         """Forget what is older than it is kept; who reads is told before the first event is gone."""
         pruned = await self._database.run(repository_events.forget_place)
+        await until_empty(self._database, repository_webhooks.OLD_DELIVERIES, pruned)
+        await until_empty(self._database, repository_webhooks.OLD_TESTS, id_at(datetime.now(UTC) - timedelta(days=KEPT_DAYS), 0))
         await until_empty(self._database, repository_events.OLD_EVENTS, pruned)
+        await self._database.run(lambda connection: repository_endpoints.forget(connection, pruned))
 
 
 def public_event(message: Message[Any]) -> PublicEvent:
