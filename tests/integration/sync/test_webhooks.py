@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +24,8 @@ from careforall.sync.errors import DeliveryNotFound, EndpointDisabled, TooManyEn
 from careforall.sync.schemas_webhooks import NewSecret
 from careforall_testing.hook_receiver import Receiver, receiving
 from careforall_testing.hooks import STAFF, Hooks, hooked
+from careforall_testing.mirroring import broken_in
+from careforall_testing.platform import ROOT
 from careforall_testing.polling import eventually
 from careforall_testing.public_events import PERSON, campaign, gift, message
 
@@ -375,3 +381,70 @@ async def test_every_change_of_an_endpoint_is_told_to_the_audit_log(hooks: Hooks
     row = await hooks.database.fetchrow("SELECT count(*) AS n FROM webhook_secrets")
     assert row is not None
     assert row["n"] == 0
+
+
+async def test_the_receiver_of_the_how_to_page_takes_what_is_sent_and_refuses_what_is_forged(hooks: Hooks, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = (ROOT / "docs" / "how-to" / "receive-webhooks.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    script = tmp_path / "receiver.py"
+    script.write_text(program.replace("9000", str(port)))
+    made = await hooks.endpoint(f"http://127.0.0.1:{port}/hook")
+    forged = await hooks.endpoint(f"http://127.0.0.1:{port}/hook", "campaigns.updated")
+    secret = await hooks.secret(made)
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", str(script), env={"WEBHOOK_SECRET": secret}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await eventually(lambda: _listens(port), within_s=20, what="the receiver listens")
+        event = gift()
+        await hooks.tell(event, campaign())
+        await hooks.sending(pauses=()).run()
+        assert running.stdout is not None
+        heard = (await running.stdout.readline()).decode() + (await running.stdout.readline()).decode()
+    finally:
+        running.kill()
+        await running.wait()
+    assert "donations.completed" in heard
+    assert str(event.donation_id) in heard
+    assert await hooks.states(made) == ["PROCESSED", "PROCESSED"]
+    assert [(one.status, one.status_code) for one in await hooks.deliveries(forged)] == [("DEAD", 401)]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("forgery", "invariant"),
+    [
+        ("DELETE FROM webhook_deliveries WHERE event_number = 2", "sync.one_delivery_to_each_who_wanted_it"),
+        ("UPDATE webhook_wants SET event_types = '{*}'", "sync.one_delivery_to_each_who_wanted_it"),
+        ("UPDATE webhook_sequence SET last = last + 1", "sync.events_are_numbered_without_holes"),
+        ("DELETE FROM webhook_events WHERE number = 4", "sync.events_are_numbered_without_holes"),
+        (
+            "INSERT INTO inbox (consumer, message_id) VALUES ('sync-events-orders', gen_random_uuid())",
+            "sync.every_public_event_is_stored",
+        ),
+    ],
+)
+async def test_verify_finds_what_was_not_stored_or_not_delivered(
+    hooks: Hooks, receiver: Receiver, forgery: str, invariant: str
+) -> None:
+    first = await hooks.endpoint(receiver.url, "donations.completed")
+    await hooks.tell(gift(), gift())
+    await hooks.change(first, event_types=["*"])
+    await hooks.change(first, event_types=["donations.completed"])
+    other = await hooks.endpoint(receiver.url, "campaigns.updated")
+    await hooks.tell(campaign())
+    await hooks.change(other, enabled=False)
+    await hooks.tell(campaign())
+    await hooks.change(other, enabled=True)
+    assert await broken_in(hooks.database) == {}
+    await settled(hooks)
+    assert await broken_in(hooks.database) == {}
+    await hooks.execute(forgery)
+    assert invariant in await broken_in(hooks.database)
