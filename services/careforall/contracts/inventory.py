@@ -114,6 +114,8 @@ RESTOCK = "ask.inventory.restock"
 """Request subject: `Restock` to `Settled`."""
 AVAILABILITY = "query.inventory.availability"
 """Request subject: `AvailabilityAsked` to `Availability`."""
+SOLD_OUT = "query.inventory.sold_out"
+"""Request subject: `AvailabilityAsked` to `SoldOut`."""
 
 
 class Reserve(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,3 +194,9 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True):
     """Available by SKU; an unknown SKU is left out."""
 
     available: dict[str, int]
+
+
+class SoldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Of which SKUs nothing was left a moment ago; a hint, by which a flood of buyers may be turned away and nobody let in."""
+
+    skus: list[str]

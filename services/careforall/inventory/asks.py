@@ -16,6 +16,7 @@ from careforall.contracts.inventory import (
     Restock,
     Settle,
     Settled,
+    SoldOut,
 )
 from careforall.inventory import domain
 from careforall.inventory.domain import Action, ConfirmHold, ExtendHold, ReleaseHold, ReserveStock, ReturnSold
@@ -54,6 +55,10 @@ def queries(service: InventoryService) -> Mapping[str, Callable[[bytes], Awaitab
         asked = msgspec.json.decode(payload, type=AvailabilityAsked)
         return json.encode(Availability(available=await service.available(asked.skus)))
 
+    async def sold_out(payload: bytes) -> bytes:
+        asked = msgspec.json.decode(payload, type=AvailabilityAsked)
+        return json.encode(SoldOut(skus=await service.sold_out(asked.skus)))
+
     return {
         inventory.RESERVE: reserve,
         inventory.EXTEND: extend,
@@ -61,6 +66,7 @@ def queries(service: InventoryService) -> Mapping[str, Callable[[bytes], Awaitab
         inventory.RELEASE: release,
         inventory.RESTOCK: restock,
         inventory.AVAILABILITY: availability,
+        inventory.SOLD_OUT: sold_out,
     }
 
 

@@ -90,6 +90,8 @@ class Book:
         self.changed_skus: set[str] = set()
         self.refused = 0
         """Demands that could not be met."""
+        self.lacking: set[str] = set()
+        """What such demands found too little of."""
         self._closed = False
         self.movements: list[Movement] = []
         self.told: list[Told] = []
@@ -154,6 +156,7 @@ class Book:
             return Reserved(outcome="UNKNOWN_SKU", holder_id=action.holder_id, short=unknown)
         if short := self._short(action):
             self.refused += 1
+            self.lacking.update(short)
             return Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=short)
         self._refuse_sold(action)
         for taken in action.takes:

@@ -1,6 +1,7 @@
 """Sold-out hints in Redis: they refuse a flood early and accept nothing; without Redis all is as exact, only slower (rule 16)."""
 
 import asyncio
+from collections.abc import Sequence
 
 from careforall.inventory.book import Book
 from careforall.kit.cache import Cache
@@ -17,13 +18,14 @@ class Hints:
         self._cache = cache
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def sold_out(self, sku: str) -> bool:
-        """Whether nothing of a SKU was available within the last second, as far as Redis knows."""
-        return await self._cache.get(_key(sku)) is not None
+    async def sold_out(self, skus: Sequence[str]) -> list[str]:
+        """Return the SKUs of which nothing was available within the last second, as far as Redis knows."""
+        found = await self._cache.get_many([_key(sku) for sku in skus])
+        return [sku for sku, mark in zip(skus, found, strict=True) if mark is not None]
 
     def after(self, book: Book) -> None:
-        """Tell Redis what a batch sold out, and what it freed; nobody waits for it."""
-        gone = [sku for sku in book.changed_skus if not book.available(sku)]
+        """Tell Redis what a batch sold out or found sold out, and what it freed; nobody waits for it."""
+        gone = [sku for sku in book.changed_skus | book.lacking if not book.available(sku)]
         back = [sku for sku in book.changed_skus if book.available(sku) and book.was_sold_out(sku)]
         if gone or back:
             task = asyncio.ensure_future(self._tell(gone, back))

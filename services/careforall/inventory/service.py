@@ -63,7 +63,7 @@ class InventoryService:
         action = asked.action
         if isinstance(action, ReserveStock) and len(action.demand) == 1 and not action.takes:
             sku = next(iter(action.demand))
-            if await self._hints.sold_out(sku):
+            if await self._hints.sold_out([sku]):
                 short = Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=[sku])
                 return await self._keeping.refuse(asked, short)
         return await self._keeping.ask(asked)
@@ -120,6 +120,10 @@ class InventoryService:
             expected_version=version,
         )
         return await self._keeping.ask(Asked(_step_id(call), call.fingerprint if call else b"", action, current()))
+
+    async def sold_out(self, skus: Sequence[str]) -> list[str]:
+        """Return the SKUs that were sold out a moment ago; what Redis does not know is not among them."""
+        return await self._hints.sold_out(_possible(skus))
 
     async def available(self, skus: Sequence[str]) -> dict[str, int]:
         """Return what may be reserved of those SKUs that are known."""

@@ -37,7 +37,7 @@ def build(resources: Resources) -> Parts:
         database,
         resources.cache,
         checkouts=Checkouts(database, asks, store, driver, settings),
-        direct=DirectOrders(database, store, driver, settings),
+        direct=DirectOrders(database, asks, store, driver, settings),
         driver=driver,
     )
     service.aftercare = Aftercare(database, store, driver, settings, service.forget)

@@ -80,6 +80,19 @@ class Asks:
         except (TimeoutError, Problem, msgspec.MsgspecError) as error:
             raise Away(f"{subject}: {error!r}") from error
 
+    async def sold_out(self, sale: Sale) -> list[str]:
+        """Return what a sale wants that was sold out a moment ago: nothing has to be written to refuse it (rule 16).
+
+        Whoever steps into the place of a cart that holds stock is not turned away, and nobody is where inventory is away.
+        """
+        if sale.cart_holders:
+            return []
+        asked = inventory.AvailabilityAsked(skus=[one.sku for one in sale.wanted])
+        try:
+            return (await self.query(inventory.SOLD_OUT, asked, inventory.SoldOut)).skus
+        except Away:
+            return []
+
     async def _settled(self, step: SagaStep, subject: str, asked: msgspec.Struct) -> Answered:
         """Ask for a step that is done, or finds nothing to do it with."""
         told = await self.query(subject, asked, inventory.Settled)

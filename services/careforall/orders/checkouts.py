@@ -74,6 +74,8 @@ class Checkouts:
         if known is not None:
             return self._initiated(await self._driver.settled(known.saga.id) or known)
         sale = await self._sale(buyer, new)
+        if gone := await self._asks.sold_out(sale):
+            raise OutOfStock(skus=gone)
         try:
             run = await self._driver.start(
                 Saga(id=saga_id, type="CHECKOUT"), sale, request_hash=call.fingerprint if call else None

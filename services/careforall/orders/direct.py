@@ -12,7 +12,7 @@ from careforall.kit.errors import IdempotencyKeyReused
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.orders import pricing_of, repository, repository_items
-from careforall.orders.asking import Away
+from careforall.orders.asking import Asks, Away
 from careforall.orders.checkouts import NAMES
 from careforall.orders.domain import Order
 from careforall.orders.driver import Driver
@@ -38,8 +38,9 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 class DirectOrders:
     """Orders that are placed at once."""
 
-    def __init__(self, database: Database, store: Store, driver: Driver, settings: OrdersSettings) -> None:
+    def __init__(self, database: Database, asks: Asks, store: Store, driver: Driver, settings: OrdersSettings) -> None:
         self._database = database
+        self._asks = asks
         self._store = store
         self._driver = driver
         self._settings = settings
@@ -57,6 +58,8 @@ class DirectOrders:
         if known is not None:
             return await self._known(known, mark)
         sale = await self._sale(buyer, items)
+        if gone := await self._asks.sold_out(sale):
+            raise OutOfStock(skus=gone)
         try:
             run = await self._driver.start(Saga(id=saga_id, type="DIRECT"), sale, request_hash=mark)
             run = await self._driver.follow(run) or run

@@ -66,7 +66,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of an order. `total` is what all of it costs, after discounts and with its tax."""
 
     number: int

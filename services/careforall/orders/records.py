@@ -41,7 +41,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
-class Sale(msgspec.Struct, frozen=True, kw_only=True):
+class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a saga is about: carried from step to step, so that whoever takes it over knows all of it."""
 
     order_id: UUID

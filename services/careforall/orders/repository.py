@@ -17,7 +17,7 @@ from careforall.kit.db import Connection
 from careforall.kit.ids import by_id
 from careforall.orders.domain import Line, Order, Step
 from careforall.orders.records import Changes, columns_of
-from careforall.orders.repository_sagas import LEASE, saga_columns, saga_rows
+from careforall.orders.repository_sagas import KEPT_LEASE, saga_columns, saga_rows
 from careforall.orders.saga_words import CODE_VERSION
 
 _decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
@@ -260,7 +260,7 @@ INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
 SELECT * FROM unnest($79::uuid[], $80::text[], $81::uuid[], $82::bytea[], $83::text[])
 ON CONFLICT (id) DO NOTHING
 """.replace("@code_version@", str(CODE_VERSION))
-    .replace("@lease@", LEASE)
+    .replace("@lease@", KEPT_LEASE.strip())
     .replace("@saga_rows_1@", saga_rows(1))
     .replace("@lines_42@", _lines(42))
     .replace("@lines_62@", _lines(62))

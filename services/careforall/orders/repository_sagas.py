@@ -85,6 +85,15 @@ _SAGA = """
 """
 LEASE = "clock_timestamp() + make_interval(secs => n.lease)"
 """Until when a saga is left alone; null where it has ended."""
+KEPT_LEASE = f"""
+CASE
+    WHEN s.lease_until > clock_timestamp() + make_interval(secs => n.lease * 0.75)
+        AND s.lease_until <= clock_timestamp() + make_interval(secs => n.lease)
+    THEN s.lease_until
+    ELSE {LEASE}
+END
+"""
+"""The same for a saga that goes on: a lease that is good for nearly as long stays, so that its index need not change."""
 
 
 def saga_rows(first: int) -> str:

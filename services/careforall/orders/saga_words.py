@@ -26,7 +26,7 @@ WAITS: frozenset[str] = frozenset({"ready", "payer"})
 ENDED: frozenset[SagaStatus] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
 
 
-class Saga(msgspec.Struct, frozen=True, kw_only=True):
+class Saga(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a saga stands. `done` are the steps whose effect is there; undoing one takes it out again."""
 
     id: UUID

@@ -10,6 +10,7 @@ from litestar.di import Provide
 from careforall.contracts import streams
 from careforall.contracts.payments import AUTHORIZE, CANCEL, CAPTURE, REFUND, VOID
 from careforall.kit import secrets
+from careforall.kit.db import Database
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.kit.settings import split
@@ -31,8 +32,10 @@ from careforall.payments.gateways.stripe_facts import StripeFacts
 from careforall.payments.gateways.stripe_money import places
 from careforall.payments.intake import Intake
 from careforall.payments.misfits import Misfits
+from careforall.payments.opening import Openings
 from careforall.payments.paying import Paying
 from careforall.payments.reconciling import Pacing, Reconciling
+from careforall.payments.recording import Recorder
 from careforall.payments.refunding import Refunding
 from careforall.payments.service import PaymentsService
 from careforall.payments.settings import PaymentsSettings
@@ -99,7 +102,7 @@ def build(resources: Resources) -> Parts:
             REFUND: service.steps.refund,
         },
         snapshot=service.snapshot,
-        stop=(service.webhooks.drain, gateways.close),
+        stop=(service.webhooks.drain, service.steps.drain, service.paying.drain, gateways.close),
     )
 
 
@@ -125,14 +128,7 @@ def _service(
             max_batch=settings.webhook_batch,
             flights=settings.webhook_flights,
         ),
-        paying=Paying(
-            database,
-            gateways,
-            asking,
-            public_url=settings.public_url,
-            max_attempts=settings.max_attempts,
-            order=_order(settings, channels),
-        ),
+        paying=_paying(database, settings, gateways, asking, channels),
         refunding=refunding,
         reconciling=reconciling,
         completing=Completing(
@@ -147,6 +143,21 @@ def _service(
         bookkeeping=Bookkeeping(database),
         alarms=Alarms(database),
     )
+
+
+def _paying(
+    database: Database, settings: PaymentsSettings, gateways: Gateways, asking: Asking, channels: Container[str]
+) -> Paying:
+    size, flights = settings.webhook_batch, settings.webhook_flights
+    openings = Openings(
+        database,
+        order=_order(settings, channels),
+        call_seconds=gateways.limits.longest,
+        max_batch=size,
+        flights=flights,
+    )
+    recorder = Recorder(database, max_attempts=settings.max_attempts, max_batch=size, flights=flights)
+    return Paying(database, gateways, asking, openings, recorder, public_url=settings.public_url)
 
 
 def _pacing(settings: PaymentsSettings) -> Pacing:

@@ -2,7 +2,7 @@
 
 No transaction is open while a gateway is called (rule 12). The key `intent:attempt` makes every call repeatable. What a gateway
 answers to an order of ours (open, capture, cancel) is a fact about that order, judged like a webhook; how things stand is learned
-by `asking`, which applies by version.
+by `asking`, which applies by version. Payers of the same moment share transactions (rule 1).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,6 @@ from careforall.payments.asking import Asking
 from careforall.payments.domain import OPEN_ATTEMPTS, Fact, Intent, StateFact
 from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
 from careforall.payments.gateways.base import (
-    OBJECT_ENDED,
     Gateway,
     GatewayNotAsked,
     GatewayObject,
@@ -26,13 +25,12 @@ from careforall.payments.gateways.base import (
     GatewayUnknown,
 )
 from careforall.payments.gateways.registry import Gateways
-from careforall.payments.recording import record
+from careforall.payments.opening import UNKNOWN_AFTER, Openings
+from careforall.payments.recording import Recorder, Told
 from careforall.payments.records import Attempt
 
 log = structlog.get_logger(__name__)
 
-_UNKNOWN_AFTER = 2.0
-_PENDING_AFTER = 900.0
 _RETURNED_AFTER = 3.0
 _BATCH = 50
 
@@ -47,21 +45,11 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
     expired: bool
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do for a payer: call the gateway for this attempt, go to a known address, or nothing."""
-
-    intent: Intent
-    todo: Literal["call", "redirect", "show"]
-    attempt: Attempt | None = None
-
-
 class Paying:
     """Starts attempts and settles what became of them.
 
     Args:
         public_url: Where payers come back to.
-        max_attempts: Declines after which an intent fails.
-        order: Gateways to fall back to, in this order; empty leaves an intent with its own.
     """
 
     def __init__(
@@ -69,17 +57,17 @@ class Paying:
         database: Database,
         gateways: Gateways,
         asking: Asking,
+        openings: Openings,
+        recorder: Recorder,
         *,
         public_url: str,
-        max_attempts: int,
-        order: Sequence[str] = (),
     ) -> None:
         self._database = database
         self._gateways = gateways
         self._asking = asking
-        self._order = tuple(order)
+        self._openings = openings
+        self._recorder = recorder
         self._public_url = public_url.rstrip("/")
-        self._max_attempts = max_attempts
 
     async def paper(self, identifier: UUID, *, returned: bool = False) -> Paper | None:
         """Return what the pay page shows, or None while the intent is unknown; a returned payer has us ask soon."""
@@ -91,7 +79,7 @@ class Paying:
             if returned and intent.status == "INITIATED":
                 await repository.ask_soon(connection, identifier, _RETURNED_AFTER)
             last = (await repository.last_attempts(connection, [identifier])).get(identifier)
-            return Paper(intent=intent, attempt=last, expired=await repository.is_expired(connection, identifier))
+            return Paper(intent=intent, attempt=last, expired=identifier in await repository.expired(connection, [identifier]))
 
         return await self._database.run(read)
 
@@ -110,8 +98,8 @@ class Paying:
         Raises:
             PaymentNotFound: The intent is unknown.
         """
-        for _ in range(1 + len(self._order)):
-            plan = await self._database.run(lambda connection: self._plan(connection, identifier))
+        for _ in range(1 + len(self._openings.order)):
+            plan = await self._openings.plan(identifier)
             if plan.todo != "call" or plan.attempt is None:
                 return plan.attempt if plan.todo == "redirect" else None
             opened = await self._open(plan.intent, plan.attempt)
@@ -132,9 +120,14 @@ class Paying:
                 attempt.gateway, "pay", lambda gateway: gateway.pay(attempt.gateway_object, token, key=key)
             )
         except GatewayUnknown:
-            await self._database.run(lambda connection: repository.ask_soon(connection, attempt.intent_id, _UNKNOWN_AFTER))
+            await self._database.run(lambda connection: repository.ask_soon(connection, attempt.intent_id, UNKNOWN_AFTER))
             raise
         return await self._record(attempt.intent_id, shown.facts, attempt.gateway, "paid by token")
+
+    async def drain(self) -> None:
+        """Wait until everything accepted so far is written."""
+        await self._openings.drain()
+        await self._recorder.drain()
 
     async def settle_attempts(self) -> int:
         """Ask about attempts whose outcome is unknown or long pending; return how many were asked about."""
@@ -150,12 +143,13 @@ class Paying:
             IllegalTransition: Nothing is authorised.
             GatewayAway: Nobody knows yet; a repeat settles it.
         """
-        intent = await self._read(identifier)
+        return await self.capture_intent(await self._read(identifier))
+
+    async def capture_intent(self, intent: Intent) -> Intent:
+        """Take the authorised money of an intent that was just read; see `capture`."""
         if intent.status == "AUTHORIZED":
-            key = f"{intent.id}:capture"
-            intent = await self._told(
-                intent, "capture", lambda gateway: gateway.capture(intent.gateway_object, key=key), intent.captured_via
-            )
+            key, held = f"{intent.id}:capture", intent.gateway_object
+            intent = await self._told(intent, "capture", lambda gateway: gateway.capture(held, key=key), intent.captured_via)
         if intent.captured_amount == 0:
             raise IllegalTransition(f"A payment that is {intent.status} cannot be captured.", status_of_payment=intent.status)
         return intent
@@ -194,37 +188,6 @@ class Paying:
                 log.info("gateway cannot be asked", payment_id=str(identifier), error=str(error))
         return await self._read(identifier)
 
-    async def _plan(self, connection: Connection, identifier: UUID) -> Plan:
-        """Decide under the intent's lock, so that two clicks make one attempt."""
-        intent = await repository.lock_intent(connection, identifier)
-        if intent is None:
-            raise PaymentNotFound
-        if intent.status != "INITIATED" or await repository.is_expired(connection, identifier):
-            return Plan(intent=intent, todo="show")
-        last = (await repository.last_attempts(connection, [identifier])).get(identifier)
-        if last is not None and last.status == "OPEN":
-            return Plan(intent=intent, todo="redirect", attempt=last)
-        if last is not None and last.status in OPEN_ATTEMPTS:
-            return Plan(intent=intent, todo="show", attempt=last)
-        return await self._next_attempt(connection, intent, last)
-
-    async def _next_attempt(self, connection: Connection, intent: Intent, last: Attempt | None) -> Plan:
-        """After a decline the gateway's object stays payable: the next attempt uses it, so that there is never a second."""
-        number = last.number + 1 if last else 1
-        payable = last is not None and bool(last.redirect_url) and last.code != OBJECT_ENDED
-        tried = await repository.attempts(connection, intent.id) if last is not None and not payable else []
-        attempt = Attempt(
-            intent_id=intent.id,
-            number=number,
-            gateway=last.gateway if last and payable else next_gateway(intent.gateway, tried, self._order),
-            status="OPEN" if payable else "INITIATED",
-            gateway_object=last.gateway_object if last and payable else "",
-            redirect_url=last.redirect_url if last and payable else "",
-        )
-        seconds = _PENDING_AFTER if payable else self._gateways.limits.longest
-        await repository.insert_attempt(connection, attempt, seconds)
-        return Plan(intent=intent, todo="redirect" if payable else "call", attempt=attempt)
-
     async def _open(self, intent: Intent, attempt: Attempt, *, again: bool = False) -> Attempt:
         """Call the gateway for a recorded attempt and record what came of it; `again` on the key of an earlier call."""
         key = f"{intent.id}:{attempt.number}"
@@ -246,10 +209,7 @@ class Paying:
         return opened
 
     async def _note(self, attempt: Attempt, **changed: str) -> Attempt:
-        noted = msgspec.structs.replace(attempt, **changed)
-        seconds = _UNKNOWN_AFTER if noted.status == "UNKNOWN" else _PENDING_AFTER
-        await self._database.run(lambda connection: repository.record_attempt(connection, noted, seconds))
-        return noted
+        return await self._openings.note(msgspec.structs.replace(attempt, **changed))
 
     async def _ask(self, attempt: Attempt) -> None:
         """Settle an attempt by asking: show its object where we know it, else repeat the call on the same key."""
@@ -312,16 +272,7 @@ class Paying:
             return await repository.last_attempts(connection, [identifier])
 
     async def _record(self, identifier: UUID, facts: Sequence[Fact], gateway: str, cause: str) -> Intent:
-        async def work(connection: Connection) -> Intent:
-            locked = await repository.lock_intent(connection, identifier)
-            if locked is None:
-                raise PaymentNotFound
-            via = f"{gateway} {cause}"
-            for fact in facts:
-                _, locked = await record(connection, locked, fact, via=gateway, cause=via, max_attempts=self._max_attempts)
-            return locked
-
-        return await self._database.run(work)
+        return await self._recorder.record(Told(intent_id=identifier, facts=tuple(facts), gateway=gateway, cause=cause))
 
     async def _read(self, identifier: UUID) -> Intent:
         async with self._database.connection() as connection:
@@ -329,18 +280,6 @@ class Paying:
         if found is None:
             raise PaymentNotFound
         return found
-
-
-def next_gateway(own: str, tried: Sequence[Attempt], order: Sequence[str]) -> str:
-    """Return whom the next attempt goes to: after each attempt known to have made nothing payable, the next gateway in order.
-
-    An attempt that made an object is never followed by another gateway's: both could be paid. Where all have refused, the own one
-    of the intent is tried again.
-    """
-    if any(attempt.gateway_object or attempt.status != "FAILED" for attempt in tried if attempt.number):
-        return own
-    refused = {attempt.gateway for attempt in tried}
-    return next((name for name in (own, *order) if name not in refused), own)
 
 
 def _ended(fact: Fact) -> bool:

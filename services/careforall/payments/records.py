@@ -129,6 +129,22 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     event_time: datetime | None
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that a checkout asks for; `new` is the intent to be made where it is not there yet."""
+
+    step_id: UUID
+    intent_id: UUID
+    what: str
+    new: NewIntent | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a step that is known for good."""
+
+    step_id: UUID
+    body: bytes
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """An intent before and after the facts of one transaction."""
 

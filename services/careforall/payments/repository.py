@@ -36,6 +36,11 @@ async def intent(connection: Connection, identifier: UUID) -> Intent | None:
     return Intent(**row) if row else None
 
 
+async def intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Intent]:
+    """Read several intents."""
+    return {row["id"]: Intent(**row) for row in await connection.fetch(_INTENTS, list(ids))}
+
+
 async def intents_after(connection: Connection, after: UUID | None, limit: int) -> list[Intent]:
     """Return intents in id order, for sending their state again."""
     return [Intent(**row) for row in await connection.fetch(_INTENTS_AFTER, after, limit)]
@@ -100,33 +105,16 @@ async def transitions(connection: Connection, identifier: UUID) -> list[Transiti
     return [Transition(**row) for row in await connection.fetch(_TRANSITIONS, identifier)]
 
 
-async def insert_attempt(connection: Connection, attempt: Attempt, ask_seconds: float) -> None:
-    """Record that we are about to call a gateway."""
-    await connection.execute(
-        _INSERT_ATTEMPT,
-        attempt.intent_id,
-        attempt.number,
-        attempt.gateway,
-        attempt.status,
-        attempt.gateway_object,
-        attempt.redirect_url,
-        ask_seconds,
-    )
+async def insert_attempts(connection: Connection, attempts: Sequence[tuple[Attempt, float]]) -> None:
+    """Record that we are about to call gateways, each with the seconds after which it is asked about."""
+    if attempts:
+        columns = columns_of([attempt for attempt, _ in attempts], _NEW_ATTEMPT_COLUMNS)
+        await connection.execute(_INSERT_ATTEMPTS, *columns, [seconds for _, seconds in attempts])
 
 
-async def record_attempt(connection: Connection, attempt: Attempt, ask_seconds: float) -> None:
-    """Record what a call to a gateway brought; a state that a webhook told meanwhile stays."""
-    await connection.execute(
-        _RECORD_ATTEMPT,
-        attempt.intent_id,
-        attempt.number,
-        attempt.status,
-        attempt.gateway_object,
-        attempt.redirect_url,
-        attempt.reason,
-        attempt.code,
-        ask_seconds,
-    )
+async def record_attempts(connection: Connection, attempts: Sequence[Attempt], ask_seconds: Sequence[float]) -> None:
+    """Record what calls to gateways brought; a state that a webhook told meanwhile stays."""
+    await connection.execute(_RECORD_ATTEMPTS, *columns_of(attempts, _ATTEMPT_COLUMNS), list(ask_seconds))
 
 
 async def ask_soon(connection: Connection, identifier: UUID, seconds: float) -> None:
@@ -139,9 +127,9 @@ async def ask_now(connection: Connection, gateway_object: str) -> None:
     await connection.execute(_ASK_NOW, gateway_object, _OPEN)
 
 
-async def is_expired(connection: Connection, identifier: UUID) -> bool:
-    """Whether an intent's time is over, by the database's clock (rule 4)."""
-    return bool(await connection.fetchval(_IS_EXPIRED, identifier))
+async def expired(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Return the intents, of these, whose time is over by the database's clock (rule 4)."""
+    return {row["id"] for row in await connection.fetch(_ARE_EXPIRED, list(ids))}
 
 
 async def write(connection: Connection, changes: Changes) -> None:
@@ -219,6 +207,7 @@ CROSS JOIN LATERAL ("""
 )
 _LOCK_ONE = _SELECT_INTENT + "WHERE id = $1 FOR NO KEY UPDATE"
 _INTENT = _SELECT_INTENT + "WHERE id = $1"
+_INTENTS = _SELECT_INTENT + "WHERE id = ANY($1::uuid[])"
 _INTENTS_AFTER = _SELECT_INTENT + "WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2"
 _EXISTING = "SELECT id FROM payment_intents WHERE id = ANY($1::uuid[])"
 _HOLD_ABSENT = """
@@ -314,17 +303,24 @@ FROM payment_attempts
 WHERE intent_id = $1
 ORDER BY number
 """
-_INSERT_ATTEMPT = """
+_NEW_ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url")
+_INSERT_ATTEMPTS = """
 INSERT INTO payment_attempts (intent_id, number, gateway, status, gateway_object, redirect_url, ask_at)
-VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+SELECT n.intent_id, n.number, n.gateway, n.status, n.gateway_object, n.redirect_url,
+       clock_timestamp() + make_interval(secs => n.seconds)
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
+     AS n (intent_id, number, gateway, status, gateway_object, redirect_url, seconds)
 """
-_RECORD_ATTEMPT = """
-UPDATE payment_attempts
-SET status = CASE WHEN status IN ('INITIATED', 'UNKNOWN') THEN $3 ELSE status END,
-    gateway_object = CASE WHEN $4 <> '' THEN $4 ELSE gateway_object END,
-    redirect_url = CASE WHEN $5 <> '' THEN $5 ELSE redirect_url END,
-    reason = $6, code = $7, ask_at = clock_timestamp() + make_interval(secs => $8), updated_at = clock_timestamp()
-WHERE intent_id = $1 AND number = $2
+_RECORD_ATTEMPTS = """
+UPDATE payment_attempts a
+SET status = CASE WHEN a.status IN ('INITIATED', 'UNKNOWN') THEN n.status ELSE a.status END,
+    gateway_object = CASE WHEN n.gateway_object <> '' THEN n.gateway_object ELSE a.gateway_object END,
+    redirect_url = CASE WHEN n.redirect_url <> '' THEN n.redirect_url ELSE a.redirect_url END,
+    reason = n.reason, code = n.code, ask_at = clock_timestamp() + make_interval(secs => n.seconds),
+    updated_at = clock_timestamp()
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
+     AS n (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, seconds)
+WHERE a.intent_id = n.intent_id AND a.number = n.number
 """
 _ASK_SOON = """
 UPDATE payment_attempts
@@ -336,7 +332,7 @@ UPDATE payment_attempts
 SET asked = 0, ask_at = clock_timestamp()
 WHERE gateway_object = $1 AND status = ANY($2::text[])
 """
-_IS_EXPIRED = "SELECT expires_at <= clock_timestamp() FROM payment_intents WHERE id = $1"
+_ARE_EXPIRED = "SELECT id FROM payment_intents WHERE id = ANY($1::uuid[]) AND expires_at <= clock_timestamp()"
 _ATTEMPT_COLUMNS = ("intent_id", "number", "gateway", "status", "gateway_object", "redirect_url", "reason", "code")
 _INSERT_FACTS = """
 WITH steps AS (

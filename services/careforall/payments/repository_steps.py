@@ -1,21 +1,23 @@
 """The SQL of steps that the checkout asks for."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from careforall.kit.db import Connection
+from careforall.payments.records import Answered, Begun, columns_of
 
 
-async def claim(connection: Connection, step_id: UUID, intent_id: UUID, what: str) -> bytes | None:
-    """Note that a step is asked for and return the answer it got before, if there is one."""
-    answer: bytes | None = await connection.fetchval(_CLAIM, step_id, intent_id, what)
-    return answer
+async def claim(connection: Connection, steps: Sequence[Begun]) -> dict[UUID, bytes]:
+    """Note that steps are asked for and return the answers of those that got one before."""
+    rows = await connection.fetch(_CLAIM, *columns_of(sorted(steps, key=_by_step), ("step_id", "intent_id", "what")))
+    return {row["step_id"]: row["answer"] for row in rows if row["answer"] is not None}
 
 
-async def answer(connection: Connection, step_id: UUID, body: bytes) -> bytes:
-    """Keep the answer of a step and return the one that is kept: the first."""
-    kept: bytes = await connection.fetchval(_ANSWER, step_id, body)
-    return kept
+async def answer(connection: Connection, answers: Sequence[Answered]) -> dict[UUID, bytes]:
+    """Keep the answers of steps and return those that are kept: the first of each."""
+    rows = await connection.fetch(_ANSWER, *columns_of(sorted(answers, key=_by_step), ("step_id", "body")))
+    return {row["step_id"]: row["answer"] for row in rows}
 
 
 async def forget(connection: Connection, age: timedelta, limit: int) -> int:
@@ -26,15 +28,16 @@ async def forget(connection: Connection, age: timedelta, limit: int) -> int:
 # The touch makes this transaction a writing one, so that its COMMIT proves the answer durable (rule 2).
 _CLAIM = """
 INSERT INTO payment_steps AS s (step_id, intent_id, what)
-VALUES ($1, $2, $3)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])
 ON CONFLICT (step_id) DO UPDATE SET created_at = s.created_at
-RETURNING answer
+RETURNING step_id, answer
 """
 _ANSWER = """
-UPDATE payment_steps
-SET answer = coalesce(answer, $2), answered_at = coalesce(answered_at, clock_timestamp())
-WHERE step_id = $1
-RETURNING answer
+UPDATE payment_steps AS s
+SET answer = coalesce(s.answer, n.answer), answered_at = coalesce(s.answered_at, clock_timestamp())
+FROM unnest($1::uuid[], $2::bytea[]) AS n (step_id, answer)
+WHERE s.step_id = n.step_id
+RETURNING s.step_id, s.answer
 """
 # A payment that still moves may be asked for the same step again, whose answer counts; one that has ended answers by its state.
 _FORGET = """
@@ -47,3 +50,7 @@ WHERE step_id IN (
     LIMIT $2
 )
 """
+
+
+def _by_step(one: Begun | Answered) -> UUID:
+    return one.step_id

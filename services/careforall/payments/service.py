@@ -74,7 +74,14 @@ class PaymentsService:
         self._settings = settings
         self._live = live
         self._ask = ask
-        self.steps = Steps(database, paying, refunding, self.create)
+        self.steps = Steps(
+            database,
+            paying,
+            refunding,
+            self.create,
+            max_batch=settings.webhook_batch,
+            flights=settings.webhook_flights,
+        )
         self._receipt_key = secrets.derive(settings.secret_key, "receipt token")
 
     async def create_from_donations(self, connection: Connection, messages: Sequence[Message[DonationCreated]]) -> None:
@@ -85,9 +92,19 @@ class PaymentsService:
         """Make the intents whose ids the orders service has given out, with the time their orders wait."""
         await self._create(connection, [_of_order(message) for message in messages])
 
-    async def create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
-        """Make intents in the caller's transaction; those that are there stay as they are."""
-        await self._create(connection, wanted)
+    async def create(self, connection: Connection, wanted: Sequence[NewIntent]) -> list[Intent]:
+        """Make intents in the caller's transaction and return those that were new; those that are there stay as they are.
+
+        One whose subject has another open intent is not made.
+        """
+        wanted = [msgspec.structs.replace(intent, livemode=intent.gateway in self._live) for intent in wanted]
+        await repository.announce(connection, [intent.id for intent in wanted])
+        new = await repository.insert_intents(connection, wanted, self._settings.intent_hours * 3600)
+        changes = Changes()
+        changes.outbox += [events.created(intent) for intent in new]
+        await repository.write(connection, changes)
+        await self._intake.apply_early(connection, new)
+        return new
 
     async def initiate(self, order_id: UUID, payer: Principal) -> Intent:
         """Return the intent of an order to be paid, making it where its event has not come yet.
@@ -174,16 +191,10 @@ class PaymentsService:
         return len(found)
 
     async def _create(self, connection: Connection, wanted: Sequence[NewIntent]) -> None:
-        """Insert intents, tell of them, and apply what gateways said of them before they were here."""
-        wanted = [msgspec.structs.replace(intent, livemode=intent.gateway in self._live) for intent in wanted]
-        await repository.announce(connection, [intent.id for intent in wanted])
-        new = await repository.insert_intents(connection, wanted, self._settings.intent_hours * 3600)
+        """Make intents; refuse a second one for a subject that has an open one."""
+        new = await self.create(connection, wanted)
         if len(new) < len(wanted):
             await _refuse_second_intents(connection, wanted, {intent.id for intent in new})
-        changes = Changes()
-        changes.outbox += [events.created(intent) for intent in new]
-        await repository.write(connection, changes)
-        await self._intake.apply_early(connection, new)
 
     def _checked(self, order: IntentOrder) -> NewIntent:
         refuse_texts(text_error("/title", order.title, limit=200))

@@ -58,7 +58,7 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """Deadline of one call to a gateway."""
     gateway_tries: int = 3
     """Calls on one idempotency key before an outcome is left unknown."""
-    gateway_calls: int = 16
+    gateway_calls: int = 64
     """Calls to one gateway at the same time (bulkhead)."""
     reconcile: bool = True
     """Whether payments are compared with the gateways; false stops all of it."""
@@ -73,9 +73,10 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     completion_seconds: float = 300.0
     """Seconds after which the gift of a captured payment should be complete; else the payment is announced again."""
     webhook_batch: int = 128
-    """Webhook events per shared transaction at most; small ones in flight keep the database and this process busy."""
+    """Webhook events, or steps of checkouts, per shared transaction at most; small ones in flight keep the database and this
+    process busy."""
     webhook_flights: int = 2
-    """Shared transactions of webhook events in flight at once."""
+    """Shared transactions of each kind in flight at once."""
 
     def __post_init__(self) -> None:
         """Refuse secrets nobody may rely on, and keys that move money where they must not or none where they should."""

@@ -2,6 +2,7 @@
 
 A step is noted before a gateway is called, under the asker's id, which is also the key at the gateway; its answer is kept once it
 is known for good, for as long as those of other keys. A step that is asked for again while it runs waits for the same answer.
+The steps of one moment are noted, and answered, in transactions that they share (rule 1).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import msgspec
 
 from careforall.contracts.payments import Authorize, IntentStep, PaymentStatus, PaymentStep, RefundStep
 from careforall.kit import context, json
+from careforall.kit.batch import GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.idempotency import Call, fingerprint
@@ -22,14 +24,15 @@ from careforall.payments.domain import Intent
 from careforall.payments.errors import GatewayAway, IllegalTransition, NotRefundable, RefundRefused, RefundTooLarge
 from careforall.payments.gateways.base import PAGE_ONLY, GatewayDeclined, GatewayNotAsked, GatewayRefused, GatewayUnknown
 from careforall.payments.paying import Paying
-from careforall.payments.records import Attempt, NewIntent
+from careforall.payments.records import Answered, Attempt, Begun, NewIntent
 from careforall.payments.refunding import ACCEPTED, Refunding
 from careforall.payments.schemas import RefundOrder
 
-Create = Callable[[Connection, Sequence[NewIntent]], Awaitable[None]]
-"""Makes intents in the given transaction."""
+Create = Callable[[Connection, Sequence[NewIntent]], Awaitable[Sequence[Intent]]]
+"""Makes intents in the given transaction, and returns those that were new."""
 _BITE = 1000
-Work = Callable[[], Awaitable[PaymentStep]]
+Work = Callable[[Intent | None], Awaitable[PaymentStep]]
+"""Does a step; given the intent as it was when the step was noted."""
 
 _STATES: dict[PaymentStatus, PaymentStep] = {
     "AUTHORIZED": PaymentStep(outcome="AUTHORIZED"),
@@ -42,15 +45,36 @@ _OPEN = frozenset({"PENDING", "UNKNOWN_INTENT"})
 _UNKNOWN = PaymentStep(outcome="UNKNOWN_INTENT")
 
 
-class Steps:
-    """Does the steps that move the money of orders."""
+class _Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was noted: its answer where it got one before, and its intent."""
 
-    def __init__(self, database: Database, paying: Paying, refunding: Refunding, create: Create) -> None:
+    answer: bytes | None
+    intent: Intent | None
+
+
+class Steps:
+    """Does the steps that move the money of orders.
+
+    Args:
+        create: Makes the intents of orders whose events have not come yet.
+        max_batch: Steps per transaction.
+        flights: Transactions in flight at once.
+    """
+
+    def __init__(
+        self, database: Database, paying: Paying, refunding: Refunding, create: Create, *, max_batch: int, flights: int
+    ) -> None:
         self._database = database
         self._paying = paying
         self._refunding = refunding
         self._create = create
         self._running: dict[UUID, asyncio.Future[bytes]] = {}
+        self._begun: GroupCommit[Begun, _Noted] = GroupCommit(
+            "payment-steps", database, self._write_begun, max_batch=max_batch, flights=flights
+        )
+        self._answered: GroupCommit[Answered, bytes] = GroupCommit(
+            "payment-step-answers", database, _write_answers, swift=_write_answers, max_batch=max_batch, flights=flights
+        )
 
     async def authorize(self, payload: bytes) -> bytes:
         """Hold the money of an order by a token; its intent is made here where its event has not come yet."""
@@ -60,12 +84,12 @@ class Steps:
     async def capture(self, payload: bytes) -> bytes:
         """Take the money that is held."""
         asked = msgspec.json.decode(payload, type=IntentStep)
-        return await self._step(asked.step_id, asked.intent_id, "CAPTURE", partial(self._capture, asked.intent_id))
+        return await self._step(asked.step_id, asked.intent_id, "CAPTURE", self._capture)
 
     async def cancel(self, payload: bytes) -> bytes:
         """End an intent at its gateway, releasing what is held."""
         asked = msgspec.json.decode(payload, type=IntentStep)
-        return await self._step(asked.step_id, asked.intent_id, "CANCEL", partial(self._cancel, asked.intent_id))
+        return await self._step(asked.step_id, asked.intent_id, "CANCEL", self._cancel)
 
     async def refund(self, payload: bytes) -> bytes:
         """Send money back."""
@@ -78,6 +102,11 @@ class Steps:
         while deleted == _BITE:
             deleted = await self._database.run(lambda connection: repository_steps.forget(connection, IDEMPOTENCY, _BITE))
 
+    async def drain(self) -> None:
+        """Wait until everything accepted so far is written."""
+        await self._begun.drain()
+        await self._answered.drain()
+
     async def _step(self, step_id: UUID, intent_id: UUID, what: str, work: Work, *, new: NewIntent | None = None) -> bytes:
         """Do a step once: repeats of one that runs here wait for it, others meet its row."""
         running = self._running.get(step_id)
@@ -87,23 +116,25 @@ class Steps:
         return await asyncio.shield(running)
 
     async def _once(self, step_id: UUID, intent_id: UUID, what: str, work: Work, new: NewIntent | None) -> bytes:
-        async def begin(connection: Connection) -> bytes | None:
-            answered = await repository_steps.claim(connection, step_id, intent_id, what)
-            if answered is None and new is not None and await repository.intent(connection, intent_id) is None:
-                await self._create(connection, [new])
-            return answered
-
-        known = await self._database.run(begin)
-        if known is not None:
-            return known
-        told = await work()
+        begun = Begun(step_id=step_id, intent_id=intent_id, what=what, new=new)
+        noted = await self._begun.submit(begun, key=str(step_id))
+        if noted.answer is not None:
+            return noted.answer
+        told = await work(noted.intent)
         body = json.encode(told)
         if told.outcome in _OPEN:
             return body
-        return await self._database.run(lambda connection: repository_steps.answer(connection, step_id, body))
+        return await self._answered.submit(Answered(step_id=step_id, body=body), key=str(step_id))
 
-    async def _authorize(self, asked: Authorize) -> PaymentStep:
-        intent = await self._read(asked.intent_id)
+    async def _write_begun(self, connection: Connection, batch: Sequence[Begun]) -> Sequence[_Noted]:
+        answers = await repository_steps.claim(connection, batch)
+        intents = await repository.intents(connection, [one.intent_id for one in batch])
+        if missing := {one.intent_id: one.new for one in batch if one.new is not None and one.intent_id not in intents}:
+            await self._create(connection, list(missing.values()))
+            intents |= await repository.intents(connection, list(missing))
+        return [_Noted(answer=answers.get(one.step_id), intent=intents.get(one.intent_id)) for one in batch]
+
+    async def _authorize(self, asked: Authorize, intent: Intent | None) -> PaymentStep:
         if intent is None:
             return _UNKNOWN
         if intent.status != "INITIATED":
@@ -135,7 +166,7 @@ class Steps:
         if paper.intent.status != "INITIATED":
             return _STATES[paper.intent.status]
         if paper.expired:
-            return await self._cancel(intent_id)
+            return await self._cancel(paper.intent)
         last = paper.attempt
         if last is not None and last.status == "FAILED":
             return PaymentStep(outcome="DECLINED", code=last.code or "gateway_refused", reason=last.reason)
@@ -150,31 +181,30 @@ class Steps:
             return _STATES[intent.status]
         return PaymentStep(outcome="DECLINED", code=error.code[:80], reason=str(error)[:200])
 
-    async def _capture(self, intent_id: UUID) -> PaymentStep:
-        if await self._read(intent_id) is None:
+    async def _capture(self, intent: Intent | None) -> PaymentStep:
+        if intent is None:
             return _UNKNOWN
         try:
-            intent = await self._paying.capture(intent_id)
+            after = await self._paying.capture_intent(intent)
         except IllegalTransition:
-            found = await self._read(intent_id)
+            found = await self._read(intent.id)
             return _STATES[found.status] if found is not None and found.status != "INITIATED" else PaymentStep(outcome="PENDING")
         except (GatewayAway, GatewayRefused):
             return PaymentStep(outcome="PENDING")
-        return PaymentStep(outcome="CAPTURED") if intent.captured_amount else PaymentStep(outcome="PENDING")
+        return PaymentStep(outcome="CAPTURED") if after.captured_amount else PaymentStep(outcome="PENDING")
 
-    async def _cancel(self, intent_id: UUID) -> PaymentStep:
-        if await self._read(intent_id) is None:
+    async def _cancel(self, intent: Intent | None) -> PaymentStep:
+        if intent is None:
             return _UNKNOWN
         try:
-            intent = await self._paying.void(intent_id)
+            ended = await self._paying.void(intent.id)
         except IllegalTransition:
             return PaymentStep(outcome="CAPTURED")
         except (GatewayAway, GatewayRefused):
             return PaymentStep(outcome="PENDING")
-        return _STATES.get(intent.status, PaymentStep(outcome="PENDING"))
+        return _STATES.get(ended.status, PaymentStep(outcome="PENDING"))
 
-    async def _refund(self, asked: RefundStep) -> PaymentStep:
-        intent = await self._read(asked.intent_id)
+    async def _refund(self, asked: RefundStep, intent: Intent | None) -> PaymentStep:
         if intent is None:
             return _UNKNOWN
         if not intent.captured_amount:
@@ -201,6 +231,11 @@ class Steps:
     async def _read(self, intent_id: UUID) -> Intent | None:
         async with self._database.connection() as connection:
             return await repository.intent(connection, intent_id)
+
+
+async def _write_answers(connection: Connection, batch: Sequence[Answered]) -> Sequence[bytes]:
+    kept = await repository_steps.answer(connection, batch)
+    return [kept[one.step_id] for one in batch]
 
 
 def _new(asked: Authorize) -> NewIntent:

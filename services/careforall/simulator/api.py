@@ -22,6 +22,7 @@ from careforall.simulator.repository import Window
 from careforall.simulator.schemas import CancelIntent, CaptureIntent, ConfirmIntent, NewIntent, NewRefund
 from careforall.simulator.service import Simulator
 
+BASE = "/simulator/v1"
 _SCOPE = "api"
 _LAST_SECOND = 253_402_300_799
 
@@ -37,14 +38,7 @@ async def create_intent(
     request: Request[Any, Any, Any], data: NewIntent, service: Simulator, idempotency_key: Key = None
 ) -> Response[bytes]:
     """Make a payment intent."""
-    draft = Draft(
-        amount=data.amount,
-        currency=data.currency,
-        capture_method=data.capture_method,
-        metadata=data.metadata,
-        return_url=data.return_url,
-    )
-    return _answered(await service.create_intent(_call(request, idempotency_key, data), draft))
+    return _answered(await make(service, _call(request, idempotency_key, data), data))
 
 
 @get("/payment_intents/{intent_id:str}")
@@ -150,12 +144,10 @@ def router(api_key: str) -> Router:
     """Mount the API behind its key."""
 
     async def known_caller(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scheme, key = connection.headers.get("authorization", "").partition(" ")[::2]
-        if scheme.lower() != "bearer" or not secrets.same(key, api_key):
-            raise InvalidApiKey
+        require_key(connection.headers.get("authorization", ""), api_key)
 
     return Router(
-        "/simulator/v1",
+        BASE,
         route_handlers=[
             create_intent,
             retrieve_intent,
@@ -174,11 +166,43 @@ def router(api_key: str) -> Router:
     )
 
 
-def _call(request: Request[Any, Any, Any], raw_key: str | None, parameters: msgspec.Struct) -> Call:
+def require_key(authorization: str, api_key: str) -> None:
+    """Refuse callers who do not bring the company's key.
+
+    Raises:
+        InvalidApiKey: If they do not.
+    """
+    scheme, key = authorization.partition(" ")[::2]
+    if scheme.lower() != "bearer" or not secrets.same(key, api_key):
+        raise InvalidApiKey
+
+
+def call(path: str, raw_key: str | None, parameters: msgspec.Struct) -> Call:
+    """Return the call of a request.
+
+    Raises:
+        IdempotencyKeyRequired: It brings no key.
+    """
     key = idempotency.checked_key(raw_key)
     if key is None:
         raise IdempotencyKeyRequired
-    return Call(scope=_SCOPE, key=key, fingerprint=idempotency.fingerprint(request.scope["path"], json.encode(parameters)))
+    return Call(scope=_SCOPE, key=key, fingerprint=idempotency.fingerprint(path, json.encode(parameters)))
+
+
+async def make(service: Simulator, wanted: Call, data: NewIntent) -> Answer:
+    """Make the intent that is asked for."""
+    draft = Draft(
+        amount=data.amount,
+        currency=data.currency,
+        capture_method=data.capture_method,
+        metadata=data.metadata,
+        return_url=data.return_url,
+    )
+    return await service.create_intent(wanted, draft)
+
+
+def _call(request: Request[Any, Any, Any], raw_key: str | None, parameters: msgspec.Struct) -> Call:
+    return call(request.scope["path"], raw_key, parameters)
 
 
 def _answered(answer: Answer) -> Response[bytes]:

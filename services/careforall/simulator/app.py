@@ -2,7 +2,8 @@
 
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
-from careforall.simulator import api, control, pages
+from careforall.simulator import api, api_hot, control, pages
+from careforall.simulator.acting import Acting
 from careforall.simulator.delivery import Courier
 from careforall.simulator.service import Simulator
 from careforall.simulator.settings import SimulatorSettings
@@ -17,14 +18,16 @@ def build(resources: Resources) -> Parts:
         raise TypeError("the simulator is built from its own settings")
     courier = Courier(resources.database, settings)
     base = f"{settings.public_url.rstrip('/')}/simulator"
-    simulator = Simulator(resources.database, courier, base=base, fee_points=settings.simulator_fee_points)
+    acting = Acting(resources.database, base=base, fee_points=settings.simulator_fee_points)
+    simulator = Simulator(resources.database, acting, courier)
     if settings.environment != "development":
         return Parts(service=simulator)
     return Parts(
         service=simulator,
         pages=(api.router(settings.api_key), control.router(), pages.router(pages.Pages())),
+        hot=api_hot.hot_routes(simulator, settings.api_key),
         jobs=(Job(name="simulator webhooks", every=_DELIVER_EVERY, work=courier.deliver_due, exclusive=False),),
-        stop=(courier.close,),
+        stop=(acting.drain, courier.close),
     )
 
 

@@ -9,10 +9,11 @@ from typing import Literal
 from litestar import Router, get, post
 from litestar.status_codes import HTTP_200_OK
 
-from careforall.simulator import service
+from careforall.simulator import actions
+from careforall.simulator.actions import Action
 from careforall.simulator.refusals import refusal
 from careforall.simulator.schemas import Doing, SentOut, Shuffling, Storming, StoryOut
-from careforall.simulator.service import Action, Simulator, Story
+from careforall.simulator.service import Simulator, Story
 from careforall.simulator.switches import Switches
 
 Verb = Literal["success", "failed", "decline", "refund", "dispute"]
@@ -68,15 +69,15 @@ def router() -> Router:
 def _action(verb: Verb, doing: Doing) -> Action:
     match verb:
         case "success":
-            return service.succeed
+            return actions.succeed
         case "failed":
-            return service.abandon
+            return actions.abandon
         case "decline":
-            return service.decline
+            return actions.decline
         case "refund":
-            return service.refund_from_outside(doing.amount)
+            return actions.refund_from_outside(doing.amount)
         case "dispute":
-            return service.dispute(doing.outcome)
+            return actions.dispute(doing.outcome)
 
 
 def _story(story: Story, service: Simulator) -> StoryOut:

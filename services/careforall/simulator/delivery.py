@@ -8,15 +8,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 
-import httpx2
 import structlog
 
 from careforall.kit.db import Connection, Database
-from careforall.simulator import repository
+from careforall.kit.http.lines import LineError, Lines
+from careforall.simulator import repository_events
 from careforall.simulator.objects import SIGNATURE_HEADER, signature
-from careforall.simulator.repository import DueEvent, Outcome
+from careforall.simulator.repository_events import DueEvent, Outcome
 from careforall.simulator.settings import SimulatorSettings
 
 log = structlog.get_logger(__name__)
@@ -40,14 +39,18 @@ class Courier:
     def __init__(self, database: Database, settings: SimulatorSettings) -> None:
         self._database = database
         self._settings = settings
-        self._url = httpx2.URL(settings.webhook_url)
-        self._free: asyncio.Queue[httpx2.AsyncHTTPTransport] | None = None
-        self._lines: list[httpx2.AsyncHTTPTransport] = []
+        self._secret = settings.signing_secret
+        self._turn = asyncio.Semaphore(settings.webhook_flights)
+        self._lines = Lines(
+            settings.webhook_url,
+            most=settings.webhook_flights,
+            seconds=settings.webhook_timeout,
+            headers={"Content-Type": "application/json"},
+        )
 
     async def close(self) -> None:
         """Close the connections."""
-        for line in self._lines:
-            await line.aclose()
+        await self._lines.close()
 
     async def deliver_due(self) -> int:
         """Deliver all that is due, batch after batch, and return how many deliveries were tried."""
@@ -75,11 +78,11 @@ class Courier:
 
     async def _claim(self, connection: Connection) -> list[DueEvent]:
         lease = self._settings.webhook_timeout * LEASE_IN_TIMEOUTS
-        return await repository.claim_events(connection, limit=BATCH, lease=lease)
+        return await repository_events.claim_events(connection, limit=BATCH, lease=lease)
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> None:
         async def work(connection: Connection) -> None:
-            await repository.settle_events(connection, outcomes)
+            await repository_events.settle_events(connection, outcomes)
 
         await self._database.run(work)
 
@@ -96,36 +99,16 @@ class Courier:
 
     async def _send(self, body: bytes, *, forged: bool = False) -> str:
         """Send one copy; return the status of the answer, or the name of what went wrong."""
-        free = self._free or self._open_lines()
-        line = await free.get()
-        headers = {"Content-Type": "application/json", SIGNATURE_HEADER: self._sign(body, forged=forged)}
-        request = httpx2.Request("POST", self._url, content=body, headers=headers, extensions=self._deadlines())
-        try:
-            async with aclosing(await line.handle_async_request(request)) as answer:
-                await answer.aread()
-        except httpx2.HTTPError as error:
-            return type(error).__name__
-        finally:
-            free.put_nowait(line)
-        return str(answer.status_code)
-
-    def _open_lines(self) -> asyncio.Queue[httpx2.AsyncHTTPTransport]:
-        """Open as many lines as may be in flight; one connection each spares the search for a free one in a shared pool."""
-        security = httpx2.create_ssl_context(trust_env=False)
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
-        self._free = asyncio.Queue()
-        for _ in range(self._settings.webhook_flights):
-            line = httpx2.AsyncHTTPTransport(verify=security, limits=limits)
-            self._lines.append(line)
-            self._free.put_nowait(line)
-        return self._free
-
-    def _deadlines(self) -> dict[str, dict[str, float]]:
-        return {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), self._settings.webhook_timeout)}
+        async with self._turn:  # whoever waits for a turn is not late yet, and is signed when it comes
+            signed = {SIGNATURE_HEADER: self._sign(body, forged=forged)}
+            try:
+                answer = await self._lines.ask("POST", "", body, signed)
+            except LineError as error:
+                return type(error).__name__
+        return str(answer.status)
 
     def _sign(self, body: bytes, *, forged: bool) -> str:
-        secret = self._settings.signing_secret
-        return signature(f"not {secret}" if forged else secret, body, int(time.time()))
+        return signature(f"not {self._secret}" if forged else self._secret, body, int(time.time()))
 
 
 def pause(attempts: int) -> float:

@@ -187,7 +187,7 @@ def event_body(event_id: str, event_type: EventType, change: Change, *, base: st
 
 def signature(secret: str, body: bytes, now: int) -> str:
     """Return the header that proves an event to be the company's: HMAC-SHA256 of "time.body" under the secret."""
-    signed = hmac.new(secret.encode(), b"%d.%s" % (now, body), hashlib.sha256).hexdigest()
+    signed = hmac.digest(secret.encode(), b"%d.%s" % (now, body), hashlib.sha256).hex()
     return f"t={now},v1={signed}"
 
 

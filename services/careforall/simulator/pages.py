@@ -14,13 +14,14 @@ from litestar import Response, Router, get, post
 
 from careforall.kit import money
 from careforall.kit.errors import NotFound
+from careforall.simulator.actions import Button
 from careforall.simulator.domain import Intent
-from careforall.simulator.service import Button, Simulator
+from careforall.simulator.service import Simulator
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
-_NO_MISHAPS = frozenset({"seed", "timeout_ms"})
 _BUTTONS: dict[str, Button] = {"pay": "pay", "decline": "decline", "cancel": "cancel"}
+_NO_MISHAPS = frozenset({"seed", "timeout_ms"})
 
 
 class Pages:

@@ -6,6 +6,7 @@ Its own room because API and control answer in this shape while the rest of the 
 import re
 from typing import Any
 
+import msgspec
 from litestar import Request, Response
 
 from careforall.kit import json
@@ -22,8 +23,16 @@ _CODES = {
 }
 
 
-def refusal(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Render whatever a handler raised."""
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished refusal."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+def refused(error: Exception) -> Refused:
+    """Return what the company answers to whatever went wrong."""
     found = as_problem(error)
     status = 400 if found.status == _UNPROCESSABLE else found.status
     first = found.errors[0] if found.errors else None
@@ -34,7 +43,13 @@ def refusal(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         message=found.detail,
         param=_parameter(first.pointer) if first else None,
     )
-    return Response(json.encode({"error": shown}), status_code=status, media_type="application/json", headers=_headers(found))
+    return Refused(status=status, body=json.encode({"error": shown}), headers=_headers(found))
+
+
+def refusal(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Render whatever a handler raised."""
+    found = refused(error)
+    return Response(found.body, status_code=found.status, media_type="application/json", headers=found.headers)
 
 
 def _type(problem: Problem) -> str:

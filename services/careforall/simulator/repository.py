@@ -1,7 +1,6 @@
-"""All SQL of the simulator: intents, refunds, disputes, events and switches."""
+"""All SQL about intents, refunds, disputes and switches."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -9,24 +8,8 @@ import msgspec
 
 from careforall.kit import json
 from careforall.kit.db import Connection
-from careforall.simulator.domain import Dispute, Draft, EventSeen, EventState, Intent, Refund
-from careforall.simulator.switches import Fate, Switches
-
-
-class Turned(msgspec.Struct, frozen=True, kw_only=True):
-    """The switches as they stand, and the last intent made before they were turned."""
-
-    switches: Switches
-    since: int
-
-
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A locked intent with all that decides about it."""
-
-    intent: Intent
-    dispute: Dispute | None
-    turned: Turned
-    now: datetime
+from careforall.simulator.domain import Dispute, Draft, Intent, Refund
+from careforall.simulator.switches import Moment, Switches
 
 
 class Disputed(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,37 +17,6 @@ class Disputed(msgspec.Struct, frozen=True, kw_only=True):
 
     dispute: Dispute
     metadata: Mapping[str, str]
-
-
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to store, with how it is going to be delivered."""
-
-    id: str
-    type: str
-    payment_intent: str
-    body: bytes
-    fate: Fate
-
-
-class DueEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event to deliver now; `attempts` counts this one, `age` is in seconds."""
-
-    number: int
-    id: str
-    body: bytes
-    copies: int
-    bad_signatures: int
-    attempts: int
-    age: float
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a delivery; `wait` is the seconds until the next one."""
-
-    number: int
-    state: EventState
-    wait: float
-    text: str
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,18 +29,19 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 10
 
 
-async def insert_intent(connection: Connection, intent_id: str, draft: Draft) -> Intent:
-    """Store a new intent."""
-    row = await connection.fetchrow(
-        _INSERT_INTENT,
-        intent_id,
-        draft.amount,
-        draft.currency,
-        draft.capture_method,
-        json.encode(draft.metadata).decode(),
-        draft.return_url,
+async def insert_intents(connection: Connection, drafts: Mapping[str, Draft]) -> dict[str, Intent]:
+    """Store new intents, numbered in the order of their ids; return them by id."""
+    wanted = drafts.values()
+    rows = await connection.fetch(
+        _INSERT_INTENTS,
+        list(drafts),
+        [draft.amount for draft in wanted],
+        [draft.currency for draft in wanted],
+        [draft.capture_method for draft in wanted],
+        [json.encode(draft.metadata).decode() for draft in wanted],
+        [draft.return_url for draft in wanted],
     )
-    return _intent(_found(row))
+    return {row["id"]: _intent(row) for row in rows}
 
 
 async def find_intent(connection: Connection, intent_id: str) -> Intent | None:
@@ -103,59 +56,64 @@ async def newest_intent(connection: Connection, reference: str) -> Intent | None
     return _intent(row) if row else None
 
 
-async def hold_intent(connection: Connection, intent_id: str) -> Held | None:
-    """Lock an intent and read what decides about it."""
-    row = await connection.fetchrow(_LOCK_INTENT, intent_id)
-    if row is None:
-        return None
-    dispute = await connection.fetchrow(_FIND_DISPUTE, intent_id)
-    turned = await read_switches(connection)
-    return Held(intent=_intent(row), dispute=Dispute(**dispute) if dispute else None, turned=turned, now=row["now"])
+async def lock_intents(connection: Connection, ids: Sequence[str]) -> list[Intent]:
+    """Lock intents that nobody else holds."""
+    return [_intent(row) for row in await connection.fetch(_LOCK_INTENTS, ids)]
 
 
-async def update_intent(connection: Connection, intent: Intent) -> None:
-    """Store what an action made of a locked intent."""
+async def known_of(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Return which of these intents there are."""
+    return frozenset(row["id"] for row in await connection.fetch(_KNOWN_OF, ids))
+
+
+async def disputes_of(connection: Connection, ids: Sequence[str]) -> dict[str, Dispute]:
+    """Return the disputes of intents, by intent."""
+    return {row["payment_intent"]: Dispute(**row) for row in await connection.fetch(_DISPUTES_OF, ids)}
+
+
+async def update_intents(connection: Connection, intents: Sequence[Intent]) -> None:
+    """Store what actions made of locked intents."""
     await connection.execute(
-        _UPDATE_INTENT,
-        intent.id,
-        intent.version,
-        intent.amount_capturable,
-        intent.amount_received,
-        intent.amount_refunded,
-        intent.status,
-        intent.latest_charge,
-        intent.decline_code,
-        intent.cancellation_reason,
+        _UPDATE_INTENTS,
+        [intent.id for intent in intents],
+        [intent.version for intent in intents],
+        [intent.amount_capturable for intent in intents],
+        [intent.amount_received for intent in intents],
+        [intent.amount_refunded for intent in intents],
+        [intent.status for intent in intents],
+        [intent.latest_charge for intent in intents],
+        [intent.decline_code for intent in intents],
+        [intent.cancellation_reason for intent in intents],
     )
 
 
-async def insert_refund(connection: Connection, refund: Refund) -> None:
-    """Store a refund."""
+async def insert_refunds(connection: Connection, refunds: Sequence[Refund]) -> None:
+    """Store refunds, in their order."""
     await connection.execute(
-        _INSERT_REFUND,
-        refund.id,
-        refund.payment_intent,
-        refund.charge,
-        refund.amount,
-        refund.currency,
-        refund.reason,
-        refund.status,
-        json.encode(refund.metadata).decode(),
-        refund.created,
+        _INSERT_REFUNDS,
+        [refund.id for refund in refunds],
+        [refund.payment_intent for refund in refunds],
+        [refund.charge for refund in refunds],
+        [refund.amount for refund in refunds],
+        [refund.currency for refund in refunds],
+        [refund.reason for refund in refunds],
+        [refund.status for refund in refunds],
+        [json.encode(refund.metadata).decode() for refund in refunds],
+        [refund.created for refund in refunds],
     )
 
 
-async def put_dispute(connection: Connection, dispute: Dispute) -> None:
-    """Store a dispute, or how it was decided."""
+async def put_disputes(connection: Connection, disputes: Sequence[Dispute]) -> None:
+    """Store disputes, or how they were decided."""
     await connection.execute(
-        _PUT_DISPUTE,
-        dispute.id,
-        dispute.payment_intent,
-        dispute.charge,
-        dispute.amount,
-        dispute.currency,
-        dispute.status,
-        dispute.created,
+        _PUT_DISPUTES,
+        [dispute.id for dispute in disputes],
+        [dispute.payment_intent for dispute in disputes],
+        [dispute.charge for dispute in disputes],
+        [dispute.amount for dispute in disputes],
+        [dispute.currency for dispute in disputes],
+        [dispute.status for dispute in disputes],
+        [dispute.created for dispute in disputes],
     )
 
 
@@ -199,69 +157,17 @@ async def find_dispute(connection: Connection, dispute_id: str) -> Dispute | Non
     return Dispute(**row) if row else None
 
 
-async def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
-    """Store events to deliver, in their order."""
-    for event in events:
-        await connection.execute(
-            _INSERT_EVENT,
-            event.id,
-            event.type,
-            event.payment_intent,
-            event.body,
-            "DROPPED" if event.fate.dropped else "PENDING",
-            event.fate.copies,
-            event.fate.bad_signatures,
-            event.fate.delay_ms / 1000,
-        )
-
-
-async def claim_events(connection: Connection, *, limit: int, lease: float) -> list[DueEvent]:
-    """Take events that are due; whoever dies with them leaves them due again after the lease."""
-    rows = await connection.fetch(_CLAIM_EVENTS, limit, lease)
-    return sorted((DueEvent(**row) for row in rows), key=lambda event: event.number)
-
-
-async def settle_events(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Note what became of deliveries."""
-    await connection.execute(
-        _SETTLE_EVENTS,
-        [outcome.number for outcome in outcomes],
-        [outcome.state for outcome in outcomes],
-        [outcome.wait for outcome in outcomes],
-        [outcome.text for outcome in outcomes],
-    )
-
-
-async def events_of(connection: Connection, reference: str) -> list[EventSeen]:
-    """Return the events of an intent, or of all made for an intent of ours, in the order they happened."""
-    return [EventSeen(**row) for row in await connection.fetch(_EVENTS_OF, reference)]
-
-
-async def newest_events(connection: Connection, limit: int) -> list[EventSeen]:
-    """Return the newest events."""
-    return [EventSeen(**row) for row in await connection.fetch(_NEWEST_EVENTS, limit)]
-
-
-async def bodies_of(connection: Connection, reference: str) -> list[bytes]:
-    """Return the same events as they are sent, dropped ones too."""
-    return [row["body"] for row in await connection.fetch(_BODIES_OF, reference)]
-
-
-async def read_switches(connection: Connection) -> Turned:
-    """Return the switches."""
-    row = _found(await connection.fetchrow(_READ_SWITCHES))
-    return Turned(switches=msgspec.json.decode(row["settings"], type=Switches), since=row["since"])
+async def read_moment(connection: Connection) -> Moment:
+    """Return the switches as they stand, and the time."""
+    row = await connection.fetchrow(_READ_MOMENT)
+    if row is None:
+        raise LookupError("the row of the switches is gone")
+    return Moment(switches=msgspec.json.decode(row["settings"], type=Switches), since=row["since"], now=row["now"])
 
 
 async def turn_switches(connection: Connection, switches: Switches) -> None:
     """Replace the switches; chances are drawn anew from here."""
     await connection.execute(_TURN_SWITCHES, json.encode(switches).decode())
-
-
-def _found(row: asyncpg.Record | None) -> asyncpg.Record:
-    if row is None:
-        raise LookupError("a statement that always returns a row returned none")
-    return row
 
 
 def _intent(row: asyncpg.Record) -> Intent:
@@ -277,9 +183,12 @@ def _with_metadata(row: asyncpg.Record, kind: type[msgspec.Struct]) -> Mapping[s
     return {**fields, "metadata": msgspec.json.decode(row["metadata"], type=dict[str, str])}
 
 
-_INSERT_INTENT = """
+_INSERT_INTENTS = """
 INSERT INTO payment_intents (id, amount, currency, status, capture_method, metadata, return_url)
-VALUES ($1, $2, $3, 'requires_payment_method', $4, $5::jsonb, $6)
+SELECT id, amount, currency, 'requires_payment_method', capture_method, metadata::jsonb, return_url
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+     AS draft (id, amount, currency, capture_method, metadata, return_url)
+ORDER BY id
 RETURNING *
 """
 _FIND_INTENT = "SELECT * FROM payment_intents WHERE id = $1"
@@ -290,12 +199,22 @@ WHERE id = $1 OR intent_id = $1
 ORDER BY number DESC
 LIMIT 1
 """
-_LOCK_INTENT = "SELECT *, clock_timestamp() AS now FROM payment_intents WHERE id = $1 FOR UPDATE"
-_UPDATE_INTENT = """
-UPDATE payment_intents
-SET version = $2, amount_capturable = $3, amount_received = $4, amount_refunded = $5, status = $6, latest_charge = $7,
-    decline_code = $8, cancellation_reason = $9
-WHERE id = $1
+_LOCK_INTENTS = """
+SELECT *
+FROM payment_intents
+WHERE id = ANY ($1::text[])
+ORDER BY id
+FOR UPDATE SKIP LOCKED
+"""
+_KNOWN_OF = "SELECT id FROM payment_intents WHERE id = ANY ($1::text[])"
+_UPDATE_INTENTS = """
+UPDATE payment_intents AS i
+SET version = made.version, amount_capturable = made.capturable, amount_received = made.received,
+    amount_refunded = made.refunded, status = made.status, latest_charge = made.charge, decline_code = made.decline,
+    cancellation_reason = made.reason
+FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+     AS made (id, version, capturable, received, refunded, status, charge, decline, reason)
+WHERE i.id = made.id
 """
 _LIST_INTENTS = """
 SELECT *
@@ -306,9 +225,12 @@ WHERE ($1::bigint IS NULL OR created >= to_timestamp($1::bigint))
 ORDER BY number DESC
 LIMIT $4
 """
-_INSERT_REFUND = """
+_INSERT_REFUNDS = """
 INSERT INTO refunds (id, payment_intent, charge, amount, currency, reason, status, metadata, created)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)
+SELECT id, payment_intent, charge, amount, currency, reason, status, metadata::jsonb, created
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
+     WITH ORDINALITY AS made (id, payment_intent, charge, amount, currency, reason, status, metadata, created, place)
+ORDER BY place
 """
 _FIND_REFUND = "SELECT * FROM refunds WHERE id = $1"
 _LIST_REFUNDS = """
@@ -321,7 +243,7 @@ WHERE ($1::bigint IS NULL OR created >= to_timestamp($1::bigint))
 ORDER BY number DESC
 LIMIT $4
 """
-_FIND_DISPUTE = "SELECT * FROM disputes WHERE payment_intent = $1"
+_DISPUTES_OF = "SELECT * FROM disputes WHERE payment_intent = ANY ($1::text[])"
 _LIST_DISPUTES = """
 SELECT d.*, i.metadata
 FROM disputes d
@@ -333,56 +255,15 @@ WHERE ($1::bigint IS NULL OR d.created >= to_timestamp($1::bigint))
 ORDER BY d.created DESC, d.id DESC
 LIMIT $4
 """
-_PUT_DISPUTE = """
+_PUT_DISPUTES = """
 INSERT INTO disputes (id, payment_intent, charge, amount, currency, status, created)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT *
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::timestamptz[])
+     AS said (id, payment_intent, charge, amount, currency, status, created)
+ORDER BY payment_intent
 ON CONFLICT (id) DO UPDATE SET status = excluded.status
 """
-_INSERT_EVENT = """
-INSERT INTO events (id, type, payment_intent, body, state, copies, bad_signatures, due_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8::float8 * interval '1 second')
-"""
-_CLAIM_EVENTS = """
-UPDATE events
-SET attempts = attempts + 1, due_at = clock_timestamp() + $2::float8 * interval '1 second'
-WHERE number = ANY (ARRAY(
-    SELECT number
-    FROM events
-    WHERE state = 'PENDING' AND due_at <= (SELECT clock_timestamp())
-    ORDER BY due_at, number
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
-))
-RETURNING number, id, body, copies, bad_signatures, attempts,
-          extract(epoch FROM clock_timestamp() - created)::float8 AS age
-"""
-_SETTLE_EVENTS = """
-UPDATE events
-SET state = outcome.state, last_outcome = outcome.text,
-    due_at = clock_timestamp() + outcome.wait * interval '1 second',
-    delivered_at = CASE WHEN outcome.state = 'DELIVERED' THEN clock_timestamp() END
-FROM unnest($1::bigint[], $2::text[], $3::float8[], $4::text[]) AS outcome (number, state, wait, text)
-WHERE events.number = outcome.number AND events.state = 'PENDING'
-"""
-_EVENTS_OF = """
-SELECT id, type, payment_intent, state, attempts, last_outcome, created, delivered_at
-FROM events
-WHERE payment_intent IN (SELECT id FROM payment_intents WHERE id = $1 OR intent_id = $1)
-ORDER BY number
-"""
-_NEWEST_EVENTS = """
-SELECT id, type, payment_intent, state, attempts, last_outcome, created, delivered_at
-FROM events
-ORDER BY number DESC
-LIMIT $1
-"""
-_BODIES_OF = """
-SELECT body
-FROM events
-WHERE payment_intent IN (SELECT id FROM payment_intents WHERE id = $1 OR intent_id = $1)
-ORDER BY number
-"""
-_READ_SWITCHES = "SELECT settings, since FROM switches"
+_READ_MOMENT = "SELECT settings, since, clock_timestamp() AS now FROM switches"
 _TURN_SWITCHES = """
 UPDATE switches
 SET settings = $1::jsonb, since = (SELECT coalesce(max(number), 0) FROM payment_intents)

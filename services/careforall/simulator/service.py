@@ -1,28 +1,28 @@
-"""Use cases of the simulated company: one public method is one transaction with the events it causes."""
+"""Use cases of the simulated company: what callers, payers and tests want of it, and what it shows of its books."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
-from careforall.kit import idempotency, json
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import IdempotencyKeyInUse
 from careforall.kit.idempotency import Answer, Call
 from careforall.kit.ids import new_id
-from careforall.simulator import domain, objects, repository
+from careforall.simulator import actions, domain, repository, repository_events
+from careforall.simulator.acting import Acting, Wanted
+from careforall.simulator.actions import BY_TOKEN, PRESSED, Action, Button, new_name
 from careforall.simulator.delivery import Courier
-from careforall.simulator.domain import Change, Dispute, Draft, EventSeen, Intent, Refund
+from careforall.simulator.domain import Dispute, Draft, EventSeen, Intent, Refund
 from careforall.simulator.errors import BadParameter, BrokenOnPurpose, NoSuchObject, UnexpectedState
 from careforall.simulator.objects import IntentObject
-from careforall.simulator.repository import Disputed, Held, NewEvent, Window
-from careforall.simulator.switches import CallFault, Chances, Switches, call_fault, fate
-
-Button = Literal["pay", "decline", "cancel"]
-Action = Callable[[Held], Sequence[Change]]
+from careforall.simulator.repository import Disputed, Window
+from careforall.simulator.switches import CallFault, Switches
 
 _RECENT = 50
+_BY_HAND = "by hand"
+"""Scope of the keys under which payers and tests act; each of them is new."""
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,39 +40,25 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     switches: Switches
 
 
-class _Done(msgspec.Struct, frozen=True, kw_only=True):
-    body: bytes
-    fault: CallFault
-
-
 class Simulator:
     """The simulated company.
 
     Args:
         database: Its books.
+        acting: Writes what changes them.
         courier: Sends storms and shuffles.
-        base: Where its pages are, as absolute address.
-        fee_points: What it keeps of a payment, in hundredths of a percent.
     """
 
-    def __init__(self, database: Database, courier: Courier, *, base: str, fee_points: int = 0) -> None:
+    def __init__(self, database: Database, acting: Acting, courier: Courier) -> None:
         self._database = database
+        self._acting = acting
         self._courier = courier
         self._running: set[str] = set()
-        self._base = base
-        self._fee_points = fee_points
 
     async def create_intent(self, call: Call, draft: Draft) -> Answer:
         """Make an intent somebody can pay."""
         domain.check_draft(draft)
-
-        async def work(connection: Connection) -> _Done:
-            intent = await repository.insert_intent(connection, _name("pi"), draft)
-            turned = await repository.read_switches(connection)
-            chances = Chances(turned.switches, f"{intent.number - turned.since}:0")
-            return _Done(body=self._shown(intent), fault=call_fault(chances))
-
-        return await self._call(call, work)
+        return await self._once(Wanted(call=call, intent_id=new_name("pi"), work=draft))
 
     async def confirm(self, call: Call, intent_id: str, token: str) -> Answer:
         """Pay by a token, as a payer does on the hosted page.
@@ -80,35 +66,26 @@ class Simulator:
         Raises:
             BadParameter: There is no such token.
         """
-        button = _TOKENS.get(token)
-        if button is None:
-            raise BadParameter("payment_method", "token_unknown", f"Use one of {', '.join(_TOKENS)}.")
-        if button == "later":
-            return await self._call(call, self._looking(intent_id))
-        return await self._call(call, self._changing(intent_id, _PRESSED[button]))
+        action = BY_TOKEN.get(token)
+        if action is None:
+            raise BadParameter("payment_method", "token_unknown", f"Use one of {', '.join(BY_TOKEN)}.")
+        return await self._once(Wanted(call=call, intent_id=_checked(intent_id), work=action))
 
     async def capture(self, call: Call, intent_id: str, amount: int | None) -> Answer:
         """Take held money."""
-        return await self._call(call, self._changing(intent_id, lambda held: [domain.capture(held.intent, amount)]))
+        return await self._once(Wanted(call=call, intent_id=_checked(intent_id), work=actions.capture(amount)))
 
     async def cancel(self, call: Call, intent_id: str, reason: str | None) -> Answer:
         """End an intent without money."""
-        return await self._call(call, self._changing(intent_id, lambda held: [domain.cancel(held.intent, reason)]))
+        return await self._once(Wanted(call=call, intent_id=_checked(intent_id), work=actions.cancel(reason)))
 
     async def refund(
         self, call: Call, intent_id: str, *, amount: int | None, reason: str | None, metadata: Mapping[str, str]
     ) -> Answer:
         """Send money back; answered with the refund."""
         domain.check_metadata(metadata)
-        action = _refunding(amount, reason, metadata)
-
-        async def work(connection: Connection) -> _Done:
-            held, changes = await self._act(connection, intent_id, action)
-            refund = changes[-1].refund
-            body = json.encode(objects.refund_object(refund)) if refund else b""
-            return _Done(body=body, fault=call_fault(_chances(held)))
-
-        return await self._call(call, work)
+        action = actions.refund(amount, reason, metadata)
+        return await self._once(Wanted(call=call, intent_id=_checked(intent_id), work=action))
 
     async def intent(self, intent_id: str) -> Intent:
         """Return an intent.
@@ -163,25 +140,16 @@ class Simulator:
 
     async def press(self, intent_id: str, button: Button) -> Intent:
         """Do what the payer pressed on the hosted page; an intent that cannot do it any more stays as it is."""
-
-        async def work(connection: Connection) -> Intent:
-            try:
-                _, changes = await self._act(connection, intent_id, _PRESSED[button])
-            except UnexpectedState:
-                return await self._existing(connection, intent_id)
-            return changes[-1].intent
-
-        return await self._database.run(work)
+        with suppress(UnexpectedState):
+            await self._by_hand(_checked(intent_id), PRESSED[button])
+        return await self.intent(intent_id)
 
     async def control(self, reference: str, action: Action) -> Story:
         """Do to an intent, named by its id or by ours, what a test wants."""
-
-        async def work(connection: Connection) -> Story:
+        async with self._database.connection() as connection:
             intent = await self._existing(connection, reference)
-            _, changes = await self._act(connection, intent.id, action)
-            return Story(intent=changes[-1].intent, events=await repository.events_of(connection, reference))
-
-        return await self._database.run(work)
+        await self._by_hand(intent.id, action)
+        return await self.story(reference)
 
     async def story(self, reference: str) -> Story:
         """Return an intent, named by its id or the newest for one of ours, with all events of that name.
@@ -191,7 +159,7 @@ class Simulator:
         """
         async with self._database.connection() as connection:
             intent = await self._existing(connection, reference)
-            return Story(intent=intent, events=await repository.events_of(connection, reference))
+            return Story(intent=intent, events=await repository_events.events_of(connection, reference))
 
     async def storm(self, reference: str, times: int) -> Mapping[str, int]:
         """Send all events of an intent many times at once; return how often each answer came."""
@@ -204,7 +172,7 @@ class Simulator:
     async def switches(self) -> Switches:
         """Return how the company misbehaves."""
         async with self._database.connection() as connection:
-            return (await repository.read_switches(connection)).switches
+            return (await repository.read_moment(connection)).switches
 
     async def turn(self, switches: Switches) -> Switches:
         """Make the company misbehave in exactly this way from now on."""
@@ -220,14 +188,14 @@ class Simulator:
         async with self._database.connection() as connection:
             return Overview(
                 intents=(await repository.list_intents(connection, Window(limit=_RECENT)))[:_RECENT],
-                events=await repository.newest_events(connection, _RECENT),
-                switches=(await repository.read_switches(connection)).switches,
+                events=await repository_events.newest_events(connection, _RECENT),
+                switches=(await repository.read_moment(connection)).switches,
             )
 
     async def _bodies(self, reference: str) -> list[bytes]:
         async with self._database.connection() as connection:
             await self._existing(connection, reference)
-            return await repository.bodies_of(connection, reference)
+            return await repository_events.bodies_of(connection, reference)
 
     async def _existing(self, connection: Connection, reference: str) -> Intent:
         found = await repository.newest_intent(connection, _checked(reference))
@@ -235,144 +203,31 @@ class Simulator:
             raise NoSuchObject(f"No such payment intent: {reference}")
         return found
 
-    def _changing(self, intent_id: str, action: Action) -> Callable[[Connection], Awaitable[_Done]]:
-        async def work(connection: Connection) -> _Done:
-            held, changes = await self._act(connection, intent_id, action)
-            return _Done(body=self._shown(changes[-1].intent), fault=call_fault(_chances(held)))
-
-        return work
-
-    def _looking(self, intent_id: str) -> Callable[[Connection], Awaitable[_Done]]:
-        """The payer has to go to the hosted page first: nothing happens."""
-
-        async def work(connection: Connection) -> _Done:
-            held = await repository.hold_intent(connection, _checked(intent_id))
-            if held is None:
-                raise NoSuchObject(f"No such payment intent: {intent_id}")
-            return _Done(body=self._shown(held.intent), fault=call_fault(_chances(held)))
-
-        return work
-
-    async def _act(self, connection: Connection, intent_id: str, action: Action) -> tuple[Held, Sequence[Change]]:
-        held = await repository.hold_intent(connection, _checked(intent_id))
-        if held is None:
-            raise NoSuchObject(f"No such payment intent: {intent_id}")
-        changes = action(held)
-        await repository.update_intent(connection, changes[-1].intent)
-        for change in changes:
-            await self._note(connection, held, change)
-        return held, changes
-
-    async def _note(self, connection: Connection, held: Held, change: Change) -> None:
-        if change.refund is not None:
-            await repository.insert_refund(connection, change.refund)
-        if change.dispute is not None and change.dispute != held.dispute:
-            await repository.put_dispute(connection, change.dispute)
-        await repository.insert_events(connection, self._events(held, change))
-
-    def _events(self, held: Held, change: Change) -> list[NewEvent]:
-        events = []
-        for kind in change.events:
-            event_id = _name("evt")
-            body = objects.event_body(event_id, kind, change, base=self._base, now=held.now, fee_points=self._fee_points)
-            plan = fate(_chances(held), kind)
-            events.append(NewEvent(id=event_id, type=kind, payment_intent=change.intent.id, body=body, fate=plan))
-        return events
-
     def show(self, intent: Intent) -> IntentObject:
         """Return an intent as it is shown to callers."""
-        return objects.intent_object(intent, self._base, fee_points=self._fee_points)
+        return self._acting.show(intent)
 
-    def _shown(self, intent: Intent) -> bytes:
-        return json.encode(self.show(intent))
+    async def _once(self, wanted: Wanted) -> Answer:
+        """Work once per Idempotency-Key; a first answer may go wrong on purpose, the replay of it never does.
 
-    async def _call(self, call: Call, work: Callable[[Connection], Awaitable[_Done]]) -> Answer:
-        """Work once per Idempotency-Key; a first answer may go wrong on purpose, the replay of it never does."""
-        fault = CallFault()
-
-        async def noted(connection: Connection) -> tuple[int, bytes]:
-            nonlocal fault
-            done = await work(connection)
-            fault = done.fault
-            return 200, done.body
-
-        if call.key in self._running:
+        Raises:
+            IdempotencyKeyInUse: The first call under this key still runs.
+        """
+        key = wanted.call.key
+        if key in self._running:
             raise IdempotencyKeyInUse
-        self._running.add(call.key)
+        self._running.add(key)
         try:
-            answer = await idempotency.once(self._database, call, noted)
+            done = await self._acting.submit(wanted)
         finally:
-            self._running.discard(call.key)
-        if not answer.replayed:
-            await _misbehave(fault)
-        return answer
+            self._running.discard(key)
+        await _misbehave(done.fault)
+        return done.answer
 
-
-def succeed(held: Held) -> Sequence[Change]:
-    """Pay, whatever the switch `decline_rate` says."""
-    paid = domain.pay(held.intent, _name("ch"))
-    if paid.intent.status == "succeeded" and _chances(held).hits("dispute", held.turned.switches.dispute):
-        return [paid, domain.open_dispute(paid.intent, dispute_id=_name("dp"), now=held.now)]
-    return [paid]
-
-
-def decline(held: Held) -> Sequence[Change]:
-    """Refuse the payer once."""
-    return [domain.decline(held.intent, _name("ch"))]
-
-
-def abandon(held: Held) -> Sequence[Change]:
-    """End the intent as the payer who turns away does."""
-    return [domain.cancel(held.intent, "abandoned")]
-
-
-def refund_from_outside(amount: int | None) -> Action:
-    """Send money back as somebody in the company's own console would."""
-    return _refunding(amount, "requested_by_customer", {})
-
-
-def dispute(outcome: Literal["won", "lost"] | None) -> Action:
-    """Open a dispute, or decide the open one."""
-
-    def action(held: Held) -> Sequence[Change]:
-        if outcome is None and held.dispute is not None:
-            raise UnexpectedState("The charge is disputed already.")
-        if outcome is None:
-            return [domain.open_dispute(held.intent, dispute_id=_name("dp"), now=held.now)]
-        return [domain.close_dispute(held.intent, held.dispute, outcome)]
-
-    return action
-
-
-def _refunding(amount: int | None, reason: str | None, metadata: Mapping[str, str]) -> Action:
-    def action(held: Held) -> Sequence[Change]:
-        change = domain.refund(
-            held.intent,
-            held.dispute,
-            refund_id=_name("re"),
-            amount=amount,
-            reason=reason,
-            metadata=metadata,
-            now=held.now,
-        )
-        return [change]
-
-    return action
-
-
-def _pressed_pay(held: Held) -> Sequence[Change]:
-    if _chances(held).hits("decline", held.turned.switches.decline_rate):
-        return decline(held)
-    return succeed(held)
-
-
-_TOKENS: Mapping[str, Button | Literal["later"]] = {"tok_ok": "pay", "tok_declined": "decline", "tok_later": "later"}
-"""What the company does with a means of payment."""
-_PRESSED: Mapping[Button, Action] = {"pay": _pressed_pay, "decline": decline, "cancel": abandon}
-
-
-def _chances(held: Held) -> Chances:
-    return Chances(held.turned.switches, f"{held.intent.number - held.turned.since}:{held.intent.version}")
+    async def _by_hand(self, intent_id: str, action: Action) -> None:
+        """Act among the calls, under a key of one's own, so that an unknown COMMIT does nothing twice."""
+        call = Call(scope=_BY_HAND, key=str(new_id()), fingerprint=b"")
+        await self._acting.submit(Wanted(call=call, intent_id=intent_id, work=action))
 
 
 async def _misbehave(fault: CallFault) -> None:
@@ -380,10 +235,6 @@ async def _misbehave(fault: CallFault) -> None:
         await asyncio.sleep(fault.wait_ms / 1000)
     if fault.error:
         raise BrokenOnPurpose
-
-
-def _name(kind: str) -> str:
-    return f"{kind}_{new_id().hex}"
 
 
 def _checked(reference: str) -> str:

@@ -5,6 +5,7 @@ the same payments under the same seed meet the same mishaps, however many run at
 """
 
 import random
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -55,7 +56,7 @@ class Chances:
 
     def hits(self, what: str, rate: float) -> bool:
         """Whether a chance of `rate` comes true for `what`."""
-        return self._draw(what) < rate
+        return rate > 0 and self._draw(what) < rate
 
     def milliseconds(self, what: str, most: int) -> int:
         """Return a length of time up to `most`."""
@@ -63,6 +64,18 @@ class Chances:
 
     def _draw(self, what: str) -> float:
         return random.Random(f"{self.switches.seed}:{self._place}:{what}").random()  # noqa: S311 - chaos, not a secret
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch is judged by: the switches as they stand, the last intent made before they were turned, and the time."""
+
+    switches: Switches
+    since: int
+    now: datetime
+
+    def chances(self, number: int, version: int) -> Chances:
+        """Return the mishaps of one change of an intent, which is known by its number."""
+        return Chances(self.switches, f"{number - self.since}:{version}")
 
 
 class Fate(msgspec.Struct, frozen=True, kw_only=True):

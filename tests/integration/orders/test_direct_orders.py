@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from careforall.kit.ids import new_id
+from careforall_testing.polling import eventually
 from careforall_testing.shop import Shop
 
 
@@ -48,6 +49,29 @@ async def test_too_little_stock_names_the_skus_and_holds_nothing(shop: Shop, buy
     assert (again.status_code, again.json()["code"]) == (409, "out_of_stock")
     assert [await shop.shelf(sku) for sku in ("MUG-3", "MUG-4")] == [(1, 0), (9, 0)]
     assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
+
+
+async def test_a_flood_for_what_is_sold_out_is_refused_without_a_saga_and_what_comes_back_is_sold(
+    shop: Shop, buyer: dict[str, str]
+) -> None:
+    await shop.stock("MUG-9", 1)
+    last = await shop.placed(buyer, {"MUG-9": 1})
+
+    async def refused_unwritten() -> bool:
+        before = len(await shop.sagas())
+        answer = await shop.order(await shop.sign_up(f"late-{new_id().hex}@example.org"), {"MUG-9": 1})
+        assert (answer.status_code, answer.json()["code"], answer.json()["skus"]) == (409, "out_of_stock", ["MUG-9"])
+        return len(await shop.sagas()) == before
+
+    await eventually(refused_unwritten, within_s=30, what="somebody is refused without a saga")
+    assert (await shop.client.post(f"/api/v1/orders/{last['id']}/cancel", json={"reason": "not mine"}, headers=buyer)).is_success
+    await shop.shelf_is("MUG-9", 1, 0)
+    other = await shop.sign_up(f"next-{new_id().hex}@example.org")
+
+    async def bought() -> bool:
+        return (await shop.order(other, {"MUG-9": 1}, token="again")).status_code == 201
+
+    await eventually(bought, within_s=30, what="what came back is sold, under the same token too")
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import pytest
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from careforall.kit import secrets
+from careforall.kit import migrate, secrets
+from careforall.kit.db import Database, PoolSettings
 from careforall.kit.ids import new_id
 from careforall.launch.ports import LOOPBACK, free_port
 from careforall.launch.servers import Nats
+from careforall_testing.databases import Databases
 from careforall_testing.platform import Platform, platform
 from careforall_testing.servers import ServerUrls
 
@@ -196,3 +198,17 @@ async def gateway(company: Gateway) -> AsyncIterator[Gateway]:
     await company.turn()
     yield company
     await company.turn()
+
+
+@pytest.fixture
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    """The company's books without a process around them."""
+
+    async def prepare(url: str) -> None:
+        await migrate.migrate(url, migrate.load("careforall.simulator"))
+
+    async with databases.clone(await databases.template("service_simulator", prepare)) as url:
+        opened = Database(url, name="simulator", settings=PoolSettings(max_size=4, acquire_timeout=5, connect_timeout=5))
+        await opened.open()
+        yield opened
+        await opened.close()

@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from careforall.kit import migrate
-from careforall.kit.db import Connection, Database, PoolSettings
+from careforall.kit.db import Connection, Database
 from careforall.launch.ports import free_port
-from careforall.simulator import repository
+from careforall.simulator import repository, repository_events
 from careforall.simulator.delivery import Courier
 from careforall.simulator.domain import Draft, EventSeen
-from careforall.simulator.repository import DueEvent, NewEvent
+from careforall.simulator.repository_events import DueEvent, NewEvent
 from careforall.simulator.settings import SimulatorSettings
 from careforall.simulator.switches import Fate
-from careforall_testing.databases import Databases
 
 NOBODY = f"http://127.0.0.1:{free_port()}/webhook"
-
-
-@pytest.fixture
-async def database(databases: Databases) -> AsyncIterator[Database]:
-    async def prepare(url: str) -> None:
-        await migrate.migrate(url, migrate.load("careforall.simulator"))
-
-    async with databases.clone(await databases.template("service_simulator", prepare)) as url:
-        opened = Database(url, name="simulator", settings=PoolSettings(max_size=4, acquire_timeout=5, connect_timeout=5))
-        await opened.open()
-        yield opened
-        await opened.close()
 
 
 async def store(database: Database, *ids: str) -> None:
     """Store events of one intent."""
 
     async def work(connection: Connection) -> None:
-        intent = await repository.insert_intent(connection, "pi_1", Draft(amount=2500, currency="eur"))
-        events = [NewEvent(id=name, type="x", payment_intent=intent.id, body=b"{}", fate=Fate()) for name in ids]
-        await repository.insert_events(connection, events)
+        await repository.insert_intents(connection, {"pi_1": Draft(amount=2500, currency="eur")})
+        events = [NewEvent(id=name, type="x", payment_intent="pi_1", body=b"{}", fate=Fate()) for name in ids]
+        await repository_events.insert_events(connection, events)
 
     await database.run(work)
 
 
 async def claim(database: Database, *, lease: float) -> list[DueEvent]:
-    return await database.run(lambda connection: repository.claim_events(connection, limit=10, lease=lease))
+    return await database.run(lambda connection: repository_events.claim_events(connection, limit=10, lease=lease))
 
 
 def courier(database: Database, url: str, **changes: Any) -> Courier:
@@ -56,7 +41,7 @@ def courier(database: Database, url: str, **changes: Any) -> Courier:
 
 
 async def seen(database: Database) -> list[EventSeen]:
-    return await database.run(lambda connection: repository.events_of(connection, "pi_1"))
+    return await database.run(lambda connection: repository_events.events_of(connection, "pi_1"))
 
 
 async def test_a_claim_keeps_others_away_until_its_lease_ends(database: Database) -> None:

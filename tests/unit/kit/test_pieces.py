@@ -302,13 +302,25 @@ async def _answer(_: HotRequest) -> HotResponse:
         ("GET", "/totals/", None),
         ("GET", "/totals/1/stream", None),
         ("GET", "/totals", None),
+        ("POST", "/gifts/1/thank", "thank"),
+        ("POST", "/gifts/1/2/thank", None),
+        ("POST", "/gifts//thank", None),
+        ("POST", "/gifts/thank", None),
+        ("POST", "/gifts/1", None),
+        ("GET", "/gifts/1/thank", None),
     ],
 )
 def test_a_hot_route_is_found_by_method_and_path_only(method: str, path: str, found: str | None) -> None:
     exact = HotRoute(method="POST", path="/gifts", template="exact", service="s", handler=_answer)
     one = HotRoute(method="GET", path="/totals/", template="one", service="s", handler=_answer, prefix=True)
-    route = HotTable([exact, one]).find({"method": method, "path": path})
+    thank = HotRoute(method="POST", path="/gifts/", template="thank", service="s", handler=_answer, prefix=True, suffix="/thank")
+    route = HotTable([exact, one, thank]).find({"method": method, "path": path})
     assert (route.template if route else None) == found
+
+
+def test_a_hot_route_tells_the_segment_it_leaves_open() -> None:
+    route = HotRoute(method="POST", path="/gifts/", template="thank", service="s", handler=_answer, prefix=True, suffix="/thank")
+    assert route.segment("/gifts/7a/thank") == "7a"
 
 
 # the breaker

@@ -6,7 +6,7 @@ import pytest
 
 from careforall.kit.ids import new_id
 from careforall.payments.domain import AttemptStatus
-from careforall.payments.paying import next_gateway
+from careforall.payments.opening import next_gateway
 from careforall.payments.records import Attempt
 
 

@@ -40,7 +40,7 @@ class HotResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HotRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A method and an exact path, or with `prefix` a path and one more segment."""
+    """A method and an exact path, or with `prefix` a path, one more segment and, where there is one, a `suffix` behind it."""
 
     method: str
     path: str
@@ -48,6 +48,11 @@ class HotRoute(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     handler: Callable[[HotRequest], Awaitable[HotResponse]]
     prefix: bool = False
+    suffix: str = ""
+
+    def segment(self, path: str) -> str:
+        """Return the one segment that such a path leaves open."""
+        return path[len(self.path) : len(path) - len(self.suffix)]
 
 
 class HotTable:
@@ -63,7 +68,8 @@ class HotTable:
         if found := self._exact.get((method, path)):
             return found
         for route in self._prefixed:
-            segment = path[len(route.path) :]
-            if method == route.method and path.startswith(route.path) and segment and "/" not in segment:
-                return route
+            if method == route.method and path.startswith(route.path) and path.endswith(route.suffix):
+                segment = route.segment(path)
+                if segment and "/" not in segment:
+                    return route
         return None

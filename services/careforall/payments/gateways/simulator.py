@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
-import httpx2
 import msgspec
 from typing_extensions import override
 
-from careforall.kit import money
+from careforall.kit import json, money
+from careforall.kit.http.lines import LineError, Lines
 from careforall.kit.ids import parse_id
 from careforall.payments.domain import Intent, StateFact
 from careforall.payments.gateways.base import (
@@ -29,8 +30,12 @@ from careforall.payments.gateways.stripe_shapes import Thing, Things, decode_thi
 T = TypeVar("T")
 
 _SERVER_ERROR = 500
+_OK = range(200, 300)
 _PAGE = 100
 _BUSY = frozenset({409, 429})
+_LINES = 100
+"""More than anybody sets the bulkhead to, which is what limits the calls."""
+_SENT = {"Content-Type": "application/json"}
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -63,12 +68,7 @@ class Simulator(Gateway):
     livemode = False
 
     def __init__(self, base: str, key: str, *, seconds: float) -> None:
-        self._client = httpx2.AsyncClient(
-            base_url=base,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=httpx2.Timeout(seconds, connect=min(seconds, 1.0)),
-            trust_env=False,
-        )
+        self._lines = Lines(base, most=_LINES, seconds=seconds, headers={"Authorization": f"Bearer {key}"})
 
     @override
     async def open(self, intent: Intent, *, key: str, return_url: str) -> GatewayObject:
@@ -85,7 +85,7 @@ class Simulator(Gateway):
     @override
     async def show(self, gateway_object: str) -> GatewayObject:
         """Ask for the state, and of money that was taken for each refund and dispute too."""
-        found = await self._call("GET", f"/v1/payment_intents/{gateway_object}", decode_thing)
+        found = await self._call("GET", _intent(gateway_object), decode_thing)
         shown = _shown(found)
         if not any(isinstance(fact, StateFact) and fact.target == "CAPTURED" for fact in shown.facts):
             return shown
@@ -95,7 +95,7 @@ class Simulator(Gateway):
 
     @override
     async def pay(self, gateway_object: str, token: str, *, key: str) -> GatewayObject:
-        found = await self._post(f"/v1/payment_intents/{gateway_object}/confirm", {"payment_method": token}, key)
+        found = await self._post(f"{_intent(gateway_object)}/confirm", {"payment_method": token}, key)
         shown = _shown(found)
         if not shown.facts and (why := found.last_payment_error) is not None:
             raise GatewayDeclined(plain(why.decline_code or why.code or "declined", 80), plain(why.message or "declined"))
@@ -103,11 +103,11 @@ class Simulator(Gateway):
 
     @override
     async def capture(self, gateway_object: str, *, key: str) -> GatewayObject:
-        return _shown(await self._post(f"/v1/payment_intents/{gateway_object}/capture", {}, key))
+        return _shown(await self._post(f"{_intent(gateway_object)}/capture", {}, key))
 
     @override
     async def cancel(self, gateway_object: str, *, key: str) -> GatewayObject:
-        return _shown(await self._post(f"/v1/payment_intents/{gateway_object}/cancel", {}, key))
+        return _shown(await self._post(f"{_intent(gateway_object)}/cancel", {}, key))
 
     @override
     async def refund(self, intent: Intent, amount: Decimal, *, refund_id: UUID, reason: str) -> GatewayRefund:
@@ -121,7 +121,7 @@ class Simulator(Gateway):
 
     @override
     async def show_refund(self, gateway_refund_id: str) -> GatewayRefund:
-        return _shown_refund(await self._call("GET", f"/v1/refunds/{gateway_refund_id}", decode_thing))
+        return _shown_refund(await self._call("GET", f"/v1/refunds/{quote(gateway_refund_id, safe='')}", decode_thing))
 
     @override
     async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
@@ -141,11 +141,11 @@ class Simulator(Gateway):
 
     @override
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._lines.close()
 
     async def _page(self, path: str, wanted: Mapping[str, str | int], after: str) -> Things:
         query = {**wanted, "limit": _PAGE, **({"starting_after": after} if after else {})}
-        return await self._call("GET", path, decode_things, params=query)
+        return await self._call("GET", f"{path}?{urlencode(query)}", decode_things)
 
     async def _all(self, path: str, intent: str) -> list[Thing]:
         """Return everything that hangs on an intent, oldest first."""
@@ -159,22 +159,28 @@ class Simulator(Gateway):
                 return found[::-1]
 
     async def _post(self, path: str, body: Mapping[str, object], key: str) -> Thing:
-        return await self._call("POST", path, decode_thing, json=body, headers={"Idempotency-Key": key})
+        return await self._call("POST", path, decode_thing, body=json.encode(body), headers={**_SENT, "Idempotency-Key": key})
 
-    async def _call(self, method: str, path: str, decode: Callable[[bytes], T], **request: Any) -> T:
+    async def _call(
+        self, method: str, target: str, decode: Callable[[bytes], T], *, body: bytes = b"", headers: Mapping[str, str] = {}
+    ) -> T:
         try:
-            response = await self._client.request(method, path, **request)
-        except httpx2.HTTPError as error:
-            raise GatewayUnknown(f"{type(error).__name__} on {method} {path}") from error
-        if response.status_code >= _SERVER_ERROR or response.status_code in _BUSY:
-            raise GatewayUnknown(f"{response.status_code} on {method} {path}")
+            reply = await self._lines.ask(method, target, body, headers)
+        except LineError as error:
+            raise GatewayUnknown(f"{type(error).__name__} on {method} {target}") from error
+        if reply.status >= _SERVER_ERROR or reply.status in _BUSY:
+            raise GatewayUnknown(f"{reply.status} on {method} {target}")
         try:
-            if response.is_success:
-                return decode(response.content)
-            refusal = _decode_refusal(response.content).error
+            if reply.status in _OK:
+                return decode(reply.body)
+            refusal = _decode_refusal(reply.body).error
         except msgspec.MsgspecError as error:
-            raise GatewayUnknown(f"unreadable answer on {method} {path}") from error
+            raise GatewayUnknown(f"unreadable answer on {method} {target}") from error
         raise GatewayRefused(refusal.code or refusal.type, refusal.message)
+
+
+def _intent(gateway_object: str) -> str:
+    return f"/v1/payment_intents/{quote(gateway_object, safe='')}"
 
 
 def _made(since: datetime, until: datetime) -> Mapping[str, str | int]:
