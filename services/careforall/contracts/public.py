@@ -2,7 +2,7 @@
 
 An event is read as its public shape, and whatever the shape does not name falls away: a new field of an event stays inside until
 somebody writes it here. Nothing here says who somebody is, opens anything, or is a text that people write about a case
-(docs/decisions/0014).
+(docs/decisions/0015).
 """
 
 from datetime import datetime

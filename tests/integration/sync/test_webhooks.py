@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from careforall.kit.db import Database
-from careforall.kit.errors import InvalidInput
 from careforall.kit.ids import new_id
 from careforall.sync import repository_webhooks
 from careforall.sync.domain_webhooks import Verdict
-from careforall.sync.endpoints import MOST
-from careforall.sync.errors import DeliveryNotFound, EndpointDisabled, TooManyEndpoints, TooManySecrets
-from careforall.sync.schemas_webhooks import NewSecret
 from careforall_testing.hook_receiver import Receiver, receiving
 from careforall_testing.hooks import STAFF, Hooks, hooked
 from careforall_testing.mirroring import broken_in
@@ -42,22 +38,10 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield found
 
 
-async def settled(hooks: Hooks, **manner: Any) -> int:
-    """Send, with all pauses cut short, until nothing waits."""
-    sending = hooks.sending(**manner)
-    posts = 0
-    while True:
-        posts += await sending.run()
-        row = await hooks.database.fetchrow("SELECT count(*) AS n FROM webhook_deliveries WHERE status IN ('PENDING', 'FAILED')")
-        if not row or not row["n"]:
-            return posts
-        await hooks.due_now()
-
-
 async def test_an_event_comes_once_signed_and_in_the_form_of_the_list(hooks: Hooks, receiver: Receiver) -> None:
     made = await hooks.endpoint(receiver.url)
     (event_id,) = await hooks.tell(gift())
-    assert await settled(hooks) == 1
+    assert await hooks.settled() == 1
     (post,) = receiver.posts
     secret = await hooks.secret(made)
     assert secret.startswith("whsec_")
@@ -77,15 +61,15 @@ async def test_only_what_is_wanted_comes_and_only_from_then_on(hooks: Hooks, rec
     await hooks.tell(campaign())
     made = await hooks.endpoint(receiver.url, "campaigns.updated", "donations.refunded")
     _, wanted = await hooks.tell(gift(), campaign())
-    await settled(hooks)
+    await hooks.settled()
     assert receiver.ids == [wanted]
     await hooks.change(made, event_types=["donations.completed"])
     other, _ = await hooks.tell(gift(), campaign())
-    await settled(hooks)
+    await hooks.settled()
     assert receiver.ids == [wanted, other]
     await hooks.endpoints.delete(made.id, None, STAFF)
     await hooks.tell(gift())
-    assert await settled(hooks) == 0
+    assert await hooks.settled() == 0
 
 
 async def test_a_batch_that_is_redelivered_fans_out_once(hooks: Hooks, receiver: Receiver) -> None:
@@ -100,7 +84,7 @@ async def test_what_fails_comes_again_under_its_id_and_a_fresh_signature(hooks: 
     receiver.answer = lambda _: next(answers)
     made = await hooks.endpoint(receiver.url)
     (event_id,) = await hooks.tell(gift())
-    assert await settled(hooks) == 4
+    assert await hooks.settled() == 4
     assert receiver.ids == [event_id] * 4
     assert all([post.signed_by(await hooks.secret(made)) for post in receiver.posts])
     (delivery,) = await hooks.deliveries(made)
@@ -113,13 +97,13 @@ async def test_after_the_last_pause_a_delivery_is_dead_and_a_retry_gives_it_anot
     receiver.answer = lambda _: 503
     made = await hooks.endpoint(receiver.url)
     await hooks.tell(gift())
-    assert await settled(hooks, pauses=(0.01, 0.01)) == 3
+    assert await hooks.settled(pauses=(0.01, 0.01)) == 3
     (dead,) = await hooks.deliveries(made)
     assert (dead.status, dead.attempts, dead.status_code, dead.error_message) == ("DEAD", 3, 503, "answered 503")
     receiver.answer = lambda _: 200
     again = await hooks.database.run(lambda connection: hooks.delivering.retry(connection, made.id, dead.id, STAFF))
     assert again.status == "PENDING"
-    assert await settled(hooks) == 1
+    assert await hooks.settled() == 1
     assert len(set(receiver.ids)) == 1
     assert await hooks.states(made) == ["PROCESSED"]
     assert await hooks.told("retry") == [STAFF]
@@ -224,111 +208,6 @@ async def test_a_worker_that_dies_leaves_a_lease_that_ends_and_its_late_word_cou
     assert await hooks.states(made) == ["PROCESSED"]
 
 
-async def test_while_a_secret_is_rotated_both_sign_and_then_only_the_new_one(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url)
-    old = await hooks.secret(made)
-    new = await hooks.rotate(made)
-    assert await hooks.endpoints.secret(made.id, 1) is None, "the old one is not shown any more"
-    await hooks.tell(gift())
-    await settled(hooks)
-    assert [receiver.posts[-1].signed_by(secret) for secret in (old, new)] == [True, True]
-    await hooks.execute(
-        "UPDATE webhook_secrets SET ends_at = clock_timestamp() WHERE ends_at < clock_timestamp() + interval '25 hours'"
-    )
-    await hooks.tell(gift())
-    await settled(hooks)
-    assert [receiver.posts[-1].signed_by(secret) for secret in (old, new)] == [False, True]
-    newest = await hooks.rotate(made, old_seconds=0)
-    await hooks.tell(gift())
-    await settled(hooks)
-    assert [receiver.posts[-1].signed_by(secret) for secret in (old, new, newest)] == [False, False, True]
-    assert len({old, new, newest}) == 3
-    assert await hooks.endpoints.secret(made.id, 1) is None
-
-
-async def test_rotating_again_and_again_is_refused_before_the_header_grows(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url)
-    for _ in range(4):
-        await hooks.rotate(made)
-    with pytest.raises(TooManySecrets):
-        await hooks.database.run(lambda connection: hooks.endpoints.rotate(connection, made.id, NewSecret(), STAFF))
-    await hooks.rotate(made, old_seconds=0)
-
-
-async def test_a_test_event_comes_whatever_is_wanted_and_is_listed_nowhere(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url, "campaigns.updated", description="Hall")
-    sent = await hooks.database.run(lambda connection: hooks.delivering.test(connection, made.id, STAFF))
-    assert (sent.test, sent.event_type, sent.status) == (True, "webhooks.test", "PENDING")
-    await settled(hooks)
-    (post,) = receiver.posts
-    assert post.event["data"] == {"endpoint_id": str(made.id), "description": "Hall"}
-    assert post.signed_by(await hooks.secret(made))
-    assert (await hooks.publishing.read(None, (), 10)).events == []
-
-
-async def replayed(hooks: Hooks, endpoint: Any, since: datetime) -> int:
-    await hooks.database.run(lambda connection: hooks.delivering.replay(connection, endpoint.id, since, STAFF))
-    return await hooks.delivering.go_on_replaying()
-
-
-async def test_a_replay_brings_what_was_missed_given_up_on_or_ended_and_nothing_twice(hooks: Hooks, receiver: Receiver) -> None:
-    before = await hooks.tell(gift(), gift())
-    made = await hooks.endpoint(receiver.url, "donations.completed")
-    heard = await hooks.tell(gift())
-    await settled(hooks)
-    receiver.answer = lambda _: 500
-    dead = await hooks.tell(gift())
-    await settled(hooks, pauses=())
-    waiting = await hooks.tell(gift())
-    await hooks.change(made, enabled=False)
-    missed = await hooks.tell(gift(), campaign())
-    assert await hooks.states(made) == ["PROCESSED", "DEAD", "ENDED"]
-    with pytest.raises(EndpointDisabled):
-        await replayed(hooks, made, datetime.now(UTC) - timedelta(days=1))
-    await hooks.change(made, enabled=True)
-    receiver.posts.clear()
-    receiver.answer = lambda _: 204
-    assert await replayed(hooks, made, datetime.now(UTC) - timedelta(days=1)) == 3
-    await settled(hooks)
-    assert sorted(receiver.ids) == sorted([*before, *dead, *waiting, missed[0]])
-    assert heard[0] not in receiver.ids
-    assert await replayed(hooks, made, datetime.now(UTC) - timedelta(days=1)) == 0
-    assert await settled(hooks) == 0
-    assert not (await hooks.endpoints.endpoint(made.id)).replay_after
-    assert await hooks.told("replay") == [STAFF] * 2
-
-
-async def test_a_replay_begins_at_its_moment(hooks: Hooks, receiver: Receiver) -> None:
-    await hooks.tell(gift())
-    await asyncio.sleep(0.01)
-    since = datetime.now(UTC)
-    await asyncio.sleep(0.01)
-    later = await hooks.tell(gift())
-    made = await hooks.endpoint(receiver.url)
-    assert await replayed(hooks, made, since) == 1
-    await settled(hooks)
-    assert receiver.ids == later
-
-
-@pytest.mark.parametrize("since", [timedelta(days=30, minutes=1), timedelta(days=-1)])
-async def test_a_replay_of_other_days_is_refused(hooks: Hooks, receiver: Receiver, since: timedelta) -> None:
-    made = await hooks.endpoint(receiver.url)
-    with pytest.raises(InvalidInput):
-        await replayed(hooks, made, datetime.now(UTC) - since)
-
-
-async def test_disabling_ends_what_waits_and_enabling_does_not_bring_it_back(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url)
-    await hooks.tell(gift(), gift())
-    changed = await hooks.change(made, enabled=False)
-    assert (changed.disabled_reason, await hooks.states(made)) == ("staff", ["ENDED", "ENDED"])
-    back = await hooks.change(made, enabled=True)
-    assert (back.enabled, back.disabled_reason, back.disabled_at) == (True, None, None)
-    (event_id,) = await hooks.tell(gift())
-    await settled(hooks)
-    assert receiver.ids == [event_id]
-
-
 async def test_an_address_that_has_turned_private_is_not_called_and_it_is_said_why(database: Database) -> None:
     async with hooked(database) as lax:
         made = await lax.endpoint("https://127.0.0.1:9999/x")
@@ -339,28 +218,11 @@ async def test_an_address_that_has_turned_private_is_not_called_and_it_is_said_w
     assert (delivery.status, delivery.error_message) == ("FAILED", "the URL leads into a private network")
 
 
-async def test_another_endpoint_s_delivery_is_not_found(hooks: Hooks, receiver: Receiver) -> None:
-    made, other = await hooks.endpoint(receiver.url), await hooks.endpoint(receiver.url, "campaigns.updated")
-    await hooks.tell(gift())
-    (delivery,) = await hooks.deliveries(made)
-    with pytest.raises(DeliveryNotFound):
-        await hooks.database.run(lambda connection: hooks.delivering.retry(connection, other.id, delivery.id, STAFF))
-
-
-async def test_there_is_a_most_of_endpoints(hooks: Hooks, receiver: Receiver) -> None:
-    for _ in range(MOST):
-        made = await hooks.endpoint(receiver.url)
-    with pytest.raises(TooManyEndpoints):
-        await hooks.endpoint(receiver.url)
-    await hooks.endpoints.delete(made.id, None, STAFF)
-    await hooks.endpoint(receiver.url)
-
-
 async def test_what_is_old_is_forgotten_with_its_deliveries_and_deleted_endpoints(hooks: Hooks, receiver: Receiver) -> None:
     made = await hooks.endpoint(receiver.url)
     kept = await hooks.endpoint(receiver.url)
     await hooks.tell(gift(), gift())
-    await settled(hooks)
+    await hooks.settled()
     await hooks.endpoints.delete(made.id, None, STAFF)
     await hooks.tell(gift())
     await hooks.execute("UPDATE webhook_events SET stored_at = stored_at - interval '31 days' WHERE number <= 2")
@@ -371,19 +233,9 @@ async def test_what_is_old_is_forgotten_with_its_deliveries_and_deleted_endpoint
     assert [row["id"] for row in await hooks.database.fetch("SELECT id FROM webhook_endpoints")] == [kept.id]
 
 
-async def test_every_change_of_an_endpoint_is_told_to_the_audit_log(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url)
-    await hooks.change(made, description="x")
-    await hooks.rotate(made)
-    await hooks.endpoints.delete(made.id, None, STAFF)
-    for action in ("create", "change", "rotate_secret", "delete"):
-        assert await hooks.told(action) == [STAFF]
-    row = await hooks.database.fetchrow("SELECT count(*) AS n FROM webhook_secrets")
-    assert row is not None
-    assert row["n"] == 0
-
-
-async def test_the_receiver_of_the_how_to_page_takes_what_is_sent_and_refuses_what_is_forged(hooks: Hooks, tmp_path: Path) -> None:
+async def test_the_receiver_of_the_how_to_page_takes_what_is_sent_and_refuses_what_is_forged(
+    hooks: Hooks, tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -395,7 +247,12 @@ async def test_the_receiver_of_the_how_to_page_takes_what_is_sent_and_refuses_wh
     forged = await hooks.endpoint(f"http://127.0.0.1:{port}/hook", "campaigns.updated")
     secret = await hooks.secret(made)
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", str(script), env={"WEBHOOK_SECRET": secret}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-u",
+        str(script),
+        env={"WEBHOOK_SECRET": secret},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         await eventually(lambda: _listens(port), within_s=20, what="the receiver listens")
@@ -444,7 +301,7 @@ async def test_verify_finds_what_was_not_stored_or_not_delivered(
     await hooks.tell(campaign())
     await hooks.change(other, enabled=True)
     assert await broken_in(hooks.database) == {}
-    await settled(hooks)
+    await hooks.settled()
     assert await broken_in(hooks.database) == {}
     await hooks.execute(forgery)
     assert invariant in await broken_in(hooks.database)
