@@ -225,6 +225,7 @@ class Staff:
             role="ADMIN" if ADMIN_SCOPE in owner.scopes and owner.owner_is_admin else "USER",
             email_verified=owner.email_verified,
             scopes=owner.scopes,
+            of_staff=owner.owner_is_admin,
         )
 
 

@@ -35,6 +35,7 @@ POINTS = SAGA_POINTS | frozenset(
         "reconcile.after_slice",
         "sync.after_lease",
         "sync.after_call_before_settle",
+        "sync.after_post_before_settle",
         "import.before_commit",
         "import.after_commit",
         "notifications.after_claim",

@@ -12,6 +12,7 @@ from careforall.kit.context import current
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Event
 from careforall.kit.ids import new_id
+from careforall.kit.outbox import Outgoing
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdminAction(Event, frozen=True, kw_only=True):
-    """Staff used an operations endpoint; goes into the audit log under `<service>.admin_action`."""
+    """Staff did what no other event tells of; goes into the audit log under `<service>.admin_action`."""
 
     action: str
     actor: UUID
@@ -143,16 +144,20 @@ class Operations:
     async def _note(self, connection: Connection, action: str, actor: UUID, target: str) -> None:
         if not self._publishes:
             return
-        row = outbox.outgoing(
-            AdminAction(action=action, actor=actor, target=target),
-            aggregate_id=actor,
-            aggregate_version=0,
-            source=self.service,
-            cause=current(),
-            event_id=new_id(),
-            subject=f"{self.service}.admin_action",
-        )
-        await outbox.insert(connection, [row])
+        await outbox.insert(connection, [admin_action(self.service, action, actor, target)])
+
+
+def admin_action(service: str, action: str, actor: UUID, target: str) -> Outgoing:
+    """Return what the audit log hears of a thing that staff did."""
+    return outbox.outgoing(
+        AdminAction(action=action, actor=actor, target=target),
+        aggregate_id=actor,
+        aggregate_version=0,
+        source=service,
+        cause=current(),
+        event_id=new_id(),
+        subject=f"{service}.admin_action",
+    )
 
 
 def _statistics(row: object) -> Statistics:

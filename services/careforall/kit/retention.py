@@ -22,15 +22,16 @@ def retention_job(service: str, database: Database, consumers: Sequence[str]) ->
 
     async def work() -> None:
         now = datetime.now(UTC)
-        await _until_empty(database, _OLD_OUTBOX, id_at(now - OUTBOX, 0))
+        await until_empty(database, _OLD_OUTBOX, id_at(now - OUTBOX, 0))
         for consumer in consumers:
-            await _until_empty(database, _OLD_INBOX, id_at(now - INBOX, 0), consumer)
-        await _until_empty(database, _OLD_KEYS, now - IDEMPOTENCY)
+            await until_empty(database, _OLD_INBOX, id_at(now - INBOX, 0), consumer)
+        await until_empty(database, _OLD_KEYS, now - IDEMPOTENCY)
 
     return Job(name=f"{service}.retention", every=_HOURLY, work=work)
 
 
-async def _until_empty(database: Database, statement: str, *args: object) -> None:
+async def until_empty(database: Database, statement: str, *args: object) -> None:
+    """Run a DELETE whose last parameter is how many rows it may take, in a transaction for each bite, until it takes fewer."""
     deleted = _BITE
     while deleted == _BITE:
 

@@ -1,5 +1,7 @@
 """Proof that a webhook comes from whom it claims: HMAC-SHA256 over the raw bytes, compared in constant time (rule 8).
 
+Ours are signed as Standard Webhooks prescribes, by every live secret.
+
 Each scheme accepts several live secrets, so that one can be replaced while the other still signs.
 """
 
@@ -7,11 +9,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _TOLERANCE = 300
 _PREFIX = b"sha256="
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of such secrets, not one
+_STANDARD = b"v1,"
 _MAX_HEADER = 2048
 
 Headers = Mapping[bytes, bytes]
@@ -26,7 +29,7 @@ class GenericScheme:
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._plain = [secret.encode() for secret in secrets]
-        self._decoded = [_decoded(secret) for secret in secrets]
+        self._decoded = [decoded(secret) for secret in secrets]
 
     async def holds(self, headers: Headers, body: bytes, now: float) -> bool:
         """Whether the body was signed with a secret of ours."""
@@ -46,10 +49,8 @@ class GenericScheme:
         given = headers.get(b"webhook-signature", b"")
         if not identifier or not is_fresh(at, now) or len(given) > _MAX_HEADER:
             return False
-        signed = b"%b.%b.%b" % (identifier, at, body)
-        claimed = [part[3:] for part in given.split(b" ") if part.startswith(b"v1,")]
-        ours = [base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)) for secret in self._decoded]
-        return _any(ours, claimed)
+        claimed = [part for part in given.split(b" ") if part.startswith(_STANDARD)]
+        return _any(_standard(self._decoded, identifier, at, body), claimed)
 
 
 class TimedScheme:
@@ -78,6 +79,27 @@ class TimedScheme:
         return _any([_hex(secret, signed) for secret in self._secrets], claimed)
 
 
+def standard_headers(secrets: Sequence[bytes], *, identifier: str, at: float, body: bytes) -> dict[str, str]:
+    """Return the headers of Standard Webhooks with a signature by each secret; `at` is in seconds since the epoch."""
+    moment = str(int(at))
+    signatures = _standard(secrets, identifier.encode(), moment.encode(), body)
+    return {
+        "webhook-id": identifier,
+        "webhook-timestamp": moment,
+        "webhook-signature": b" ".join(signatures).decode(),
+    }
+
+
+def written(secret: bytes) -> str:
+    """Return a secret as people are given it."""
+    return _SECRET_PREFIX + base64.b64encode(secret).decode()
+
+
+def _standard(secrets: Sequence[bytes], identifier: bytes, at: bytes, body: bytes) -> list[bytes]:
+    signed = b"%b.%b.%b" % (identifier, at, body)
+    return [_STANDARD + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)) for secret in secrets]
+
+
 def _hex(secret: bytes, signed: bytes) -> bytes:
     return hmac.digest(secret, signed, hashlib.sha256).hex().encode()
 
@@ -93,7 +115,8 @@ def is_fresh(at: bytes, now: float) -> bool:
     return at.isdigit() and len(at) <= 12 and abs(now - int(at)) <= _TOLERANCE  # noqa: PLR2004 - seconds have ten digits
 
 
-def _decoded(secret: str) -> bytes:
+def decoded(secret: str) -> bytes:
+    """Return the key in a secret as Standard Webhooks writes it; what is not written so is the key itself."""
     text = secret.removeprefix(_SECRET_PREFIX)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True) or secret.encode()

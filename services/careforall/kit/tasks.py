@@ -5,10 +5,14 @@ task that goes on for ever; it is banned by the linter, and what libraries do wi
 """
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from careforall.kit.errors import Unavailable
+
 _ASK_AGAIN = 1.0
+_LOOK_EVERY = 0.2
 
 
 async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
@@ -28,3 +32,21 @@ async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_ASK_AGAIN)
+
+
+async def work_off(start: Callable[[int], Awaitable[set[asyncio.Task[None]]]]) -> int:
+    """Do pieces of work side by side until none is left or the database is away; return how many were done.
+
+    `start` is told how many are under way and begins as many more as it has places and work for. It is asked again whenever one
+    is done, and a few times a second.
+    """
+    under_way: set[asyncio.Task[None]] = set()
+    done_so_far = 0
+    try:
+        with contextlib.suppress(Unavailable):
+            while under_way := under_way | await start(len(under_way)):
+                done, under_way = await asyncio.wait(under_way, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+                done_so_far += len(done)
+    finally:
+        await end(under_way)
+    return done_so_far

@@ -15,9 +15,9 @@ from careforall.kit.envelope import Message
 from careforall.kit.errors import DuplicateEntry, InvalidInput
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id, parse_id
+from careforall.kit.outbound import ForbiddenTarget, checked_url
 from careforall.notifications import repository, repository_inbox
 from careforall.notifications.channels.base import DirectCarrier, Letter
-from careforall.notifications.channels.webhook import ForbiddenTarget, checked_url
 from careforall.notifications.domain import (
     TEMPLATES,
     AccountEvent,

@@ -28,7 +28,6 @@ from careforall.sync.metrics import CALLS, DEAD_DELIVERIES, OLDEST_DELIVERY
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY = 0.2
 _CALLS_OF_A_LEASE = 3
 """A call, a look for what it made, and time to note it."""
 
@@ -60,16 +59,7 @@ class Carrying:
 
     async def run(self) -> int:
         """Carry until nothing is due, the target is given a pause or the database is away; return how many calls were made."""
-        under_way: set[asyncio.Task[None]] = set()
-        made = 0
-        try:
-            with contextlib.suppress(Unavailable):
-                while under_way := under_way | await self._started(self._room(len(under_way))):
-                    done, under_way = await asyncio.wait(under_way, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
-                    made += len(done)
-        finally:
-            await tasks.end(under_way)
-        return made
+        return await tasks.work_off(lambda under_way: self._started(self._room(under_way)))
 
     async def measure(self) -> None:
         """Set what the metrics say of the queue."""

@@ -24,6 +24,15 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
     delivery_pause_seconds: float = 30.0
     """How long a target is left alone after three failures in a row; then one call tries whether it is back."""
 
+    webhook_posts: int = 4
+    """Posts to one endpoint of an integrator at the same time; each endpoint has places of its own."""
+    webhook_seconds: float = 15.0
+    """Deadline of one post."""
+    webhook_pauses: str = "5,300,1800,7200,18000,36000,50400,72000,86400"
+    """Seconds before each repeat of a post that was not answered by 2xx, comma separated; after the last it is given up on."""
+    webhook_allow_private: bool = False
+    """Let webhooks reach plain HTTP and addresses of private networks; for tests and closed networks only."""
+
     def __post_init__(self) -> None:
         """Refuse keys of the wrong mode."""
         super().__post_init__()
@@ -31,6 +40,8 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
             refuse_wrong_mode(self.stripe_secret_key, self.environment)
         if self.stripe_base and self.environment == "production":
             raise ValueError("CAREFORALL_STRIPE_BASE sends the key elsewhere: not in production")
+        if not all(pause >= 0 for pause in self.pauses):
+            raise ValueError("CAREFORALL_WEBHOOK_PAUSES holds seconds, none below 0")
 
     @property
     def stripe_livemode(self) -> bool:
@@ -41,3 +52,8 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
     def webhook_secrets(self) -> tuple[str, ...]:
         """The live secrets of Stripe's webhooks."""
         return split(self.stripe_webhook_secrets)
+
+    @property
+    def pauses(self) -> tuple[float, ...]:
+        """The pauses between posts."""
+        return tuple(float(pause) for pause in split(self.webhook_pauses))

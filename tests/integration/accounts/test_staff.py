@@ -191,10 +191,12 @@ async def test_keys_end_by_revocation_expiry_and_with_their_owner(accounts: Any)
 async def test_a_key_loses_staff_rights_with_its_owner(accounts: Any) -> None:
     admin, other = await accounts.admin(), await accounts.admin("admin2@example.org")
     made = (await accounts.post("/api-keys", {"name": "All", "scopes": ["admin"]}, token=admin)).json()
+    assert (await accounts.service.staff.key_owner(made["key"])).of_staff
 
     await accounts.call("PATCH", f"/users/{made['owner_id']}", {"role": "USER"}, token=other)
 
-    assert (await accounts.service.staff.key_owner(made["key"])).role == "USER"
+    found = await accounts.service.staff.key_owner(made["key"])
+    assert (found.role, found.of_staff) == ("USER", False)
     assert (await accounts.call("GET", "/users", x_api_key=made["key"])).status_code == 403
 
 

@@ -11,6 +11,7 @@ from careforall.contracts.accounts import UserErased
 from careforall.kit.ids import new_id
 from careforall.sync.consumers import consumers
 from careforall.sync.errors import CustomerNotFound
+from careforall.sync.publishing import Publishing
 from careforall_testing.mirroring import Mirror, broken
 
 
@@ -61,7 +62,7 @@ async def test_each_change_has_its_event_and_snapshots_say_the_same(mirror: Mirr
 async def test_whoever_is_erased_is_deleted_there_too(mirror: Mirror) -> None:
     made, other = await mirror.create(), await mirror.create(email="two@example.org")
     await mirror.carry()
-    (consumer,) = consumers(mirror.service)
+    (consumer, *_) = consumers(mirror.service, Publishing(mirror.database))
     event = UserErased(user_id=new_id(), email="One@Example.org", donor_key="x")
     message: Any = type("Heard", (), {"event": event})()
     for _ in range(2):

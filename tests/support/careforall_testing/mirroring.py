@@ -91,7 +91,12 @@ class Mirror:
 
 async def broken(mirror: Mirror) -> dict[str, list[str]]:
     """What `verify` finds wrong with the books of the service: keys by invariant."""
+    return await broken_in(mirror.database)
+
+
+async def broken_in(database: Database) -> dict[str, list[str]]:
+    """The same of its database alone."""
     beginning = datetime(1970, 1, 1, tzinfo=UTC)
-    found = {one.name: await mirror.database.fetch(one.sql, beginning) for one in INVARIANTS if one.service == "sync"}
+    found = {one.name: await database.fetch(one.sql, beginning) for one in INVARIANTS if one.service == "sync"}
     assert found, "there are no invariants"
     return {name: [row["key"] for row in rows] for name, rows in found.items() if rows}

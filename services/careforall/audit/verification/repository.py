@@ -6,6 +6,7 @@ to be looked at (outboxes by the lowest id of that time, which their key leads t
 
 from careforall.audit.verification.coupons import COUPONS
 from careforall.audit.verification.customers import CUSTOMERS
+from careforall.audit.verification.integrators import INTEGRATORS
 from careforall.audit.verification.ledger import LEDGER
 from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
@@ -228,6 +229,7 @@ LIMIT 1000
 """,
     ),
     *CUSTOMERS,
+    *INTEGRATORS,
     Invariant(
         name="notifications.told_once",
         service="notifications",
@@ -295,6 +297,10 @@ SELECT 'inventory.' || lower(status), count(*)::text FROM reservations GROUP BY 
 SELECT 'sync.customers' AS name, count(*)::text AS value FROM customers WHERE deleted_at IS NULL
 UNION ALL
 SELECT 'sync.' || target || '.' || lower(status), count(*)::text FROM deliveries GROUP BY target, status
+UNION ALL
+SELECT 'sync.webhook_events', last::text FROM webhook_sequence
+UNION ALL
+SELECT 'sync.webhooks.' || lower(status), count(*)::text FROM webhook_deliveries GROUP BY status
 """,
     "payments": """
 SELECT 'payments.' || lower(status) AS name, count(*)::text AS value FROM payment_intents GROUP BY status

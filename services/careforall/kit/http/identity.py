@@ -43,6 +43,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     email_verified: bool = False
     scopes: tuple[str, ...] = ()
     """Only for API keys: what the key may do; empty for people, who may do what their role may."""
+    of_staff: bool = False
+    """Only for API keys: whether the owner is staff, whatever the key may do."""
     expires_at: float = 0.0
     issued_at: float = 0.0
 
@@ -296,6 +298,13 @@ async def admin_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRout
     """Guard: only staff."""
     if not (await somebody(connection)).is_admin:
         raise Forbidden("This needs the role ADMIN.")
+
+
+async def admin_or_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard: only staff, and their API keys whose scopes name this service."""
+    caller = await somebody(connection)
+    if not caller.is_admin and not caller.of_staff:
+        raise Forbidden("This needs the role ADMIN, or an API key of staff with the scope of this service.")
 
 
 async def service_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -31,8 +31,8 @@ def cursor_of(identifier: UUID) -> str:
     return base64.urlsafe_b64encode(identifier.bytes).decode().rstrip("=")
 
 
-def read_cursor(cursor: str | None) -> UUID | None:
-    """Return the id inside a cursor.
+def read_cursor(cursor: str | None, pointer: str = "/cursor") -> UUID | None:
+    """Return the id inside a cursor, which came in the parameter that `pointer` names.
 
     Raises:
         InvalidInput: `invalid_cursor` for anything we did not make.
@@ -42,7 +42,7 @@ def read_cursor(cursor: str | None) -> UUID | None:
     try:
         return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
     except (binascii.Error, ValueError):
-        raise InvalidInput.field("/cursor", "invalid_cursor", "use next_cursor of the page before") from None
+        raise InvalidInput.field(pointer, "invalid_cursor", "use next_cursor of the page before") from None
 
 
 def page(items: list[T], *, limit: int, last: UUID | None) -> Page[T]:

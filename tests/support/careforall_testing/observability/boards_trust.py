@@ -166,5 +166,27 @@ RELIABILITY = Board(
                 ),
             ),
         ),
+        Row(
+            "Webhooks of integrators",
+            (
+                graph(
+                    "Posts by what came of them",
+                    Query(rate("webhook_posts_total", by="outcome"), "{{outcome}}", "nobody listens so far"),
+                    unit="cps",
+                ),
+                graph(
+                    "Oldest delivery not taken",
+                    Query("max(webhook_oldest_waiting_seconds)", "waits"),
+                    unit="s",
+                    bad_above=86400,
+                ),
+                graph("Most overdue delivery", Query("max(webhook_overdue_seconds)", "overdue"), unit="s", bad_above=600),
+                graph(
+                    "Given up on and disabled",
+                    Query("max(webhook_dead_deliveries)", "given up on"),
+                    Query("max by (reason) (webhook_disabled_endpoints)", "disabled: {{reason}}"),
+                ),
+            ),
+        ),
     ),
 )
