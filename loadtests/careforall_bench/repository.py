@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -45,16 +46,27 @@ def make_one_each_tables(dsn: str) -> None:
     _ask(dsn, lambda connection: connection.execute(ONE_EACH_TABLES))
 
 
-def service_databases(dsn: str) -> list[str]:
-    """The platform's databases on this server."""
-    return [row["datname"] for row in _ask(_server(dsn), lambda connection: connection.fetch(_DATABASES))]
+def outboxes(dsn: str) -> list[str]:
+    """Addresses of the platform's databases on this server that have an outbox."""
+    names = [row["datname"] for row in _ask(_server(dsn), lambda connection: connection.fetch(_DATABASES))]
+    found = [on_database(dsn, name) for name in names]
+    return [one for one in found if _ask(one, lambda connection: connection.fetchval(_HAS_OUTBOX))]
 
 
-def unpublished(dsn: str) -> int:
-    """Outbox rows of one service that still wait; none where the service has no outbox."""
-    if not _ask(dsn, lambda connection: connection.fetchval(_HAS_OUTBOX)):
-        return 0
-    return int(_ask(dsn, lambda connection: connection.fetchval(_UNPUBLISHED)))
+@contextmanager
+def unpublished(dsns: Sequence[str]) -> Iterator[Callable[[], int]]:
+    """A way to count the outbox rows that still wait, again and again on the same connections."""
+    with asyncio.Runner() as runner:
+        connections = [runner.run(_connected(dsn)) for dsn in dsns]
+
+        async def waiting() -> int:
+            return sum([int(await connection.fetchval(_UNPUBLISHED)) for connection in connections])
+
+        try:
+            yield lambda: runner.run(waiting())
+        finally:
+            for connection in connections:
+                runner.run(connection.close())
 
 
 def count(dsn: str, query: str) -> int:
@@ -80,13 +92,17 @@ def add_backlog(dsn: str, event_type: str, ids: Sequence[UUID]) -> int:
 
 def _ask(dsn: str, question: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[Result]]") -> Result:
     async def answer() -> Result:
-        connection = await asyncpg.connect(dsn)
+        connection = await _connected(dsn)
         try:
             return await question(connection)
         finally:
             await connection.close()
 
     return asyncio.run(answer())
+
+
+async def _connected(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+    return await asyncpg.connect(dsn)
 
 
 def _checked(database: str) -> str:

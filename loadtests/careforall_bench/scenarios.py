@@ -230,12 +230,13 @@ def _told(platform: Platform, script: Script, number: int) -> tuple[Load, str]:
 def _drained(dsn: str, number: int) -> float:
     """Seconds from the first published row to the last."""
     begun = time.perf_counter()
-    while (left := repository.unpublished(dsn)) > 0:
-        if left == number:
-            begun = time.perf_counter()
-        if time.perf_counter() - begun > DRAIN_DEADLINE:
-            raise PlatformError(f"{left} events are still unpublished")
-        time.sleep(LOOK_SECONDS)  # not a wait: each look costs what is being measured
+    with repository.unpublished([dsn]) as unpublished:
+        while (left := unpublished()) > 0:
+            if left == number:
+                begun = time.perf_counter()
+            if time.perf_counter() - begun > DRAIN_DEADLINE:
+                raise PlatformError(f"{left} events are still unpublished")
+            time.sleep(LOOK_SECONDS)  # not a wait: each look costs what is being measured
     return time.perf_counter() - begun
 
 

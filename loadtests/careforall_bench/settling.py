@@ -1,12 +1,16 @@
-"""Waits until nothing is under way any more: outboxes empty, consumers idle, every gift counted, receipted and audited."""
+"""Waits until nothing is under way any more: outboxes empty, consumers idle, every gift counted, receipted and audited.
+
+Who waits asks again and again, on the cores that do the work: it keeps its connections, and counts only once all is quiet.
+"""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import nats
-import nats.errors
 from msgspec import Struct
+from nats.aio.client import Client
 
 from careforall_bench import repository
 from careforall_bench.instance import Platform, PlatformError
@@ -51,41 +55,48 @@ def settled(platform: Platform, campaigns: Sequence[str]) -> Settled:
 def wait_for_lives(platform: Platform, campaigns: Sequence[str], *, before: Settled, number: int, deadline: float) -> Settled:
     """Wait until a number of gifts is known everywhere and nothing is under way."""
     until = time.monotonic() + deadline
-    while True:
-        added = settled(platform, campaigns).since(before)
-        if added.least >= number and lag(platform) == 0:
-            return added
-        if time.monotonic() > until:
-            raise PlatformError(f"after {deadline:.0f} s only {added} of {number} lives are settled, lag {lag(platform)}")
-        time.sleep(POLL_SECONDS)
+    with _lag_of(platform) as lag:
+        while True:
+            under_way = lag()
+            added = None if under_way else settled(platform, campaigns).since(before)
+            if added is not None and added.least >= number:
+                return added
+            if time.monotonic() > until:
+                raise PlatformError(f"after {deadline:.0f} s only {added} of {number} lives are settled, lag {under_way}")
+            time.sleep(POLL_SECONDS)
 
 
 def wait_until_idle(platform: Platform, *, deadline: float) -> float:
     """Wait until no message is under way; returns the seconds it took."""
     begun = time.monotonic()
-    while (under_way := lag(platform)) > 0:
-        if time.monotonic() > begun + deadline:
-            raise PlatformError(f"{under_way} messages are still under way after {deadline:.0f} s")
-        time.sleep(POLL_SECONDS)
+    with _lag_of(platform) as lag:
+        while (under_way := lag()) > 0:
+            if time.monotonic() > begun + deadline:
+                raise PlatformError(f"{under_way} messages are still under way after {deadline:.0f} s")
+            time.sleep(POLL_SECONDS)
     return time.monotonic() - begun
 
 
-def lag(platform: Platform) -> int:
-    """Messages not yet published plus messages not yet acknowledged by every consumer."""
-    databases = repository.service_databases(platform.postgres)
-    waiting = sum(repository.unpublished(repository.on_database(platform.postgres, name)) for name in databases)
-    return waiting or asyncio.run(_undelivered(platform.nats))
+@contextmanager
+def _lag_of(platform: Platform) -> Iterator[Callable[[], int]]:
+    """A way to count messages not yet published plus those not yet acknowledged by every consumer."""
+    with repository.unpublished(repository.outboxes(platform.postgres)) as unpublished, asyncio.Runner() as runner:
+        broker = runner.run(_connected(platform.nats))
+        try:
+            yield lambda: unpublished() or runner.run(_undelivered(broker))
+        finally:
+            runner.run(broker.close())
 
 
-async def _undelivered(url: str) -> int:
-    client = await nats.connect(url)
-    try:
-        stream = client.jetstream()
-        consumers = [
-            consumer for info in await stream.streams_info() for consumer in await stream.consumers_info(str(info.config.name))
-        ]
-    finally:
-        await client.close()
+async def _connected(url: str) -> Client:
+    return await nats.connect(url)
+
+
+async def _undelivered(broker: Client) -> int:
+    stream = broker.jetstream()
+    consumers = [
+        consumer for info in await stream.streams_info() for consumer in await stream.consumers_info(str(info.config.name))
+    ]
     return sum((consumer.num_pending or 0) + (consumer.num_ack_pending or 0) for consumer in consumers)
 
 

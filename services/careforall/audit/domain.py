@@ -39,6 +39,8 @@ PERSONAL = frozenset(
 SECRET = frozenset({"verification_url", "reset_url", "password", "token", "code", "secret", "receipt_token"})
 """Payload fields that open something; never stored."""
 
+_APART = PERSONAL | SECRET
+_NESTING = frozenset({dict, list})
 _MAIL = ("/donor_email", "/email")
 
 
@@ -119,7 +121,7 @@ class Parted(msgspec.Struct, frozen=True, kw_only=True):
         return found if isinstance(found, str) else None
 
 
-def parted(payload: bytes) -> Parted:
+def parted(payload: bytes | msgspec.Raw) -> Parted:
     """Take a payload apart; secrets are left out of both."""
     personal: dict[str, Any] = {}
     return Parted(body=_encode(_without(msgspec.json.decode(payload), "", personal)), personal=personal)
@@ -261,22 +263,15 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 def _without(value: Any, pointer: str, personal: dict[str, Any]) -> Any:
     """Return a value without secrets and personal parts; collect the latter."""
-    if isinstance(value, dict):
-        return {
-            name: _without(inner, f"{pointer}/{name}", personal)
-            for name, inner in value.items()
-            if name not in SECRET and not _moved(name, inner, f"{pointer}/{name}", personal)
-        }
     if isinstance(value, list):
         return [_without(inner, f"{pointer}/{index}", personal) for index, inner in enumerate(value)]
-    return value
-
-
-def _moved(name: str, value: Any, pointer: str, personal: dict[str, Any]) -> bool:
-    if name not in PERSONAL:
-        return False
-    personal[pointer] = value
-    return True
+    if not isinstance(value, dict):
+        return value
+    if not _APART.isdisjoint(value):
+        personal |= {f"{pointer}/{name}": value[name] for name in value if name in PERSONAL}
+        value = {name: inner for name, inner in value.items() if name not in _APART}
+    nested = {name: _without(inner, f"{pointer}/{name}", personal) for name, inner in value.items() if type(inner) in _NESTING}
+    return {**value, **nested} if nested else value
 
 
 def _by_id(event: AuditEvent) -> UUID:

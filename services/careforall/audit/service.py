@@ -16,7 +16,7 @@ from careforall.audit.verification.report import Report
 from careforall.kit import secrets
 from careforall.kit.consumer import AnyEvent
 from careforall.kit.db import Connection, Database
-from careforall.kit.envelope import Message, decode_envelope
+from careforall.kit.envelope import Message
 from careforall.kit.ids import new_id
 from careforall.kit.tracing import trace_id_of
 
@@ -147,7 +147,7 @@ class AuditService:
             await repository.note_erasures(connection, people)
 
     def _drafted(self, message: Message[AnyEvent], batch_id: UUID) -> AuditEvent:
-        parted = domain.parted(bytes(decode_envelope(message.data).payload))
+        parted = domain.parted(message.event.payload)
         salt = os.urandom(16)
         personal = domain.personal_bytes(parted.personal)
         event = AuditEvent(

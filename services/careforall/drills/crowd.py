@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -133,29 +134,27 @@ async def gather(shares: Sequence[Share]) -> list[Seen]:
     Raises:
         Unexpected: A process failed.
     """
-    processes = [await _start() for _ in shares]
+    processes = [_start() for _ in shares]
     try:
-        return await asyncio.gather(*(_seen(process, share) for process, share in zip(processes, shares, strict=True)))
+        return await asyncio.gather(
+            *(asyncio.to_thread(_seen, process, share) for process, share in zip(processes, shares, strict=True))
+        )
     finally:
         for process in processes:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            process.kill()
 
 
-async def _start() -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, stdin=pipe, stdout=pipe, stderr=pipe)
+def _start() -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-m", __name__], stdin=pipe, stdout=pipe, stderr=pipe)  # noqa: S603 - ourselves
 
 
-async def _seen(process: asyncio.subprocess.Process, share: Share) -> Seen:
-    out, error = await process.communicate(msgspec.msgpack.encode(share))
+def _seen(process: subprocess.Popen[bytes], share: Share) -> Seen:
+    """Wait for a process in a thread: the event loop's own pipes were seen to end before all was read."""
+    out, error = process.communicate(msgspec.msgpack.encode(share))
     if process.returncode:
         raise Unexpected(f"a crowd of buyers ended with status {process.returncode}: {error.decode(errors='replace')[-800:]}")
-    try:
-        return msgspec.msgpack.decode(out, type=Seen)
-    except msgspec.DecodeError as wrong:
-        raise Unexpected(f"a crowd of buyers told {len(out)} bytes of nonsense: {error.decode(errors='replace')[-800:]}") from wrong
+    return msgspec.msgpack.decode(out, type=Seen)
 
 
 def _order_id(placed: Placed) -> str:

@@ -102,6 +102,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (consumer, message_key) DO UPDATE
 SET status = 'DEAD', reason = $7, attempts = $8, settled_at = NULL
 """
+CONSUMERS_TO_RETRY = "SELECT DISTINCT consumer FROM dead_letters WHERE status = 'RETRY'"
 RETRIES = """
 SELECT id, payload FROM dead_letters
 WHERE consumer = $1 AND status = 'RETRY'

@@ -36,7 +36,7 @@ class StreamReplaced(Exception):
 
 _PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
 _IDLE_POLL = 0.25
-_GATHER = 0.02
+_GATHER = 0.05
 """Seconds in which rows gather between two batches that were not full: a turn costs the same for one row as for many."""
 _LOCK_NAMESPACE = 0x52454C41
 _CHECK_STREAM_EVERY = 10.0

@@ -18,7 +18,7 @@ from granian.server.embed import Server
 from litestar import Litestar
 from nats.aio.msg import Msg
 
-from careforall.kit import migrate, secrets, tasks
+from careforall.kit import inbox, migrate, secrets, tasks
 from careforall.kit.bus import BrokerUnavailable, Bus, Stream
 from careforall.kit.cache import Cache
 from careforall.kit.consumer import Runner
@@ -282,7 +282,7 @@ class Process:
         return [
             *(runner.run() for runner in runners),
             *(runner.hear_advisories(ADVISORIES) for runner in runners),
-            _redrive(runners),
+            _redrive(database, runners),
             Scheduler(
                 database,
                 (*part.jobs, retention_job(name, database, [c.name for c in part.consumers])),
@@ -352,12 +352,15 @@ async def _refuse_old_schema(database: Database, definition: Definition) -> None
         raise SchemaBehind(f"{definition.name}: {len(missing)} migrations are missing ({missing[0]} ...): run careforall migrate")
 
 
-async def _redrive(runners: Sequence[Runner]) -> None:
+async def _redrive(database: Database, runners: Sequence[Runner]) -> None:
+    """Look, once for all consumers of a service, whether somebody asked for a dead letter to be tried again."""
     while True:
         await asyncio.sleep(_REDRIVE_EVERY)
-        for runner in runners:
-            with contextlib.suppress(Unavailable):
-                await runner.redrive()
+        with contextlib.suppress(Unavailable):
+            wanted = {row["consumer"] for row in await database.fetch(inbox.CONSUMERS_TO_RETRY)}
+            for runner in runners:
+                if runner.consumer.name in wanted:
+                    await runner.redrive()
 
 
 def _sized(stream: Stream, settings: Settings) -> Stream:

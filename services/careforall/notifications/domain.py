@@ -105,6 +105,15 @@ class StoredMail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class KeptMail(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail as it is kept, and what puts it into words where it has none yet; an erased one has neither."""
+
+    mail: StoredMail
+    template: str
+    language: Language
+    payload: dict[str, str]
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be kept and sent."""
 

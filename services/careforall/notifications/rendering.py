@@ -1,4 +1,4 @@
-"""Turns a template and a payload into words: subject, text and HTML. The sender and the service's checks call it.
+"""Turns a template and a payload into words: subject, text and HTML. The sender, the mailbox and the service's checks call it.
 
 Templates are files, one text (whose first line is the subject) and one HTML per template and language; HTML is escaped by
 default, and a value that a template asks for but the payload lacks is an error, never a hole in a letter.
@@ -47,6 +47,18 @@ class Renderer:
         )
         self._environment.globals["public_url"] = public_url
         self._environment.filters.update(money=money, moment=moment)
+        self._filled: set[tuple[str, ...]] = set()
+
+    def fills(self, template: str, language: Language, payload: dict[str, str]) -> bool:
+        """Whether a payload has the values that a template asks for; tried out once for each set of names."""
+        names = (template, language, *payload)
+        if names not in self._filled:
+            try:
+                self.render(template, language, payload)
+            except RenderingError:
+                return False
+            self._filled.add(names)
+        return True
 
     def render(self, template: str, language: Language, payload: dict[str, str]) -> Rendered:
         """Render one message.

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from careforall.kit.db import Connection, Database
-from careforall.notifications.domain import InboxItem, StoredMail
+from careforall.notifications.domain import InboxItem, KeptMail, StoredMail
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """A rendered mail for the local mailbox."""
+    """A mail for the local mailbox; without words it is put into them when somebody reads it."""
 
     id: UUID
     subject_id: UUID
@@ -87,16 +88,15 @@ async def mark_read(connection: Connection, user_id: UUID, identifier: UUID) -> 
 
 async def mailbox(
     database: Database, *, to: str | None, subject_id: UUID | None, before: UUID | None, limit: int
-) -> list[StoredMail]:
+) -> list[KeptMail]:
     """Return mails of the local mailbox, newest first."""
-    rows = await database.fetch(_MAILBOX, to.lower() if to else None, subject_id, before, limit)
-    return [StoredMail(**row) for row in rows]
+    return [_kept(row) for row in await database.fetch(_MAILBOX, to.lower() if to else None, subject_id, before, limit)]
 
 
-async def mailbox_message(database: Database, identifier: UUID) -> StoredMail | None:
+async def mailbox_message(database: Database, identifier: UUID) -> KeptMail | None:
     """Return one mail of the local mailbox."""
     row = await database.fetchrow(_MAILBOX_MESSAGE, identifier)
-    return StoredMail(**row) if row else None
+    return _kept(row) if row else None
 
 
 async def put_ticket(connection: Connection, digest: bytes, user_id: UUID, session_ends_at: datetime) -> None:
@@ -109,6 +109,15 @@ async def take_ticket(connection: Connection, digest: bytes) -> tuple[UUID, date
     """Use up a ticket; return whose it was and when their session ends."""
     row = await connection.fetchrow(_TAKE_TICKET, digest)
     return (row["user_id"], row["session_ends_at"]) if row else None
+
+
+def _kept(row: asyncpg.Record) -> KeptMail:
+    return KeptMail(
+        mail=StoredMail(**{name: row[name] for name in StoredMail.__struct_fields__}),
+        template=row["template"],
+        language=row["language"],
+        payload=msgspec.json.decode(row["payload"], type=dict[str, str]),
+    )
 
 
 _PUT_MAILS = """
@@ -152,20 +161,23 @@ UPDATE in_app_messages SET read_at = coalesce(read_at, clock_timestamp())
 WHERE user_id = $1 AND id = $2
 RETURNING id, subject_id, template, title, body, created_at, read_at
 """
-_MAILBOX = """
-SELECT id, subject_id, sender, recipient, subject, text_body AS text, html_body AS html, created_at
-FROM mailbox_messages
-WHERE ($1::text IS NULL OR lower(recipient) = $1)
-  AND ($2::uuid IS NULL OR subject_id = $2)
-  AND ($3::uuid IS NULL OR id < $3)
-ORDER BY id DESC
+_MAIL = """
+SELECT mail.id, mail.subject_id, mail.sender, mail.recipient, mail.subject, mail.text_body AS text, mail.html_body AS html,
+       mail.created_at, message.template, message.language, message.payload
+FROM mailbox_messages AS mail
+JOIN notifications AS message ON message.id = mail.id
+"""
+_MAILBOX = (
+    _MAIL
+    + """
+WHERE ($1::text IS NULL OR lower(mail.recipient) = $1)
+  AND ($2::uuid IS NULL OR mail.subject_id = $2)
+  AND ($3::uuid IS NULL OR mail.id < $3)
+ORDER BY mail.id DESC
 LIMIT $4
 """
-_MAILBOX_MESSAGE = """
-SELECT id, subject_id, sender, recipient, subject, text_body AS text, html_body AS html, created_at
-FROM mailbox_messages
-WHERE id = $1
-"""
+)
+_MAILBOX_MESSAGE = _MAIL + " WHERE mail.id = $1"
 _SWEEP_TICKETS = "DELETE FROM stream_tickets WHERE expires_at < clock_timestamp()"
 _PUT_TICKET = """
 INSERT INTO stream_tickets (ticket_hash, user_id, expires_at, session_ends_at)

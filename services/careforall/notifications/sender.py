@@ -46,7 +46,7 @@ class Sender:
 
     async def _turn(self) -> int | None:
         """Send one batch; None where nothing is due."""
-        messages = await self._database.run(
+        messages = await self._database.single(
             lambda connection: repository.claim(connection, self._carrier.channel, self._carrier.batch, LEASE)
         )
         if not messages:

@@ -1,6 +1,5 @@
 """Use cases of notifications: fold events into messages, accept messages of other services, show them to whom they concern."""
 
-import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from careforall.notifications.domain import (
     Draft,
     Entry,
     InboxItem,
+    KeptMail,
     Notification,
     OrderEvent,
     Outbound,
@@ -42,7 +42,7 @@ from careforall.notifications.domain import (
 )
 from careforall.notifications.errors import InvalidTicket, NotificationNotFound, UnknownTemplate, UnusablePayload
 from careforall.notifications.metrics import SENDS
-from careforall.notifications.rendering import Renderer, RenderingError
+from careforall.notifications.rendering import NO_WORDS, Rendered, Renderer, RenderingError
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +200,8 @@ class NotificationsService:
 
     async def mailbox(self, *, to: str | None, subject_id: UUID | None, before: UUID | None, limit: int) -> list[StoredMail]:
         """Return mails of the local mailbox."""
-        return await repository_inbox.mailbox(self._database, to=to, subject_id=subject_id, before=before, limit=limit)
+        found = await repository_inbox.mailbox(self._database, to=to, subject_id=subject_id, before=before, limit=limit)
+        return [self._in_words(kept) for kept in found]
 
     async def mail(self, identifier: UUID) -> StoredMail:
         """Return one mail of the local mailbox.
@@ -211,7 +212,7 @@ class NotificationsService:
         found = await repository_inbox.mailbox_message(self._database, identifier)
         if found is None:
             raise NotificationNotFound
-        return found
+        return self._in_words(found)
 
     async def _keep(self, connection: Connection, drafts: Sequence[tuple[Draft, datetime]]) -> None:
         erased = await repository.erased(connection, [key for draft, _ in drafts for key in erasure_keys(draft)])
@@ -228,14 +229,24 @@ class NotificationsService:
             SENDS.labels(channel=self._direct.channel, outcome="sent").inc(len(ours))
 
     def _letters(self, drafted: Sequence[tuple[UUID, Draft]]) -> dict[UUID, Letter]:
-        """Put into words what is delivered at once; what has no words is left to the sender, which says why."""
-        found: dict[UUID, Letter] = {}
-        for identifier, draft in drafted:
-            if self._direct is not None and draft.channel == self._direct.channel:
-                with contextlib.suppress(RenderingError):
-                    words = self._renderer.render(draft.template, draft.language, draft.payload)
-                    found[identifier] = Letter(message=_outbound(identifier, draft), words=words)
-        return found
+        """Return what is delivered at once; what cannot be put into words is left to the sender, which says why."""
+        if self._direct is None:
+            return {}
+        return {
+            identifier: Letter(message=_outbound(identifier, draft), words=NO_WORDS)
+            for identifier, draft in drafted
+            if draft.channel == self._direct.channel and self._renderer.fills(draft.template, draft.language, draft.payload)
+        }
+
+    def _in_words(self, kept: KeptMail) -> StoredMail:
+        """Return a mail as its recipient would read it."""
+        if kept.mail.subject or not kept.payload:
+            return kept.mail
+        try:
+            words = self._renderer.render(kept.template, kept.language, kept.payload)
+        except RenderingError as error:
+            words = Rendered(subject="(cannot be shown)", text=str(error), html="")
+        return msgspec.structs.replace(kept.mail, subject=words.subject, text=words.text, html=words.html)
 
     async def _remember(self, connection: Connection, messages: Sequence[Message[AccountEvent]]) -> None:
         """Keep what events say about people who were not erased since."""

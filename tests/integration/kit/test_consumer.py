@@ -35,6 +35,7 @@ from careforall_testing.polling import eventually
 from careforall_testing.proxy import proxy_to
 
 POISON = 13
+GATHERED_S = 0.05
 HORIZON_S = 31 * 86400
 
 
@@ -87,6 +88,24 @@ async def test_a_batch_is_one_transaction_with_its_inbox_rows(database: Database
         await acknowledged(bus, runner)
     assert sizes[0] == 64
     assert await count(database, "inbox") == 100
+
+
+async def test_messages_that_trickle_in_are_taken_several_at_a_time(database: Database, bus: Bus, bell: Bells) -> None:
+    sizes: list[int] = []
+
+    async def counting(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        sizes.append(len(messages))
+        await note(connection, messages)
+
+    runner = runner_of(bell, database, bus, counting, batch=64)
+    begun = time.monotonic()
+    async with running(runner.run()):
+        for number in range(40):
+            await publish(bus, bell.subject, bell.sealed(number))
+            await asyncio.sleep(0.01)  # not a wait: what makes it a trickle
+        await applied(database, list(range(40)))
+        most = (time.monotonic() - begun) / GATHERED_S + 2
+    assert len(sizes) <= most, sizes
 
 
 async def test_the_same_event_twice_takes_effect_once_in_one_batch_and_in_two(database: Database, bus: Bus, bell: Bells) -> None:

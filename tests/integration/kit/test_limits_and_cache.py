@@ -103,6 +103,16 @@ async def test_reads_of_one_moment_travel_as_one_command(redis_db: Valkey) -> No
             assert (await client.info("commandstats"))["cmdstat_mget"]["calls"] == 1
 
 
+async def test_values_of_one_moment_are_stored_by_one_command_and_end(redis_db: Valkey) -> None:
+    async with caching(redis_db.url) as cache:
+        await cache.put({f"k{number}": str(number).encode() for number in range(50)}, seconds=60)
+        async with redis.asyncio.Redis.from_url(redis_db.url) as client:
+            assert (await client.info("commandstats"))["cmdstat_eval"]["calls"] == 1
+            lifetimes = [await client.ttl(key) for key in await client.keys("*k*")]
+    assert len(lifetimes) == 50
+    assert all(50 < seconds <= 60 for seconds in lifetimes)
+
+
 async def test_an_absent_cache_is_a_miss_its_breaker_opens_and_closes_by_itself(redis_db: Valkey) -> None:
     async with caching(redis_db.url, pause=0.2) as cache:
         await cache.put({"k": b"v"}, seconds=60)

@@ -63,18 +63,23 @@ async def test_the_local_mailbox_has_a_mail_as_soon_as_the_event_was_folded(
     await direct_story.tell(gift, gift, direct_story.completed())
     await direct_story.tell(gift)
 
-    assert [mail["subject"] for mail in await mails(database)] == ["Receipt: €25.00"] * 2
+    read = await direct_story.service.mailbox(to=None, subject_id=gift.donation_id, before=None, limit=10)
+    assert [mail.subject for mail in read] == ["Receipt: €25.00"]
+    assert str(gift.donation_id) in read[0].text
+    assert str(gift.donation_id) in read[0].html
+    assert await direct_story.service.mail(read[0].id) == read[0]
+    assert len(await mails(database)) == 2
     assert await direct_story.statuses() == {"SENT": 2}
     assert all(row["sent_at"] is not None for row in await direct_story.rows())
     assert await send(database, mailbox, renderer) == 0
 
 
 class Wordless(Renderer):
-    """Finds no words for one campaign."""
+    """Finds no words for gifts that were received."""
 
     @override
     def render(self, template: str, language: Language, payload: dict[str, str]) -> Rendered:
-        if payload["campaign"] == "Unspeakable":
+        if template == "donation_received":
             raise RenderingError("no words")
         return super().render(template, language, payload)
 
@@ -84,7 +89,7 @@ async def test_what_has_no_words_is_left_to_the_sender_which_says_why(
 ) -> None:
     wordless = Wordless(public_url="http://127.0.0.1:8000")
     direct = type(story)(database, wordless, direct=mailbox)
-    await direct.tell(direct.completed(campaign_title="Unspeakable"), direct.completed())
+    await direct.tell(direct.created(), direct.completed())
     assert await direct.statuses() == {"SENT": 1, "PENDING": 1}
 
     assert await send(database, mailbox, wordless) == 0

@@ -46,7 +46,10 @@ class Carrier(Protocol):
 
 
 class DirectCarrier(Protocol):
-    """Delivers into our own database, in the transaction that stores the messages: no lease, no second look."""
+    """Delivers into our own database, in the transaction that stores the messages: no lease, no second look.
+
+    Its letters have no words yet: whoever reads one puts it into words, which most of them never need.
+    """
 
     @property
     def channel(self) -> Channel:

@@ -1,6 +1,7 @@
 """The local mail provider: a batch of mails is one statement into a table that the mailbox page shows.
 
-It usually delivers as messages are stored (`write`); `carry` serves the sender, for what was left or given a new life.
+It usually delivers as messages are stored (`write`), without words, which are found when somebody reads; `carry` serves the
+sender, for what was left or given a new life.
 """
 
 from collections.abc import Sequence
