@@ -4,6 +4,7 @@ For calls that are made by the hundred a second, where the general client (`http
 redirects, cookies, compression or proxies of the environment.
 """
 
+import math
 from collections.abc import Mapping
 
 import aiohttp
@@ -14,6 +15,8 @@ from aiohttp.tracing import Trace
 from typing_extensions import override
 
 _CONNECT_S = 1.0
+_NEVER_ROUNDED = math.inf
+"""Deadlines that are not shorter than this are rounded up to whole seconds of the loop's clock."""
 _KEPT_S = 5.0
 """How long a line is kept unused: less than servers keep theirs, so that a request seldom meets one that is being closed."""
 _MOST_BODY = 8 * 1024 * 1024
@@ -63,7 +66,8 @@ class Lines:
     def __init__(self, base: str, *, most: int, seconds: float, headers: Mapping[str, str] = {}, kept: float = _KEPT_S) -> None:
         self._base = base
         self._most = most
-        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_S), ceil_threshold=seconds)
+        connect = min(seconds, _CONNECT_S)
+        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect, ceil_threshold=_NEVER_ROUNDED)
         self._headers = headers
         self._kept = kept
         self._session: aiohttp.ClientSession | None = None
