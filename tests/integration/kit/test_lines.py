@@ -246,6 +246,7 @@ async def test_an_answer_may_end_with_its_connection() -> None:
 @pytest.mark.parametrize(
     "base",
     [f"http://127.0.0.1:{free_port()}", "ftp://127.0.0.1", "127.0.0.1/x", "http://", "http://x:port", "http://nowhere.invalid"],
+    ids=["nobody-listens", "ftp", "no-scheme", "no-host", "no-port", "no-such-name"],
 )
 async def test_a_place_that_cannot_be_reached_is_told_apart(base: str) -> None:
     lines = Lines(base, most=1, seconds=5)
