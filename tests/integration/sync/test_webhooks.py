@@ -201,11 +201,12 @@ async def test_a_worker_that_dies_leaves_a_lease_that_ends_and_its_late_word_cou
     assert await claim(30) == []
     assert await hooks.sending().run() == 0
     await hooks.due_now()
-    assert await hooks.sending().run() == 1
+    receiver.answer = lambda _: 500
+    assert await hooks.sending(pauses=(300,)).run() == 1
     assert (receiver.ids, lost.attempt) == ([event_id], 1)
-    late = Verdict(id=lost.id, attempt=lost.attempt, status="FAILED", delay=5)
+    late = Verdict(id=lost.id, attempt=lost.attempt, status="DEAD")
     assert await hooks.database.run(lambda connection: repository_webhooks.settle(connection, [late])) == set()
-    assert await hooks.states(made) == ["PROCESSED"]
+    assert await hooks.states(made) == ["FAILED"]
 
 
 async def test_an_address_that_has_turned_private_is_not_called_and_it_is_said_why(database: Database) -> None:
