@@ -9,7 +9,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT
 
 from careforall.kit import idempotency
 from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
-from careforall.kit.http.identity import Principal, admin_only, headers_of
+from careforall.kit.http.identity import Principal, admin_or_key, headers_of
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.sync.domain import Customer
 from careforall.sync.inbound import Inbound
@@ -20,7 +20,7 @@ IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='Th
 _TOLD = {HTTP_200_OK: ResponseSpec(data_container=InboundOut, generate_examples=False, description="What became of the event.")}
 
 
-@post("/customers", guards=[admin_only], summary="Make a customer")
+@post("/customers", guards=[admin_or_key], summary="Make a customer")
 async def create_customer(
     service: SyncService, principal: Principal, data: NewCustomer, request: Request[Any, Any, Any]
 ) -> Response[CustomerOut]:
@@ -33,7 +33,7 @@ async def create_customer(
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
-@get("/customers", guards=[admin_only], summary="List customers")
+@get("/customers", guards=[admin_or_key], summary="List customers")
 async def list_customers(
     service: SyncService,
     email: Annotated[str | None, QueryParameter(max_length=254, description="The customer of this mail alone.")] = None,
@@ -45,21 +45,21 @@ async def list_customers(
     return page([shown(customer) for customer in found], limit=limit, last=found[-1].id if found else None)
 
 
-@get("/customers/{id:str}", guards=[admin_only], summary="Show a customer")
+@get("/customers/{id:str}", guards=[admin_or_key], summary="Show a customer")
 async def get_customer(service: SyncService, id: str) -> Response[CustomerOut]:
     """Return a customer with the names of their mirror images."""
     found = await service.customer(path_id(id))
     return Response(shown(found), headers=etag(found.version))
 
 
-@patch("/customers/{id:str}", guards=[admin_only], summary="Change a customer")
+@patch("/customers/{id:str}", guards=[admin_or_key], summary="Change a customer")
 async def patch_customer(service: SyncService, id: str, data: CustomerPatch, if_match: IfMatch = None) -> Response[CustomerOut]:
     """Change what is given; send the version you have read to be told of changes in between (409)."""
     changed = await service.change(path_id(id), data, wanted_version(data.version, if_match))
     return Response(shown(changed), headers=etag(changed.version))
 
 
-@delete("/customers/{id:str}", guards=[admin_only], status_code=HTTP_204_NO_CONTENT, summary="Delete a customer")
+@delete("/customers/{id:str}", guards=[admin_or_key], status_code=HTTP_204_NO_CONTENT, summary="Delete a customer")
 async def delete_customer(service: SyncService, id: str, if_match: IfMatch = None) -> None:
     """Delete a customer, here at once and wherever they are mirrored as soon as may be."""
     await service.delete(path_id(id), wanted_version(None, if_match))

@@ -27,13 +27,15 @@ from careforall_testing.servers import ServerUrls, own_nats
 
 EVENTS = "/api/v1/events"
 HOOKS = "/api/v1/webhook-endpoints"
+CUSTOMERS = "/api/v1/customers"
 TABLES = ("webhook_endpoints", "webhook_secrets", "webhook_wants", "webhook_deliveries", "outbox", "idempotency_keys")
 KEYS = {
     "reader": Principal(user_id=new_id(), email="staff1@example.org", role="USER", scopes=("sync:read",), of_staff=True),
+    "writer": Principal(user_id=new_id(), email="staff1@example.org", role="USER", scopes=("sync:write",), of_staff=True),
     "other": Principal(user_id=new_id(), email="staff1@example.org", role="USER", scopes=("donations:read",), of_staff=True),
     "left": Principal(user_id=new_id(), email="staff2@example.org", role="USER", scopes=("sync:read",)),
 }
-"""Keys by their text: one that may read events, one for another service, one whose owner is staff no more."""
+"""Keys by their text: one that may read, one that may write, one for another service, one whose owner is staff no more."""
 
 
 class House(Struct, frozen=True, kw_only=True):
@@ -220,6 +222,16 @@ async def test_an_endpoint_from_first_to_last(house: House, receiver: Receiver) 
     for method, path, body in ROUTES:
         gone = await house.ask(method, path.format(made["id"], new_id()), body)
         refused(gone, 404, "webhook_endpoint_not_found")
+
+
+async def test_keys_of_staff_keep_customers_as_far_as_their_scopes_go(house: House) -> None:
+    new = {"email": f"{new_id().hex}@example.org"}
+    made = await house.ask("POST", CUSTOMERS, new, **{"X-API-Key": "writer", "Idempotency-Key": new_id().hex})
+    assert made.status_code == 201, made.text
+    assert (await house.ask("GET", f"{CUSTOMERS}/{made.json()['id']}", **{"X-API-Key": "reader"})).status_code == 200
+    refused(await house.ask("POST", CUSTOMERS, new, **{"X-API-Key": "reader"}), 403, "forbidden")
+    refused(await house.ask("GET", CUSTOMERS, **{"X-API-Key": "other"}), 403, "forbidden")
+    refused(await house.ask("GET", CUSTOMERS, **{"X-API-Key": "left"}), 403, "forbidden")
 
 
 ROUTES: list[tuple[str, str, Any]] = [
