@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import Request, Response, delete, get, patch, post
 from litestar.params import HeaderParameter, QueryParameter
 
-from careforall.catalog.review import Review, Vote
+from careforall.catalog.review import Review, ReviewSort, Vote
 from careforall.catalog.schemas_reviews import (
     Approval,
     NewReview,
@@ -27,6 +27,7 @@ from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_
 
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
 RatingQuery = Annotated[int | None, QueryParameter(ge=1, le=5, description="Only those of this rating.")]
+SortQuery = Annotated[ReviewSort, QueryParameter(description="`newest`, or `helpful`: most votes that say so first.")]
 _OF_PRODUCT = "/products/{id:str}/reviews"
 _REVIEW = "/reviews/{id:str}"
 
@@ -50,10 +51,18 @@ async def write_review(
 
 @get(_OF_PRODUCT, summary="List reviews of a product")
 async def list_reviews(
-    service: CatalogService, id: str, rating: RatingQuery = None, cursor: CursorQuery = None, limit: LimitQuery = 20
+    service: CatalogService,
+    id: str,
+    sort: SortQuery = "newest",
+    rating: RatingQuery = None,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 20,
 ) -> Page[ReviewOut]:
-    """Return the reviews of a product that moderators let pass, newest first."""
-    found = await service.reviewing.of_product(path_id(id), rating, read_cursor(cursor), limit)
+    """Return the reviews of a product that moderators let pass, newest first or those first that most found helpful.
+
+    Votes cast between two pages may move a review from one to the other.
+    """
+    found = await service.reviewing.of_product(path_id(id), sort, rating, read_cursor(cursor), limit)
     return page([review_out(one) for one in found], limit=limit, last=found[-1].id if found else None)
 
 

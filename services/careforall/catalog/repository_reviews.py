@@ -1,12 +1,12 @@
 """SQL of reviews, their votes, the ratings they add up to, and who bought what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from careforall.catalog.review import Review, Total, Vote
+from careforall.catalog.review import Review, ReviewSort, Total, Vote
 from careforall.kit.db import Connection
 
 _FIELDS = tuple(Review.__struct_fields__)
@@ -58,10 +58,10 @@ async def lock(connection: Connection, review_id: UUID) -> Review | None:
 
 
 async def of_product(
-    connection: Connection, product_id: UUID, rating: int | None, before: UUID | None, limit: int
+    connection: Connection, product_id: UUID, sort: ReviewSort, rating: int | None, before: UUID | None, limit: int
 ) -> list[Review]:
-    """Return what is shown of a product, newest first."""
-    return [_review(row) for row in await connection.fetch(_OF_PRODUCT, product_id, rating, before, limit)]
+    """Return what is shown of a product in an order, behind the review `before`."""
+    return [_review(row) for row in await connection.fetch(_OF_PRODUCT[sort], product_id, rating, before, limit)]
 
 
 async def of_author(connection: Connection, author_id: UUID, before: UUID | None, limit: int) -> list[Review]:
@@ -144,13 +144,22 @@ SELECT id, product_id, author_id, status, rating, title, text, reason, helpful, 
 FROM reviews
 WHERE id = $1 AND status <> 'REMOVED'
 """
-_OF_PRODUCT = """
+_NEWEST = """
 SELECT id, product_id, author_id, status, rating, title, text, reason, helpful, unhelpful, version, created_at, updated_at
 FROM reviews
 WHERE product_id = $1 AND status = 'APPROVED' AND ($2::integer IS NULL OR rating = $2) AND ($3::uuid IS NULL OR id < $3)
 ORDER BY id DESC
 LIMIT $4
 """
+_MOST_HELPFUL = """
+SELECT id, product_id, author_id, status, rating, title, text, reason, helpful, unhelpful, version, created_at, updated_at
+FROM reviews
+WHERE product_id = $1 AND status = 'APPROVED' AND ($2::integer IS NULL OR rating = $2)
+  AND ($3::uuid IS NULL OR (helpful, id) < (SELECT helpful, id FROM reviews WHERE id = $3))
+ORDER BY helpful DESC, id DESC
+LIMIT $4
+"""
+_OF_PRODUCT: Mapping[ReviewSort, str] = {"newest": _NEWEST, "helpful": _MOST_HELPFUL}
 _OF_AUTHOR = """
 SELECT id, product_id, author_id, status, rating, title, text, reason, helpful, unhelpful, version, created_at, updated_at
 FROM reviews

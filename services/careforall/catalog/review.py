@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from careforall.contracts.reviews import ReviewStatus
 from careforall.kit.text import refuse_texts, text_error
+
+ReviewSort = Literal["newest", "helpful"]
+"""In which order reviews of a product are shown."""
 
 MAX_TITLE = 120
 MAX_TEXT = 5000

@@ -16,7 +16,7 @@ from careforall.catalog import repository_reviews as reviews
 from careforall.catalog.domain import Product
 from careforall.catalog.errors import AlreadyReviewed, NotABuyer, OwnReview, ProductNotFound, ReviewNotFound
 from careforall.catalog.repository_reviews import Purchase
-from careforall.catalog.review import Review, Vote, checked, counted
+from careforall.catalog.review import Review, ReviewSort, Vote, checked, counted
 from careforall.catalog.schemas_reviews import NewReview, ReviewPatch
 from careforall.contracts.catalog import ProductUpdated
 from careforall.contracts.reviews import ReviewStatus
@@ -122,8 +122,10 @@ class Reviewing:
             raise ReviewNotFound
         return found
 
-    async def of_product(self, product_id: UUID, rating: int | None, before: UUID | None, limit: int) -> list[Review]:
-        """Return what is shown of a product, newest first.
+    async def of_product(
+        self, product_id: UUID, sort: ReviewSort, rating: int | None, before: UUID | None, limit: int
+    ) -> list[Review]:
+        """Return what is shown of a product: the newest first, or what most found helpful.
 
         Raises:
             ProductNotFound: It is not for sale.
@@ -132,7 +134,7 @@ class Reviewing:
             product = await repository.product(connection, product_id)
             if product is None or not product.visible:
                 raise ProductNotFound
-            return await reviews.of_product(connection, product_id, rating, before, limit)
+            return await reviews.of_product(connection, product_id, sort, rating, before, limit)
 
     async def of_author(self, author_id: UUID, before: UUID | None, limit: int) -> list[Review]:
         """Return what somebody wrote, newest first."""

@@ -302,6 +302,27 @@ async def test_reviews_are_paged_and_chosen_by_rating(house: ShopHouse) -> None:
     assert [one["rating"] for one in (await house.client.get(f"{path}&rating=2")).json()["items"]] == [2, 2]
 
 
+async def test_reviews_that_most_found_helpful_come_first_over_all_pages(house: ShopHouse) -> None:
+    product = await house.product()
+    people = [await buyer(house, product) for _ in range(5)]
+    made = [await person.written(product) for person in people]
+    voters = [Person(house) for _ in range(3)]
+    for one, votes in zip(made, (1, 3, 0, 3, 2), strict=True):
+        await decide(house, one, "approve")
+        for voter in voters[:votes]:
+            assert (await voter.ask("POST", f"{REVIEWS_PATH}/{one['id']}/votes", helpful=True)).is_success
+    path, found, cursor = f"{PRODUCTS}/{product['id']}/reviews?sort=helpful&limit=2", [], ""
+    while True:
+        page = (await house.client.get(path + cursor)).json()
+        found += [one["id"] for one in page["items"]]
+        if not page["next_cursor"]:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == [made[place]["id"] for place in (3, 1, 4, 0, 2)]
+    refused = await house.client.get(f"{PRODUCTS}/{product['id']}/reviews?sort=loudest")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_value")
+
+
 async def test_the_rating_is_a_recount_whatever_is_done_side_by_side(house: ShopHouse) -> None:
     pick = random.Random(SEED)
     product = await house.product()
