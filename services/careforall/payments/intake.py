@@ -17,12 +17,13 @@ from careforall.kit import crash, json
 from careforall.kit.batch import BUSY, Busy
 from careforall.kit.db import Connection
 from careforall.kit.http import problem
-from careforall.payments import repository, repository_disputes, repository_events, repository_ledger, repository_refunds
-from careforall.payments.domain import GENERIC, DisputeFact, Fact, Intent, NoFact, RefundFact, StateFact, Verdict
+from careforall.payments import repository, repository_events
+from careforall.payments.domain import GENERIC, Fact, Intent, NoFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import EventKeyReused, PaymentNotFound
 from careforall.payments.gateways.translators import READERS
 from careforall.payments.metrics import ALARMS
+from careforall.payments.recording import effects_of
 from careforall.payments.records import Alarm, EventRow
 from careforall.payments.repository_events import Key
 
@@ -137,16 +138,10 @@ class Intake:
         batch.effects = await self._effects(connection, batch)
 
     async def _effects(self, connection: Connection, batch: "_Batch") -> Effects:
-        """Read what facts of askable gateways need besides the intent."""
-        askable = {item.payment_id for item in batch.items if item.gateway != GENERIC and item.payment_id in batch.intents}
-        refunded, disputed = batch.refunded(), batch.told_of(DisputeFact)
-        return Effects(
-            attempts=await repository.last_attempts(connection, [one for one in askable if one]) if askable else {},
-            refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
-            disputes=await repository_disputes.disputes_of(connection, disputed) if disputed else (),
-            fees=await repository_ledger.with_fees(connection, feed) if (feed := batch.told_of_fees()) else (),
-            max_attempts=self._max_attempts,
-        )
+        """Read what the facts of a batch need besides the intents."""
+        askable = [intent.id for item, intent in batch.told() if item.gateway != GENERIC]
+        facts = [(intent, item.fact) for item, intent in batch.told() if item.fact is not None]
+        return await effects_of(connection, facts, attempts_of=askable, max_attempts=self._max_attempts)
 
     async def _store(self, connection: Connection, batch: "_Batch") -> None:
         """Write events first: who loses a key to another process must not have had an effect."""
@@ -175,25 +170,10 @@ class _Batch:
         found = [(item.gateway, item.key) for item in self.items]
         return found + [(item.gateway, item.event_key) for item in self.items if item.event_key]
 
-    def told_of(self, kind: type[Fact]) -> list[UUID]:
-        """Return the intents here that facts of a kind are about."""
-        ids = {item.payment_id for item in self.items if isinstance(item.fact, kind) and item.payment_id is not None}
-        return sorted(ids & self.intents.keys())
-
-    def told_of_fees(self) -> list[UUID]:
-        """Return the intents here of which fees are told."""
-        ids = {item.payment_id for item in self.items if isinstance(item.fact, StateFact) and item.fact.fee is not None}
-        return sorted(one for one in ids if one is not None and one in self.intents)
-
-    def refunded(self) -> list[UUID]:
-        """Return the intents whose refunds matter: facts tell of refunds, or of captures that come too late."""
-        late = {
-            item.payment_id
-            for item in self.items
-            if isinstance(item.fact, StateFact) and item.fact.target == "CAPTURED" and item.payment_id is not None
-        }
-        failed = {one for one in late & self.intents.keys() if self.intents[one].status == "FAILED"}
-        return sorted(failed | set(self.told_of(RefundFact)))
+    def told(self) -> list[tuple[Incoming, Intent]]:
+        """Return the events whose intents are here, with these."""
+        found = [(item, self.intents.get(item.payment_id)) for item in self.items if item.payment_id is not None]
+        return [(item, intent) for item, intent in found if intent is not None]
 
     def decide(self, item: Incoming) -> Answer | Busy:
         """Decide about one event: a repeat, a key reused, or something new."""

@@ -3,7 +3,7 @@
 What gateways answer to our orders is recorded for many callers in one transaction (rule 1), as the webhook intake does it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -73,7 +73,7 @@ class Recorder:
 
     async def _recorded(self, connection: Connection, locked: dict[UUID, Intent], batch: Sequence[Told]) -> dict[UUID, Intent]:
         pairs = [(locked[told.intent_id], fact) for told in batch for fact in told.facts]
-        effects = await effects_of(connection, pairs, max_attempts=self._max_attempts)
+        effects = await effects_of(connection, pairs, attempts_of=locked, max_attempts=self._max_attempts)
         for told in batch:
             source = _source(told.gateway, f"{told.gateway} {told.cause}")
             for fact in told.facts:
@@ -86,20 +86,22 @@ async def record(
     connection: Connection, locked: Intent, fact: Fact, *, via: str, cause: str, max_attempts: int
 ) -> tuple[Verdict, Intent]:
     """Apply a fact to a locked intent, write it, and return what it did and the intent after it."""
-    effects = await effects_of(connection, [(locked, fact)], max_attempts=max_attempts)
+    effects = await effects_of(connection, [(locked, fact)], attempts_of=[locked.id], max_attempts=max_attempts)
     verdict = effects.apply(locked, fact, _source(via, cause))
     await repository.write(connection, effects.changes)
     return verdict, effects.now(locked)
 
 
-async def effects_of(connection: Connection, told: Sequence[tuple[Intent, Fact]], *, max_attempts: int) -> Effects:
-    """Read what facts need besides their locked intents."""
-    ids = sorted({intent.id for intent, _ in told})
+async def effects_of(
+    connection: Connection, told: Sequence[tuple[Intent, Fact]], *, attempts_of: Iterable[UUID], max_attempts: int
+) -> Effects:
+    """Read what facts need besides their locked intents; only what gateways told that can be asked concerns attempts."""
+    attempted = sorted(set(attempts_of))
     refunded = sorted({intent.id for intent, fact in told if _concerns_refunds(intent, fact)})
     disputed = sorted({intent.id for intent, fact in told if isinstance(fact, DisputeFact)})
     with_fee = sorted({intent.id for intent, fact in told if isinstance(fact, StateFact) and fact.fee is not None})
     return Effects(
-        attempts=await repository.last_attempts(connection, ids) if ids else {},
+        attempts=await repository.last_attempts(connection, attempted) if attempted else {},
         refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
         disputes=await repository_disputes.disputes_of(connection, disputed) if disputed else (),
         fees=await repository_ledger.with_fees(connection, with_fee) if with_fee else (),
