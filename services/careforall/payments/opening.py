@@ -9,13 +9,13 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.kit.batch import BUSY, Busy, GroupCommit
+from careforall.kit.batch import Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
 from careforall.payments import repository
 from careforall.payments.domain import OPEN_ATTEMPTS, Intent
-from careforall.payments.errors import PaymentNotFound
 from careforall.payments.gateways.base import OBJECT_ENDED
+from careforall.payments.locking import lock
 from careforall.payments.records import Attempt
 
 UNKNOWN_AFTER = 2.0
@@ -76,17 +76,12 @@ class Openings:
         await self._notes.drain()
 
     async def _write_plans(self, connection: Connection, payers: Sequence[_Payer]) -> Sequence[Plan | Exception | Busy]:
-        wanted = {payer.intent_id for payer in payers}
-        locked = await repository.lock_intents(connection, list(wanted))
-        missing = wanted - locked.keys()
-        held = await repository.existing_intents(connection, list(missing)) if missing else set()
+        locked, others = await lock(connection, [payer.intent_id for payer in payers])
         desk = _Desk(await repository.last_attempts(connection, list(locked)), await repository.expired(connection, list(locked)))
         plans = [
             await self._planned(connection, desk, locked[payer.intent_id])
             if payer.intent_id in locked
-            else BUSY
-            if payer.intent_id in held
-            else PaymentNotFound()
+            else others[payer.intent_id]
             for payer in payers
         ]
         await repository.insert_attempts(connection, desk.new)

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.kit.batch import BUSY, Busy, GroupCommit
+from careforall.kit.batch import Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
 from careforall.payments import ledger, repository, repository_disputes, repository_ledger, repository_refunds
 from careforall.payments.domain import DisputeFact, Fact, Intent, RefundFact, StateFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import PaymentNotFound
+from careforall.payments.locking import lock
 from careforall.payments.records import Changes
 
 
@@ -64,12 +65,9 @@ class Recorder:
         return (await self._recorded(connection, {locked.id: locked}, [told]))[locked.id]
 
     async def _write(self, connection: Connection, batch: Sequence[Told]) -> Sequence[Intent | Exception | Busy]:
-        wanted = {told.intent_id for told in batch}
-        locked = await repository.lock_intents(connection, list(wanted))
-        missing = wanted - locked.keys()
-        held = await repository.existing_intents(connection, list(missing)) if missing else set()
+        locked, others = await lock(connection, [told.intent_id for told in batch])
         after = await self._recorded(connection, locked, [told for told in batch if told.intent_id in locked])
-        return [after.get(told.intent_id) or (BUSY if told.intent_id in held else PaymentNotFound()) for told in batch]
+        return [after.get(told.intent_id) or others[told.intent_id] for told in batch]
 
     async def _recorded(self, connection: Connection, locked: dict[UUID, Intent], batch: Sequence[Told]) -> dict[UUID, Intent]:
         pairs = [(locked[told.intent_id], fact) for told in batch for fact in told.facts]
