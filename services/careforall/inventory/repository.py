@@ -96,11 +96,6 @@ async def overdue_skus(connection: Connection, limit: int) -> list[str]:
     return [row["sku"] for row in await connection.fetch(_OVERDUE_SKUS, limit)]
 
 
-async def forget_steps(connection: Connection, days: int, limit: int) -> int:
-    """Forget answers older than `days`; return how many."""
-    return int((await connection.execute(_FORGET_STEPS, days, limit)).split()[-1])
-
-
 async def figures(connection: Connection) -> Figures:
     """Count what the metrics tell, in one snapshot."""
     row = await connection.fetchrow(_FIGURES)
@@ -189,10 +184,11 @@ FROM (
 ) AS overdue
 ORDER BY sku
 """
-_FORGET_STEPS = """
+OLD_STEPS = """
 DELETE FROM steps
 WHERE step_id IN (SELECT step_id FROM steps WHERE at < clock_timestamp() - make_interval(days => $1) LIMIT $2)
 """
+"""Forgets answers older than so many days; for `until_empty`."""
 _FIGURES = """
 WITH held AS (
     SELECT sku, warehouse, sum(quantity) AS quantity, count(*) AS number,

@@ -38,12 +38,12 @@ from careforall.kit.idempotency import Answer, Call
 from careforall.kit.ids import new_id
 from careforall.kit.metrics import LOW_STOCK_ROWS, OVERDUE_HOLDS, PENDING_HOLDS, RESERVED_UNITS, STOCK_DRIFT
 from careforall.kit.outbox import Outgoing
+from careforall.kit.retention import until_empty
 from careforall.kit.text import refuse_texts, text_error
 
 _STEPS = UUID("0d5be2f6-3c8e-5f0a-8a55-6b9d1e2c7f43")
 """Namespace of the steps that HTTP callers' idempotency keys stand for."""
 _SWEPT = 1000
-_BITE = 5000
 
 
 class InventoryService:
@@ -215,9 +215,7 @@ class InventoryService:
 
     async def forget_steps(self, days: int) -> None:
         """Forget the answers of old steps, in small bites."""
-        deleted = _BITE
-        while deleted == _BITE:
-            deleted = await self.database.run(lambda connection: repository.forget_steps(connection, days, _BITE))
+        await until_empty(self.database, repository.OLD_STEPS, days)
 
     async def observe(self) -> None:
         """Set the metrics about stock."""

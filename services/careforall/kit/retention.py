@@ -30,15 +30,14 @@ def retention_job(service: str, database: Database, consumers: Sequence[str]) ->
     return Job(name=f"{service}.retention", every=_HOURLY, work=work)
 
 
-async def until_empty(database: Database, statement: str, *args: object) -> None:
+async def until_empty(database: Database, statement: str, *args: object, bite: int = _BITE) -> None:
     """Run a DELETE whose last parameter is how many rows it may take, in a transaction for each bite, until it takes fewer."""
-    deleted = _BITE
-    while deleted == _BITE:
 
-        async def bite(connection: Connection) -> int:
-            return int((await connection.execute(statement, *args, _BITE)).split()[-1])
+    async def taken(connection: Connection) -> int:
+        return int((await connection.execute(statement, *args, bite)).split()[-1])
 
-        deleted = await database.run(bite)
+    while await database.run(taken) == bite:
+        pass
 
 
 _OLD_OUTBOX = """

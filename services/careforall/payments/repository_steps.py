@@ -1,7 +1,6 @@
 """The SQL of steps that the checkout asks for."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from careforall.kit.db import Connection
@@ -20,11 +19,6 @@ async def answer(connection: Connection, answers: Sequence[Answered]) -> dict[UU
     return {row["step_id"]: row["answer"] for row in rows}
 
 
-async def forget(connection: Connection, age: timedelta, limit: int) -> int:
-    """Forget answers older than that of payments that have come to their end; return how many."""
-    return int((await connection.execute(_FORGET, age, limit)).split()[-1])
-
-
 # The touch makes this transaction a writing one, so that its COMMIT proves the answer durable (rule 2).
 _CLAIM = """
 INSERT INTO payment_steps AS s (step_id, intent_id, what)
@@ -40,7 +34,7 @@ WHERE s.step_id = n.step_id
 RETURNING s.step_id, s.answer
 """
 # A payment that still moves may be asked for the same step again, whose answer counts; one that has ended answers by its state.
-_FORGET = """
+OLD_ANSWERS = """
 DELETE FROM payment_steps
 WHERE step_id IN (
     SELECT s.step_id
@@ -50,6 +44,7 @@ WHERE step_id IN (
     LIMIT $2
 )
 """
+"""Forgets answers older than an age, of payments that have come to their end; for `until_empty`."""
 
 
 def _by_step(one: Begun | Answered) -> UUID:

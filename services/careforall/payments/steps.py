@@ -18,7 +18,7 @@ from careforall.kit.batch import GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.idempotency import Call, fingerprint
-from careforall.kit.retention import IDEMPOTENCY
+from careforall.kit.retention import IDEMPOTENCY, until_empty
 from careforall.payments import repository, repository_steps
 from careforall.payments.domain import Intent
 from careforall.payments.errors import GatewayAway, IllegalTransition, NotRefundable, RefundRefused, RefundTooLarge
@@ -98,9 +98,7 @@ class Steps:
 
     async def forget(self) -> None:
         """Forget old answers, in small bites."""
-        deleted = _BITE
-        while deleted == _BITE:
-            deleted = await self._database.run(lambda connection: repository_steps.forget(connection, IDEMPOTENCY, _BITE))
+        await until_empty(self._database, repository_steps.OLD_ANSWERS, IDEMPOTENCY, bite=_BITE)
 
     async def drain(self) -> None:
         """Wait until everything accepted so far is written."""
