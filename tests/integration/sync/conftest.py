@@ -1,4 +1,4 @@
-"""A database of the sync service per test, and a company that answers."""
+"""A database of the sync service per test, a company that answers, and webhooks with somebody who hears them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from careforall.kit import migrate
 from careforall.kit.db import Database, PoolSettings
 from careforall_testing.databases import Databases
+from careforall_testing.hook_receiver import Receiver, receiving
+from careforall_testing.hooks import Hooks, hooked
 from careforall_testing.mirroring import Mirror
 from careforall_testing.stripe_fake import StripeFake
 
@@ -36,3 +38,15 @@ async def fake() -> AsyncIterator[StripeFake]:
 @pytest.fixture
 def mirror(database: Database, fake: StripeFake) -> Mirror:
     return Mirror(database, fake)
+
+
+@pytest.fixture
+async def hooks(database: Database) -> AsyncIterator[Hooks]:
+    async with hooked(database) as found:
+        yield found
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as found:
+        yield found

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from careforall.kit.db import Database
 from careforall.kit.errors import InvalidInput
 from careforall.sync.endpoints import MOST
 from careforall.sync.errors import DeliveryNotFound, EndpointDisabled, TooManyEndpoints, TooManySecrets
 from careforall.sync.schemas_webhooks import NewSecret
-from careforall_testing.hook_receiver import Receiver, receiving
-from careforall_testing.hooks import STAFF, Hooks, hooked
+from careforall_testing.hook_receiver import Receiver
+from careforall_testing.hooks import STAFF, Hooks
 from careforall_testing.public_events import campaign, gift
-
-
-@pytest.fixture
-async def hooks(database: Database) -> AsyncIterator[Hooks]:
-    async with hooked(database) as found:
-        yield found
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as found:
-        yield found
 
 
 async def test_while_a_secret_is_rotated_both_sign_and_then_only_the_new_one(hooks: Hooks, receiver: Receiver) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,6 @@ from careforall_testing.mirroring import broken_in
 from careforall_testing.platform import ROOT
 from careforall_testing.polling import eventually
 from careforall_testing.public_events import PERSON, campaign, gift, message
-
-
-@pytest.fixture
-async def hooks(database: Database) -> AsyncIterator[Hooks]:
-    async with hooked(database) as found:
-        yield found
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as found:
-        yield found
 
 
 async def test_an_event_comes_once_signed_and_in_the_form_of_the_list(hooks: Hooks, receiver: Receiver) -> None:
