@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from careforall.carts.repository import ProductFact, VariantFact
 from careforall.carts.service import CartsService, ordered_units
 from careforall.contracts.accounts import SignedIn
 from careforall.contracts.catalog import PRODUCT_EVENTS
@@ -20,7 +19,7 @@ def consumers(service: CartsService) -> tuple[Consumer, ...]:
     """Return the durable consumers of this service."""
 
     async def products(connection: Connection, messages: Sequence[Message[Any]]) -> None:
-        await service.projection.products(connection, [(_product(one), _variants(one.event)) for one in messages])
+        await service.projection.products(connection, [(one.event, one.aggregate_version) for one in messages])
 
     async def stock(connection: Connection, messages: Sequence[Message[Any]]) -> None:
         told = [(one.event.sku, one.event.available, one.aggregate_version) for one in messages]
@@ -47,33 +46,3 @@ def consumers(service: CartsService) -> tuple[Consumer, ...]:
         Consumer(name="carts-orders", stream=ORDERS.name, events=(OrderConfirmed,), handler=orders, batch=50),
         Consumer(name="carts-logins", stream=ACCOUNTS.name, events=(SignedIn,), handler=logins, batch=50),
     )
-
-
-def _product(message: Message[Any]) -> ProductFact:
-    event = message.event
-    return ProductFact(
-        product_id=event.product_id,
-        version=message.aggregate_version,
-        name=event.name,
-        slug=event.slug,
-        image_url=event.image_url,
-        status=event.status,
-        base_price=event.base_price,
-        sale_price=event.sale_price,
-        currency=event.currency,
-        reservation_policy=event.reservation_policy,
-        max_per_order=event.max_per_order,
-    )
-
-
-def _variants(event: Any) -> list[VariantFact]:
-    return [
-        VariantFact(
-            sku=variant.sku,
-            product_id=event.product_id,
-            attributes=variant.attributes,
-            price_difference=variant.price_difference,
-            active=variant.active,
-        )
-        for variant in event.variants
-    ]

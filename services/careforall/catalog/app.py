@@ -13,6 +13,7 @@ from careforall.catalog.service import CatalogService
 from careforall.catalog.settings import CatalogSettings
 from careforall.catalog.shelf import Shelf
 from careforall.contracts import streams
+from careforall.contracts.catalog import PRODUCTS_OF
 from careforall.kit.http.faceted import wanted_in
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
@@ -34,6 +35,7 @@ def build(resources: Resources) -> Parts:
         routes=(lists, *api.ROUTES, *api_imports.ROUTES, *api_reviews.ROUTES, *api_admin.ROUTES),
         uploads=(api_imports.upload(settings.import_bytes),),
         consumers=consumers(service),
+        queries={PRODUCTS_OF: service.answer_products_of},
         jobs=(Job(name="catalog-imports", every=_IMPORTS_EVERY, work=importing.work, exclusive=False),),
         snapshot=service.snapshot,
         stop=(shelf.drain,),

@@ -1,14 +1,17 @@
 """Builds the events of this service out of its rows; one place, so that every event says the same of the same state."""
 
+from typing import TypeVar
+
 from careforall.catalog.domain import Product
 from careforall.catalog.review import Review
-from careforall.contracts.catalog import ProductCreated, ProductRemoved, ProductSnapshot, ProductUpdated, Variant
+from careforall.contracts.catalog import ProductCreated, ProductEvent, ProductRemoved, ProductSnapshot, ProductUpdated, Variant
 from careforall.contracts.reviews import ReviewApproved, ReviewRejected, ReviewRemoved, ReviewStatus, ReviewSubmitted
 from careforall.kit import outbox
 from careforall.kit.context import Cause
 from careforall.kit.outbox import Outgoing
 
 SOURCE = "catalog"
+T = TypeVar("T", bound=ProductEvent)
 Kind = type[ProductCreated | ProductUpdated | ProductRemoved | ProductSnapshot]
 
 _REVIEW_EVENTS: dict[ReviewStatus, type[ReviewSubmitted | ReviewApproved | ReviewRejected | ReviewRemoved]] = {
@@ -30,7 +33,13 @@ def review_event(review: Review, cause: Cause) -> Outgoing:
 
 def product_event(kind: Kind, product: Product, cause: Cause) -> Outgoing:
     """Return an event that carries the whole product."""
-    event = kind(
+    event = product_state(kind, product)
+    return outbox.outgoing(event, aggregate_id=product.id, aggregate_version=product.version, source=SOURCE, cause=cause)
+
+
+def product_state(kind: type[T], product: Product) -> T:
+    """Return what an event says of the whole product."""
+    return kind(
         product_id=product.id,
         slug=product.slug,
         name=product.name,
@@ -54,7 +63,6 @@ def product_event(kind: Kind, product: Product, cause: Cause) -> Outgoing:
         tax_category=product.tax_category,
         created_at=product.created_at,
     )
-    return outbox.outgoing(event, aggregate_id=product.id, aggregate_version=product.version, source=SOURCE, cause=cause)
 
 
 def _variants(product: Product) -> tuple[Variant, ...]:

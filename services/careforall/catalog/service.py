@@ -24,12 +24,13 @@ from careforall.catalog.schemas import (
     VariantPatch,
     product_out,
 )
-from careforall.contracts.catalog import ProductSnapshot, ProductStatus
-from careforall.kit import offers
+from careforall.contracts.catalog import ProductsAsked, ProductSnapshot, ProductStatus, ProductsTold, ProductTold
+from careforall.kit import json, offers
 from careforall.kit.context import NOBODY
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import FieldError, Problem
 from careforall.kit.ids import new_id
+from careforall.kit.learning import MOST_ASKED
 from careforall.kit.outbox import Outgoing
 
 
@@ -136,6 +137,15 @@ class CatalogService:
         """Return the present state of products as events, for projections that start anew."""
         found = await repository.listed(connection, after, limit)
         return [events.product_event(ProductSnapshot, one, NOBODY) for one in found]
+
+    async def answer_products_of(self, payload: bytes) -> bytes:
+        """Answer `query.catalog.products_of`, from what is committed."""
+        skus = msgspec.json.decode(payload, type=ProductsAsked).skus[:MOST_ASKED]
+        async with self.database.connection() as connection:
+            taken = await repository.taken_skus(connection, skus)
+            found = await repository.products(connection, list({one.product_id for one in taken.values()}))
+        told = [ProductTold(version=one.version, product=events.product_state(ProductSnapshot, one)) for one in found]
+        return json.encode(ProductsTold(products=told))
 
     async def _change(self, product_id: UUID, change: writing.Change, version: int | None) -> ProductOut:
         async def work(connection: Connection) -> ProductOut:

@@ -23,7 +23,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
 
 
-class _Product(Event, frozen=True, kw_only=True):
+class ProductEvent(Event, frozen=True, kw_only=True):
     """State of a product with all its variants; a removed product stays known, as INACTIVE."""
 
     product_id: UUID
@@ -52,25 +52,25 @@ class _Product(Event, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class ProductCreated(_Product, frozen=True, kw_only=True):
+class ProductCreated(ProductEvent, frozen=True, kw_only=True):
     """A product exists."""
 
     SUBJECT: ClassVar[str] = "catalog.product_created"
 
 
-class ProductUpdated(_Product, frozen=True, kw_only=True):
+class ProductUpdated(ProductEvent, frozen=True, kw_only=True):
     """A product, one of its variants, or its rating changed."""
 
     SUBJECT: ClassVar[str] = "catalog.product_updated"
 
 
-class ProductRemoved(_Product, frozen=True, kw_only=True):
+class ProductRemoved(ProductEvent, frozen=True, kw_only=True):
     """A product is sold no more."""
 
     SUBJECT: ClassVar[str] = "catalog.product_removed"
 
 
-class ProductSnapshot(_Product, frozen=True, kw_only=True):
+class ProductSnapshot(ProductEvent, frozen=True, kw_only=True):
     """The present state, sent again for projections."""
 
     SUBJECT: ClassVar[str] = "catalog.product_snapshot"
@@ -78,3 +78,25 @@ class ProductSnapshot(_Product, frozen=True, kw_only=True):
 
 PRODUCT_EVENTS: tuple[type[Event], ...] = (ProductCreated, ProductUpdated, ProductRemoved, ProductSnapshot)
 """All that carry the state of a product."""
+
+PRODUCTS_OF = "query.catalog.products_of"
+"""Request subject: `ProductsAsked` to `ProductsTold`: products of which whoever asks has not heard yet."""
+
+
+class ProductsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose products are asked for; of more than a hundred SKUs the rest is left out."""
+
+    skus: list[str]
+
+
+class ProductTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A product as it is, and the version that its events carry."""
+
+    version: int
+    product: ProductSnapshot
+
+
+class ProductsTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The products that have one of the SKUs; SKUs that nobody has are left out."""
+
+    products: list[ProductTold]

@@ -16,6 +16,7 @@ from careforall.orders.checkouts import Checkouts
 from careforall.orders.consumers import consumers
 from careforall.orders.direct import DirectOrders
 from careforall.orders.driver import Driver
+from careforall.orders.goods import Goods
 from careforall.orders.observing import Observing
 from careforall.orders.reconciling import Reconciling
 from careforall.orders.service import OrdersService
@@ -32,12 +33,14 @@ def build(resources: Resources) -> Parts:
     database = resources.database
     store = Store(database, max_batch=settings.batch_size, flights=settings.batch_flights)
     asks = Asks(resources.ask, settings, seconds=settings.saga_lease_seconds * 0.6)
+    goods = Goods(database, resources.ask)
     driver = Driver(database, asks, store, settings)
     service = OrdersService(
         database,
         resources.cache,
-        checkouts=Checkouts(database, asks, store, driver, settings),
-        direct=DirectOrders(database, asks, store, driver, settings),
+        goods=goods,
+        checkouts=Checkouts(goods, asks, store, driver, settings),
+        direct=DirectOrders(database, goods, asks, store, driver, settings),
         driver=driver,
     )
     service.aftercare = Aftercare(database, store, driver, settings, service.forget)

@@ -11,13 +11,12 @@ import msgspec
 
 from careforall.contracts import addresses, carts, pricing
 from careforall.kit import context, money
-from careforall.kit.db import Database
 from careforall.kit.errors import IdempotencyKeyReused, InvalidInput, Unavailable
 from careforall.kit.http.identity import Principal
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
 from careforall.kit.text import refuse_texts, text_error
-from careforall.orders import pricing_of, repository_items
+from careforall.orders import pricing_of
 from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Item
 from careforall.orders.driver import Driver
@@ -37,6 +36,7 @@ from careforall.orders.errors import (
     PricingUnavailable,
     ProductUnavailable,
 )
+from careforall.orders.goods import Goods
 from careforall.orders.records import Card, Notice, Run, Sale, Wanted
 from careforall.orders.saga_words import CancelAsked, PayAsked, Saga
 from careforall.orders.schemas import NewCheckout, PayCheckout
@@ -54,8 +54,8 @@ _AWAY = frozenset({"inventory_unavailable", "pricing_unavailable"})
 class Checkouts:
     """Checkouts as buyers know them."""
 
-    def __init__(self, database: Database, asks: Asks, store: Store, driver: Driver, settings: OrdersSettings) -> None:
-        self._database = database
+    def __init__(self, goods: Goods, asks: Asks, store: Store, driver: Driver, settings: OrdersSettings) -> None:
+        self._goods = goods
         self._asks = asks
         self._store = store
         self._driver = driver
@@ -182,8 +182,7 @@ class Checkouts:
         if not cart.lines:
             raise CartEmpty
         wanted = pricing_of.summed([Wanted(sku=line.sku, quantity=line.quantity) for line in cart.lines])
-        async with self._database.connection() as connection:
-            items = await repository_items.items(connection, [one.sku for one in wanted])
+        items = await self._goods.items([one.sku for one in wanted])
         pricing_of.check_wanted(wanted, items)
         shipping, billing, email = await self._addresses(buyer, new)
         lines, _ = pricing_of.listed(wanted, items)

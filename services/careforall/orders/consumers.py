@@ -44,6 +44,9 @@ def consumers(service: OrdersService) -> tuple[Consumer, ...]:
         if ours:
             await service.hear_payments(connection, list(told.items()), money)
 
+    async def products(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        await service.goods.keep(connection, [(one.event, one.aggregate_version) for one in messages])
+
     return (
         Consumer(
             name="orders-payments",
@@ -52,7 +55,7 @@ def consumers(service: OrdersService) -> tuple[Consumer, ...]:
             handler=payments,
             patience=_BUYER_WAITS,
         ),
-        Consumer(name="orders-catalog", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=service.hear_products),
+        Consumer(name="orders-catalog", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=products),
     )
 
 

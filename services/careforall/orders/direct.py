@@ -11,12 +11,13 @@ from careforall.kit.db import Database
 from careforall.kit.errors import IdempotencyKeyReused
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
-from careforall.orders import pricing_of, repository, repository_items
+from careforall.orders import pricing_of, repository
 from careforall.orders.asking import Asks, Away
 from careforall.orders.checkouts import NAMES
 from careforall.orders.domain import Order
 from careforall.orders.driver import Driver
 from careforall.orders.errors import CheckoutEnded, OutOfStock, ProductUnavailable
+from careforall.orders.goods import Goods
 from careforall.orders.records import Run, Sale, Wanted
 from careforall.orders.saga_words import Saga
 from careforall.orders.settings import OrdersSettings
@@ -38,8 +39,11 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 class DirectOrders:
     """Orders that are placed at once."""
 
-    def __init__(self, database: Database, asks: Asks, store: Store, driver: Driver, settings: OrdersSettings) -> None:
+    def __init__(
+        self, database: Database, goods: Goods, asks: Asks, store: Store, driver: Driver, settings: OrdersSettings
+    ) -> None:
         self._database = database
+        self._goods = goods
         self._asks = asks
         self._store = store
         self._driver = driver
@@ -80,8 +84,7 @@ class DirectOrders:
 
     async def _sale(self, buyer: Principal, items: Sequence[Wanted]) -> Sale:
         wanted = pricing_of.summed(items)
-        async with self._database.connection() as connection:
-            known = await repository_items.items(connection, [one.sku for one in wanted])
+        known = await self._goods.items([one.sku for one in wanted])
         pricing_of.check_wanted(wanted, known)
         lines, amounts = pricing_of.listed(wanted, known)
         cause = context.current()

@@ -6,21 +6,20 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.contracts.catalog import PRODUCT_EVENTS
 from careforall.contracts.orders import OrderStates, OrderStatesAsked, Payable, PayableAsked
 from careforall.kit import json, money
 from careforall.kit.cache import Cache
 from careforall.kit.db import Connection, Database
-from careforall.kit.envelope import Message
 from careforall.kit.http.identity import Principal
 from careforall.kit.outbox import Outgoing
-from careforall.orders import events, repository, repository_items, repository_returns, repository_sagas, store
+from careforall.orders import events, repository, repository_returns, repository_sagas, store
 from careforall.orders.aftercare import Aftercare
 from careforall.orders.checkouts import Checkouts
 from careforall.orders.direct import DirectOrders
-from careforall.orders.domain import Fact, Item, Order, Return
+from careforall.orders.domain import Fact, Order, Return
 from careforall.orders.driver import Driver
 from careforall.orders.errors import OrderNotFound
+from careforall.orders.goods import Goods
 from careforall.orders.records import Changes, Turn
 from careforall.orders.saga_words import PaymentTold
 from careforall.orders.schemas import OrderOut, TransitionOut, order_out
@@ -41,11 +40,13 @@ class OrdersService:
         database: Database,
         cache: Cache,
         *,
+        goods: Goods,
         checkouts: Checkouts,
         direct: DirectOrders,
         driver: Driver,
     ) -> None:
         self.database = database
+        self.goods = goods
         self.checkouts = checkouts
         self.direct = direct
         self.driver = driver
@@ -106,17 +107,6 @@ class OrdersService:
         await store.record(connection, sorted(moved, key=lambda turn: turn.after.saga.id.int))
         await self._note_money(connection, facts)
         self.driver.wake()
-
-    async def hear_products(self, connection: Connection, messages: Sequence[Message[Any]]) -> None:
-        """Keep our own copy of what is sold: newer versions of a product only."""
-        newest: dict[UUID, Message[Any]] = {}
-        for message in messages:
-            known = newest.get(message.aggregate_id)
-            if known is None or message.aggregate_version > known.aggregate_version:
-                newest[message.aggregate_id] = message
-        items = [item for message in newest.values() for item in _items(message)]
-        products = [(identifier, message.aggregate_version) for identifier, message in newest.items()]
-        await repository_items.put(connection, products, items)
 
     async def answer_states(self, payload: bytes) -> bytes:
         """Answer in which state the orders of some intents are."""
@@ -186,25 +176,3 @@ def _payable(order: Order) -> Payable:
         gateway=order.gateway,
         expires_at=order.expires_at,
     )
-
-
-def _items(message: Message[Any]) -> list[Item]:
-    event = message.event
-    assert isinstance(event, PRODUCT_EVENTS)
-    price = event.sale_price if event.sale_price is not None else event.base_price  # type: ignore[attr-defined]
-    return [
-        Item(
-            sku=variant.sku,
-            product_id=event.product_id,  # type: ignore[attr-defined]
-            seller_id=event.seller_id,  # type: ignore[attr-defined]
-            name=event.name,  # type: ignore[attr-defined]
-            price=price + variant.price_difference,
-            currency=event.currency,  # type: ignore[attr-defined]
-            active=event.status == "ACTIVE" and variant.active,  # type: ignore[attr-defined]
-            shippable=event.shippable,  # type: ignore[attr-defined]
-            max_per_order=event.max_per_order,  # type: ignore[attr-defined]
-            reservation_policy=event.reservation_policy,  # type: ignore[attr-defined]
-            version=message.aggregate_version,
-        )
-        for variant in event.variants  # type: ignore[attr-defined]
-    ]

@@ -15,7 +15,7 @@ from careforall.pricing.settings import PricingSettings
 def build(resources: Resources) -> Parts:
     """Wire the service together."""
     settings = cast("PricingSettings", resources.settings)
-    service = PricingService(resources.database, settings, resources.limiter)
+    service = PricingService(resources.database, settings, resources.limiter, resources.ask)
     checkouts = service.checkouts
     return Parts(
         service=service,

@@ -74,6 +74,7 @@ class Checkouts:
     async def lock(self, payload: bytes) -> bytes:
         """Answer `ask.pricing.lock`."""
         asked = msgspec.json.decode(payload, type=Lock)
+        await self._quoting.learn(asked.asked)
         try:
             return await _submitted(self._locks, asked.step_id, asked, b"lock")
         except IdempotencyKeyReused:

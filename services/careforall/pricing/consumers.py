@@ -10,7 +10,7 @@ from careforall.contracts.streams import CATALOG, INVENTORY, ORDERS
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
-from careforall.pricing.domain import Product, ProductVariant, StockLevel
+from careforall.pricing.domain import StockLevel
 from careforall.pricing.service import PricingService
 
 
@@ -18,7 +18,7 @@ def consumers(service: PricingService) -> tuple[Consumer, ...]:
     """Return the durable consumers of this service."""
 
     async def products(connection: Connection, messages: Sequence[Message[Any]]) -> None:
-        await service.projection.products(connection, [(_product(one), _variants(one.event)) for one in messages])
+        await service.projection.products(connection, [(one.event, one.aggregate_version) for one in messages])
 
     async def stock(connection: Connection, messages: Sequence[Message[Any]]) -> None:
         levels = [StockLevel(sku=one.event.sku, available=one.event.available, version=one.aggregate_version) for one in messages]
@@ -33,32 +33,3 @@ def consumers(service: PricingService) -> tuple[Consumer, ...]:
         Consumer(name="pricing-stock", stream=INVENTORY.name, events=(StockChanged, StockSnapshot), handler=stock),
         Consumer(name="pricing-orders", stream=ORDERS.name, events=(OrderConfirmed,), handler=orders),
     )
-
-
-def _product(message: Message[Any]) -> Product:
-    event = message.event
-    return Product(
-        product_id=event.product_id,
-        version=message.aggregate_version,
-        name=event.name,
-        category_path=tuple(dict.fromkeys((*event.category_path, event.category))) if event.category else event.category_path,
-        seller_id=event.seller_id,
-        status=event.status,
-        base_price=event.base_price,
-        sale_price=event.sale_price,
-        currency=event.currency,
-        tax_category=event.tax_category,
-        shippable=event.shippable,
-    )
-
-
-def _variants(event: Any) -> list[ProductVariant]:
-    return [
-        ProductVariant(
-            sku=variant.sku,
-            product_id=event.product_id,
-            price_difference=variant.price_difference,
-            active=variant.active,
-        )
-        for variant in event.variants
-    ]

@@ -1,17 +1,21 @@
 """Making prices: the rules as they stand, what is known of the goods, and the calculation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from careforall.contracts.catalog import PRODUCTS_OF, ProductsAsked, ProductsTold
 from careforall.contracts.pricing import HeldQuoteAsked, Quote, QuoteAsked
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import NIL, new_id
+from careforall.kit.learning import Learning
+from careforall.kit.service import Ask
 from careforall.pricing import calculation, repository, repository_coupons
 from careforall.pricing.calculation import Priced
 from careforall.pricing.coupons import CouponState
 from careforall.pricing.domain import Offer, Rulebook
 from careforall.pricing.holding import Hands
+from careforall.pricing.projection import Projection
 
 
 class Goods:
@@ -30,16 +34,25 @@ class Goods:
 class Quoting:
     """Reads what prices are made of; the rules are read anew only when they have changed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, projection: Projection, ask: Ask) -> None:
         self._database = database
+        self._projection = projection
         self._rules = Rulebook()
+        self._learning = Learning(
+            ask, PRODUCTS_OF, ProductsTold, present=self._known, question=lambda skus: ProductsAsked(skus=skus), fold=self._fold
+        )
 
     async def quote(self, asked: QuoteAsked) -> Quote:
-        """Return the price of a basket; nothing is written, and no coupon is held."""
+        """Return the price of a basket; no coupon is held."""
+        await self.learn(asked)
         async with self._database.connection() as connection:
             goods = await self.goods(connection, [asked])
             states = await self._states(connection, asked)
         return goods.price(asked, states).quote
+
+    async def learn(self, asked: QuoteAsked) -> None:
+        """Know the goods of a basket as soon as the catalog does."""
+        await self._learning.ensure({line.sku for line in asked.lines if _storable(line.sku)})
 
     async def goods(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> Goods:
         """Return what some baskets are priced with, as the database stands now."""
@@ -49,6 +62,14 @@ class Quoting:
         skus = [line.sku for asked in baskets for line in asked.lines if _storable(line.sku)]
         offers = await repository.offers(connection, skus, rules.demand_hours)
         return Goods(rules, offers, await repository.now(connection))
+
+    async def _known(self, skus: Sequence[str]) -> Collection[str]:
+        async with self._database.connection() as connection:
+            return await repository.offers(connection, skus, 0)
+
+    async def _fold(self, told: ProductsTold) -> None:
+        products = [(one.product, one.version) for one in told.products]
+        await self._database.run(lambda connection: self._projection.products(connection, products))
 
     async def _states(self, connection: Connection, asked: QuoteAsked) -> dict[str, CouponState]:
         if not asked.coupons:

@@ -6,6 +6,7 @@ from careforall.contracts.pricing import HeldQuoteAsked
 from careforall.kit import json
 from careforall.kit.db import Connection, Database
 from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.service import Ask
 from careforall.pricing import repository, repository_coupons
 from careforall.pricing.administration import Coupons, Rules
 from careforall.pricing.checkouts import Checkouts
@@ -20,12 +21,12 @@ _KEPT_DAYS = 90
 class PricingService:
     """Everything pricing can do."""
 
-    def __init__(self, database: Database, settings: PricingSettings, limiter: Limiter) -> None:
+    def __init__(self, database: Database, settings: PricingSettings, limiter: Limiter, ask: Ask) -> None:
         self.database = database
         self.coupons = Coupons(database)
         self.rules = Rules(database)
         self.projection = Projection()
-        self.quoting = Quoting(database)
+        self.quoting = Quoting(database, self.projection, ask)
         self.checkouts = Checkouts(
             database,
             self.quoting,

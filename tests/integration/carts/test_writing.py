@@ -16,15 +16,16 @@ from msgspec import Struct
 from careforall.carts.changing import Done, Owner, Wanted, new_guest
 from careforall.carts.domain import Add, Merge
 from careforall.carts.errors import CartClosed
-from careforall.carts.repository import ProductFact, VariantFact
 from careforall.carts.service import CartsService
 from careforall.carts.settings import CartsSettings
+from careforall.contracts.catalog import Variant
 from careforall.kit.bus import BrokerUnavailable
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database, PoolSettings
 from careforall.kit.ids import new_id
 from careforall_testing.databases import connection
 from careforall_testing.platform import fresh_database
+from careforall_testing.pricing import product
 from careforall_testing.servers import ServerUrls
 
 
@@ -55,23 +56,9 @@ async def desk(servers: ServerUrls) -> AsyncIterator[Desk]:
         stack.push_async_callback(cache.close)
         service = CartsService(database, settings, cache=cache, ask=_away)
         stack.push_async_callback(service.changing.drain)
-        cup = ProductFact(
-            product_id=new_id(),
-            version=1,
-            name="Cup",
-            slug="cup",
-            image_url="",
-            status="ACTIVE",
-            base_price=Decimal(10),
-            sale_price=Decimal(8),
-            currency="EUR",
-            reservation_policy="AT_CHECKOUT",
-            max_per_order=1000,
-        )
-        variant = VariantFact(
-            sku="CUP", product_id=cup.product_id, attributes={"size": "L"}, price_difference=Decimal(1), active=True
-        )
-        await database.run(lambda opened: service.projection.products(opened, [(cup, [variant])]))
+        variant = Variant(variant_id=new_id(), sku="CUP", attributes={"size": "L"}, price_difference=Decimal(1))
+        cup = product("CUP", sale_price=Decimal(8), max_per_order=1000, variants=(variant,))
+        await database.run(lambda opened: service.projection.products(opened, [(cup, 1)]))
         yield Desk(service=service, cache=cache, url=url)
 
 

@@ -24,9 +24,9 @@ from careforall.orders.domain import Item
 from careforall.orders.driver import Driver
 from careforall.orders.records import Run, Sale, Wanted
 from careforall.orders.saga_words import Saga
-from careforall.pricing.domain import Product, ProductVariant
 from careforall.pricing.service import PricingService
 from careforall_testing.platform import environment_of, fresh_database
+from careforall_testing.pricing import product
 from careforall_testing.servers import ServerUrls
 
 SERVICES = ("inventory", "pricing", "payments", "orders")
@@ -52,7 +52,7 @@ class OfflineShop:
         item = self._items[sku] = _item(sku, price)
         await self.orders.run(lambda connection: repository_items.put(connection, [(item.product_id, 1)], [item]))
         pricing = cast("PricingService", self.houses["pricing"].parts.service)
-        told = [(_product(item), [_variant(item)])]
+        told = [(product(sku, price, name=item.name, product_id=item.product_id), 1)]
         await self.houses["pricing"].database.run(lambda connection: pricing.projection.products(connection, told))
         await self.inventory.count(StockPut(sku=sku, on_hand=on_hand), None)
 
@@ -104,26 +104,6 @@ def _item(sku: str, price: str) -> Item:
         reservation_policy="AT_CHECKOUT",
         version=1,
     )
-
-
-def _product(item: Item) -> Product:
-    return Product(
-        product_id=item.product_id,
-        version=1,
-        name=item.name,
-        category_path=(),
-        seller_id=None,
-        status="ACTIVE",
-        base_price=item.price,
-        sale_price=None,
-        currency=item.currency,
-        tax_category="standard",
-        shippable=True,
-    )
-
-
-def _variant(item: Item) -> ProductVariant:
-    return ProductVariant(sku=item.sku, product_id=item.product_id, price_difference=Decimal(0), active=True)
 
 
 @asynccontextmanager

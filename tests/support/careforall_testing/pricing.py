@@ -20,11 +20,11 @@ from careforall.contracts.catalog import ProductSnapshot, Variant
 from careforall.contracts.inventory import StockChanged
 from careforall.contracts.pricing import Lock, Quote, QuoteAsked, QuotedLine, Settle, Settled
 from careforall.kit import json
+from careforall.kit.bus import BrokerUnavailable
 from careforall.kit.db import Database, PoolSettings
 from careforall.kit.envelope import Event
 from careforall.kit.http.limits import Limiter
 from careforall.kit.ids import new_id
-from careforall.pricing.domain import Product, ProductVariant
 from careforall.pricing.schemas import NewCoupon
 from careforall.pricing.service import PricingService
 from careforall.pricing.settings import PricingSettings
@@ -74,21 +74,8 @@ class Counter(Struct, frozen=True, kw_only=True):
 
     async def sell(self, sku: str, price: str = "10.00") -> None:
         """Know a product with one variant."""
-        one = Product(
-            product_id=new_id(),
-            version=1,
-            name=sku,
-            category_path=(),
-            seller_id=None,
-            status="ACTIVE",
-            base_price=Decimal(price),
-            sale_price=None,
-            currency="EUR",
-            tax_category="standard",
-            shippable=True,
-        )
-        variant = ProductVariant(sku=sku, product_id=one.product_id, price_difference=Decimal(0), active=True)
-        await self.database.run(lambda opened: self.service.projection.products(opened, [(one, [variant])]))
+        one = product(sku, price)
+        await self.database.run(lambda opened: self.service.projection.products(opened, [(one, 1)]))
 
     async def coupon(self, code: str, **changes: Any) -> UUID:
         """Make a coupon of a tenth."""
@@ -174,6 +161,10 @@ async def opened_counter(urls: ServerUrls, *, seed: str, **options: Any) -> Asyn
         stack.push_async_callback(database.close)
         limiter = Limiter(urls.redis, prefix=f"pricing-{seed}")
         stack.push_async_callback(limiter.close)
-        service = PricingService(database, settings, limiter)
+        service = PricingService(database, settings, limiter, _away)
         stack.push_async_callback(service.checkouts.drain)
         yield Counter(service=service, database=database, url=url)
+
+
+async def _away(_: str, __: bytes) -> bytes:
+    raise BrokerUnavailable

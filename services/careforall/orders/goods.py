@@ -1,0 +1,72 @@
+"""What is sold, as orders knows it: a copy of the catalog's products, newer versions only (rule 5)."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from careforall.contracts.catalog import PRODUCTS_OF, ProductEvent, ProductsAsked, ProductsTold
+from careforall.kit.db import Connection, Database
+from careforall.kit.learning import Learning
+from careforall.kit.service import Ask
+from careforall.orders import repository_items
+from careforall.orders.domain import Item
+
+
+class Goods:
+    """Reads and keeps the copy.
+
+    Args:
+        database: The service's own.
+        ask: Asks another service now.
+    """
+
+    def __init__(self, database: Database, ask: Ask) -> None:
+        self._database = database
+        self._learning = Learning(
+            ask,
+            PRODUCTS_OF,
+            ProductsTold,
+            present=self._known,
+            question=lambda skus: ProductsAsked(skus=skus),
+            fold=self._learn,
+        )
+
+    async def items(self, skus: Collection[str]) -> dict[str, Item]:
+        """Return what is sold under some SKUs as soon as the catalog shows it; an unknown one is left out."""
+        await self._learning.ensure(skus)
+        return await self._known(list(skus))
+
+    async def keep(self, connection: Connection, told: Sequence[tuple[ProductEvent, int]]) -> None:
+        """Keep products (state, version) where they are newer."""
+        newest: dict[UUID, tuple[ProductEvent, int]] = {
+            event.product_id: (event, version) for event, version in sorted(told, key=lambda one: one[1])
+        }
+        items = [item for event, version in newest.values() for item in _items(event, version)]
+        await repository_items.put(connection, [(key, version) for key, (_, version) in newest.items()], items)
+
+    async def _known(self, skus: Sequence[str]) -> dict[str, Item]:
+        async with self._database.connection() as connection:
+            return await repository_items.items(connection, skus)
+
+    async def _learn(self, told: ProductsTold) -> None:
+        products = [(one.product, one.version) for one in told.products]
+        await self._database.run(lambda connection: self.keep(connection, products))
+
+
+def _items(event: ProductEvent, version: int) -> list[Item]:
+    price = event.sale_price if event.sale_price is not None else event.base_price
+    return [
+        Item(
+            sku=variant.sku,
+            product_id=event.product_id,
+            seller_id=event.seller_id,
+            name=event.name,
+            price=price + variant.price_difference,
+            currency=event.currency,
+            active=event.status == "ACTIVE" and variant.active,
+            shippable=event.shippable,
+            max_per_order=event.max_per_order,
+            reservation_policy=event.reservation_policy,
+            version=version,
+        )
+        for variant in event.variants
+    ]
