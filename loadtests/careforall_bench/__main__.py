@@ -2,9 +2,11 @@
 
 import argparse
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -23,6 +25,7 @@ WIDTH = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, store; 1 when a figure lies below its floor or a scenario failed, 3 when something is missing."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, _ended)
     if options.growth:
         return grow(options)
     absent = missing_packages()
@@ -86,6 +89,11 @@ def good(report: Report) -> int:
 def _launched(options: argparse.Namespace) -> Launched:
     name = options.instance or f"bench-{secrets.token_hex(2)}"
     return Launched(root=options.root, instance=name, folder=options.instances / name, mine=not options.instance)
+
+
+def _ended(number: int, _: object) -> NoReturn:
+    """Leave by the way that stops and forgets the platform that was started."""
+    sys.exit(128 + number)
 
 
 def _tell(line: str) -> None:
