@@ -112,7 +112,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], choices=NAMES, help="measure this; may be repeated")
     parser.add_argument("--instance", help="measure this running instance instead of a new one")
     parser.add_argument("--growth", action="store_true", help="measure the cost of an event on small and large databases")
-    parser.add_argument("--full", action="store_true", help="with --growth: 10 million donations instead of 1 million")
+    parser.add_argument("--full", action="store_true", help="with --growth: 10 million gifts too")
     parser.add_argument("--postgres", help="measure the baselines alone, on this server")
     return parser.parse_args(arguments)
 

@@ -39,7 +39,7 @@ def bench(
     growth: Annotated[
         bool, typer.Option("--growth", help="Measure instead whether an event costs more on a large database: 10 k and 1 M rows.")
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="With --growth: 10 M donations too, with some 20 GB of disk.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --growth: 10 M gifts too, with some 20 GB of disk.")] = False,
     json_file: JsonFile = None,
     instance: Annotated[
         str | None, typer.Option(metavar="NAME", help="Measure this running platform instead of a new one.")
