@@ -14,8 +14,8 @@ import httpx2
 from careforall.cli.simulate import Action, Session, run
 
 PAUSE_S = 0.05
-AWAY = ("database_unavailable", "degraded", "outcome_unknown")
-"""Codes that say that the database has no primary just now."""
+AWAY = ('"code":"database_unavailable"', '"code":"degraded"', '"code":"outcome_unknown"', "no healthy upstream")
+"""What says that the database has no primary just now: a service, or the front door when no service is ready any more."""
 COMPLETED_S = 60.0
 
 
@@ -62,7 +62,7 @@ class Stream:
 
     def unexpected(self) -> list[str]:
         """Return the failures that do not say that nothing can be written for a moment."""
-        return [one for one in self.failures if not (one.startswith("503 ") and any(f'"code":"{code}"' in one for code in AWAY))]
+        return [one for one in self.failures if not (one.startswith("503 ") and any(said in one for said in AWAY))]
 
     def lost(self, client: httpx2.Client) -> list[str]:
         """Return acknowledged gifts that nobody knows any more."""
