@@ -22,6 +22,7 @@ from careforall_testing.patroni import RELEASE, Patroni, start_client
 
 SERVICES = ("donations", "totals", "simulator")
 OPERATOR = f"{RELEASE}-operator"
+WRITE_SERVICE = f"{RELEASE}-postgres-rw"
 _WATCH = """
 import asyncio, os, nats
 
@@ -107,7 +108,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     def endpoints(self) -> list[str]:
         """The ready pods behind the write Service."""
-        slices = self.cluster.get("endpointslices", selector=f"kubernetes.io/service-name={RELEASE}-postgres-rw")
+        slices = self.cluster.get("endpointslices", selector=f"kubernetes.io/service-name={WRITE_SERVICE}")
         ready = [one for found in slices for one in found.get("endpoints") or [] if one["conditions"].get("ready")]
         return sorted(one["targetRef"]["name"] for one in ready)
 
