@@ -30,6 +30,7 @@ JOB: Any = create_namespaced_resource("batch", "v1", "Job", "jobs")
 POD: Any = create_namespaced_resource("", "v1", "Pod", "pods")
 POD_TEMPLATE: Any = create_namespaced_resource("", "v1", "PodTemplate", "podtemplates")
 CONFIG_MAP: Any = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
+SERVICE: Any = create_namespaced_resource("", "v1", "Service", "services")
 SECRET: Any = create_namespaced_resource("", "v1", "Secret", "secrets")
 EVENT: Any = create_namespaced_resource("", "v1", "Event", "events")
 ENDPOINT_SLICE: Any = create_namespaced_resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
@@ -42,7 +43,7 @@ TAKEN = 409
 FORBIDDEN = 403
 STUMBLES = {410, 429, 500, 502, 503, 504}
 _PAUSES = (0.1, 0.4)
-_KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER}
+_KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER, "Service": SERVICE}
 
 
 class Kube:

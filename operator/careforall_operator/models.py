@@ -250,7 +250,7 @@ class Database(Model, frozen=True, kw_only=True):
     rest_secret_ref: SecretRef | None = None
     """Key `rest-password`, also `rest-username` (`patroni` if not given): how Patroni is asked for switchovers."""
     write_service: ObjectName | None = None
-    """Service of the primary; `<clusterName>-rw` if not given."""
+    """Service of the primary; `<clusterName>-rw` if not given, whose selector is then kept where it is the chart's."""
     read_service: ObjectName | None = None
     """Service of the replicas; `<clusterName>-ro` if not given."""
     patroni: PatroniTimes = PatroniTimes()

@@ -14,6 +14,9 @@ import yaml
 from kubernetes_validate import utils as validation  # type: ignore[import-untyped]  # has no types
 
 from careforall.cli.registry import NAMES
+from careforall_operator.reconcile.labels import SCOPE_LABEL
+from careforall_operator.reconcile.observed import ClusterSeen, ServiceSeen
+from careforall_operator.reconcile.routes import plan_route
 from careforall_testing import charts
 from careforall_testing.charts import PLATFORM_APIS, PROFILES, containers, objects, pods, rendered
 
@@ -156,6 +159,26 @@ def test_the_operator_sees_its_own_keys_of_secrets_alone() -> None:
     database = charts.named(found, "Platform", "careforall")["spec"]["database"]
     assert database["credentialsSecretRef"] == {"name": "own-dsn", "key": "operator"}
     assert database["restSecretRef"] == {"name": "own-postgres"}
+
+
+def test_the_operator_wants_of_the_write_service_what_the_chart_says() -> None:
+    found = objects(rendered("prod"))
+    database = charts.named(found, "Platform", "careforall")["spec"]["database"]
+    service = charts.named(found, "Service", f"{database['clusterName']}-rw")
+    assert service["metadata"]["labels"][SCOPE_LABEL] == database["clusterName"]
+    seen = ServiceSeen(name=service["metadata"]["name"], selector=service["spec"]["selector"])
+    assert plan_route(ClusterSeen(write_service=seen), database["clusterName"]) == []
+    rules = charts.named(found, "Role", "careforall-operator")["rules"]
+    assert [(one["verbs"], one["resourceNames"]) for one in rules if "services" in one["resources"]] == [
+        (["get", "patch"], [service["metadata"]["name"]])
+    ]
+
+
+@pytest.mark.parametrize("engine", ["CloudNativePG", "External"])
+def test_services_of_another_engine_are_none_of_the_operators_business(engine: str) -> None:
+    found = objects(rendered("prod", f"operator.platform.database.engine={engine}"))
+    rules = charts.named(found, "Role", "careforall-operator")["rules"]
+    assert not [rule for rule in rules if "services" in rule["resources"]]
 
 
 def test_only_audit_is_given_the_other_databases() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from careforall_testing.cluster import Cluster
-from careforall_testing.kept_platform import PATIENCE, REPAIRED_S, Kept, kept
+from careforall_testing.kept_platform import PATIENCE, REPAIRED_S, WRITE_SERVICE, Kept, kept
 from careforall_testing.patroni import RELEASE, freeze_script
 
 FROZEN_GAP_S = 30.0 * PATIENCE
@@ -104,6 +104,17 @@ def test_labels_set_wrong_by_hand_are_set_right(platform: Kept, old: str) -> Non
     platform.cluster.until("one behind the write Service", lambda: platform.endpoints() == [old], timeout=REPAIRED_S)
     platform.cluster.until("all at rest", platform.at_rest)
     assert patroni.leader() == old
+
+
+def test_a_write_service_turned_to_the_replicas_by_hand_is_turned_back(platform: Kept, old: str) -> None:
+    before = platform.timeline()
+    right = platform.cluster.selector(WRITE_SERVICE)
+    platform.cluster.select(WRITE_SERVICE, {**right, "careforall.dev/role": "replica"})
+    platform.cluster.until("the selector", lambda: platform.cluster.selector(WRITE_SERVICE) == right, timeout=REPAIRED_S)
+    platform.cluster.until("one behind the write Service", lambda: platform.endpoints() == [old], timeout=REPAIRED_S)
+    platform.cluster.until("told", lambda: len(platform.events("WrongSelector")) == 1, timeout=REPAIRED_S)
+    platform.cluster.until("all at rest", platform.at_rest)
+    assert (platform.patroni.leader(), platform.timeline()) == (old, before)
 
 
 def test_each_timeline_was_reconciled_and_told_once(platform: Kept) -> None:

@@ -18,8 +18,9 @@ from careforall_operator.reconcile.cron import BadSchedule, due, parsed
 from careforall_operator.reconcile.drills import plan_drill
 from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_database
 from careforall_operator.reconcile.labels import plan_labels
-from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen, PodRole
-from careforall_operator.reconcile.plan import Create, Notice, Owner, StripLabel
+from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen, PodRole, ServiceSeen
+from careforall_operator.reconcile.plan import Apply, Create, Notice, Owner, StripLabel
+from careforall_operator.reconcile.routes import plan_route
 from careforall_operator.reconcile.switchovers import Situation, plan_switchover
 from careforall_operator.reconcile.timelines import PodTimeline, awaited, plan_left
 from careforall_operator.status import DatabaseStatus, Degraded, Member, SwitchoverStatus
@@ -259,6 +260,41 @@ def test_labels_set_by_hand_are_repaired_by_lock_and_notes() -> None:
     assert wants(replace(leader, role=""), other) == []
     assert wants(replace(claiming, role=""), other, leader_fresh=False) == []
     assert wants(replace(claiming, role=""), other, repairable=False) == []
+
+
+SELECTOR = {"careforall.dev/postgres": "cfa", "careforall.dev/role": "primary"}
+labels = st.sampled_from(["app", *SELECTOR])
+selectors = st.just(SELECTOR) | st.dictionaries(labels, st.sampled_from(["cfa", "primary", "replica", ""]))
+
+
+def routed(selector: dict[str, str], seconds: int = 1) -> list[tuple[dict[str, str], list[str]]]:
+    """What the write Service selects after each second of looking and doing what is planned, and the Events of that second."""
+    story = Story()
+    service = ServiceSeen(name="cfa-rw", selector=selector)
+    steps = []
+    for _ in range(seconds):
+        plan = story.second(replace(seen(1), write_service=service), written=True)
+        for action in plan.actions:
+            if isinstance(action, Apply):
+                assert action.body["metadata"] == {"name": "cfa-rw"}
+                assert set(action.body["spec"]) == {"selector"}
+                service = replace(service, selector=action.body["spec"]["selector"])
+        told = [action.reason for action in plan.actions if isinstance(action, Notice)]
+        steps.append((dict(service.selector), told))
+    return steps
+
+
+@given(selectors)
+def test_whatever_the_write_service_selects_one_plan_sets_it_right_and_the_next_is_empty(selector: dict[str, str]) -> None:
+    told = [] if selector == SELECTOR else ["WrongSelector"]
+    assert routed(selector, 3) == [(SELECTOR, told), (SELECTOR, []), (SELECTOR, [])]
+
+
+def test_a_write_service_that_is_not_ours_is_not_planned() -> None:
+    assert plan_route(None, "cfa") == []
+    assert plan_route(seen(1), "cfa") == []
+    wrong = replace(seen(1, fresh=False), write_service=ServiceSeen(name="cfa-rw", selector={}))
+    assert [type(action) for action in plan_route(wrong, "cfa")] == [Apply, Notice]
 
 
 moments = st.sampled_from(["good", "lost", "unseen", "promoted", "early", "slow job", "stale"])

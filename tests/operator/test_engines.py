@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from careforall.launch.servers import Postgres
 from careforall_testing.cluster import Cluster
-from careforall_testing.database_stage import CLUSTER, PODS, Stage
+from careforall_testing.database_stage import CLUSTER, PODS, WRITE_SERVICE, Stage
 from careforall_testing.servers import own_folder
 from careforall_testing.servers import running as server_running
 
@@ -42,6 +42,8 @@ DEFINITION = {
 
 class CnpgStage(Stage):
     """The test plays CloudNativePG's operator: it writes the Cluster's status, and follows the target primary."""
+
+    selector: ClassVar[Mapping[str, str]] = {"cnpg.io/cluster": CLUSTER, "cnpg.io/instanceRole": "primary"}
 
     def _pod(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         labels = {"cnpg.io/cluster": CLUSTER}
@@ -115,6 +117,7 @@ def test_cloudnativepg_is_read_asked_to_switch_and_reported(
     room.until("the end", ended)
     report = stage.database()["lastFailover"]
     assert (report["planned"], report["oldPrimary"], report["newPrimary"], report["timeline"]) == (True, "cfa-0", "cfa-1", 2)
+    assert room.selector(WRITE_SERVICE) == stage.selector
 
 
 @pytest.mark.usefixtures("cnpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sys
@@ -20,13 +21,14 @@ from nats.js.errors import KeyNotFoundError
 
 from careforall.launch.servers import Nats, Postgres
 from careforall_testing.cluster import Cluster
-from careforall_testing.database_stage import Flag, Stage
+from careforall_testing.database_stage import CLUSTER, WRITE_SERVICE, Flag, Stage
 from careforall_testing.servers import own_folder
 from careforall_testing.servers import running as server_running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 Make = Callable[..., dict[str, Any]]
 VIEW = {"name": "totals", "schedule": "*/5 * * * *"}
+REPAIRED_S = 10.0
 
 
 @pytest.fixture(name="stage")
@@ -49,6 +51,11 @@ def flag(server: Nats) -> Flag | None:
         return msgspec.json.decode(found.value or b"", type=Flag)
 
     return asyncio.run(read())
+
+
+def messages(room: Cluster, reason: str) -> list[str]:
+    """What Events of a reason say."""
+    return [one["message"] for one in room.get("events") if one["reason"] == reason]
 
 
 def test_a_crash_is_reported_and_services_are_told(stage: Stage, operator: Any, objects: Make, own_nats: Nats) -> None:
@@ -87,8 +94,8 @@ def test_a_crash_is_reported_and_services_are_told(stage: Stage, operator: Any, 
     assert (report["oldPrimary"], report["newPrimary"], report["timeline"]) == ("cfa-0", "cfa-1", 2)
     assert (report["planned"], report["syncBefore"], report["lostBytesEstimate"]) == (False, True, 0)
     assert stage.database()["failoverHistory"] == [report]
-    (event,) = [one for one in room.get("events") if one["reason"] == "FailoverReport"]
-    assert "cfa-0 -> cfa-1, timeline 2" in event["message"]
+    (message,) = messages(room, "FailoverReport")
+    assert "cfa-0 -> cfa-1, timeline 2" in message
     assert stage.condition("ReconciliationSucceeded") == ("True", "JobSucceeded")
 
 
@@ -131,6 +138,49 @@ def test_a_stale_label_is_taken_away(stage: Stage, operator: Any, objects: Make)
     assert room.get("pod", "cfa-1")["metadata"]["labels"]["careforall.dev/role"] == "primary"
 
 
+def test_the_write_service_gets_its_selector_back(stage: Stage, operator: Any, objects: Make) -> None:
+    room = stage.room
+    stage.set_up(objects)
+    operator.start()
+    room.until("writes on", lambda: stage.condition("WritesEnabled") == ("True", "HeartbeatOk"))
+    assert messages(room, "WrongSelector") == []
+    wrong: list[dict[str, str]] = [{**stage.selector, "careforall.dev/role": "replica"}, {**stage.selector, "app": "a"}, {}]
+    for count, selector in enumerate(wrong, 1):
+        room.select(WRITE_SERVICE, selector)
+        room.until("the selector", lambda: room.selector(WRITE_SERVICE) == stage.selector, timeout=REPAIRED_S)
+        room.until("an Event", lambda number=count: len(messages(room, "WrongSelector")) == number, timeout=REPAIRED_S)  # type: ignore[misc]
+    selected = "careforall.dev/postgres=cfa,careforall.dev/role=replica"
+    assert f"cfa-rw selected {selected}: it leads to the primary alone again" in messages(room, "WrongSelector")
+    text = room.kubectl("get", "service", WRITE_SERVICE, "--output=json", "--show-managed-fields")
+    owned = {one["manager"]: one["fieldsV1"] for one in json.loads(text)["metadata"]["managedFields"]}
+    assert owned["careforall-operator"] == {"f:spec": {"f:selector": {}}}
+    stage.install_service()  # an upgrade meets no conflict
+    time.sleep(2)
+    assert len(messages(room, "WrongSelector")) == len(wrong)
+
+
+def test_a_write_service_of_somebody_else_is_left_alone(stage: Stage, operator: Any, objects: Make) -> None:
+    room = stage.room
+    stage.set_up(objects)
+    room.kubectl("label", "service", WRITE_SERVICE, "careforall.dev/postgres-")
+    room.select(WRITE_SERVICE, {"app": "proxy"})
+    operator.start()
+    room.until("writes on", lambda: stage.condition("WritesEnabled") == ("True", "HeartbeatOk"))
+    time.sleep(3)
+    assert room.selector(WRITE_SERVICE) == {"app": "proxy"}
+    _name_service(room, "elsewhere")
+    room.kubectl("label", "service", WRITE_SERVICE, f"careforall.dev/postgres={CLUSTER}")
+    time.sleep(3)
+    assert room.selector(WRITE_SERVICE) == {"app": "proxy"}
+    _name_service(room, None)
+    room.until("the selector", lambda: room.selector(WRITE_SERVICE) == stage.selector, timeout=REPAIRED_S)
+
+
+def _name_service(room: Cluster, name: str | None) -> None:
+    patch = json.dumps({"spec": {"database": {"writeService": name}}})
+    room.kubectl("patch", "cfa", "main", "--type=merge", f"--patch={patch}")
+
+
 def test_killed_at_random_points_it_reports_each_timeline_once(stage: Stage, operator: Any, objects: Make) -> None:
     seed = random.randrange(2**32)
     sys.stdout.write(f"seed {seed}\n")
@@ -156,8 +206,7 @@ def test_killed_at_random_points_it_reports_each_timeline_once(stage: Stage, ope
     assert names == sorted(f"main-recon-{number + 2}" for number in range(rounds))
     history = stage.database()["failoverHistory"]
     assert [report["timeline"] for report in history] == list(range(rounds + 1, max(rounds - 9, 1), -1))
-    told = [one["message"] for one in room.get("events") if one["reason"] == "FailoverReport"]
-    assert len(told) == rounds
+    assert len(messages(room, "FailoverReport")) == rounds
 
 
 def _done(stage: Stage, timeline: int) -> bool:

@@ -17,7 +17,7 @@ from careforall.launch.servers import Postgres
 from careforall_testing import api_proxy
 from careforall_testing.api_proxy import ApiProxy, Call
 from careforall_testing.cluster import CHART, Cluster
-from careforall_testing.database_stage import Stage
+from careforall_testing.database_stage import WRITE_SERVICE, Stage
 from careforall_testing.servers import own_folder
 from careforall_testing.servers import running as server_running
 
@@ -92,6 +92,8 @@ def test_the_role_is_what_the_operator_uses(
     room.until(
         "the drill asked Patroni and was refused", lambda: any(one["status"].get("phase") == "Failed" for one in room.get("dbsw"))
     )
+    room.select(WRITE_SERVICE, {"app": "other"})
+    room.until("the selector", lambda: room.selector(WRITE_SERVICE) == stage.selector)
     stage.set_up(objects, services=services, views=VIEWS[:1])
     room.until("one CronJob", lambda: len(room.get("cronjobs")) == 1)
     stage.crash()

@@ -42,4 +42,9 @@ async def endpoints(kube: Kube, service: str) -> tuple[str, ...]:
 
 def write_service(database: Database) -> str:
     """Return the name of the Service of the primary."""
-    return database.write_service or f"{database.cluster_name}-rw"
+    return database.write_service or usual_service(database)
+
+
+def usual_service(database: Database) -> str:
+    """Return the name that the Service of the primary has where the Platform gives none."""
+    return f"{database.cluster_name}-rw"

@@ -8,14 +8,13 @@ from typing import Any
 
 import httpx2
 
-from careforall_operator.engines.base import EngineRefused, endpoints, write_service
-from careforall_operator.k8s import CONFIG_MAP, POD, Kube
+from careforall_operator.engines.base import EngineRefused, endpoints, usual_service, write_service
+from careforall_operator.k8s import CONFIG_MAP, POD, SERVICE, Kube
 from careforall_operator.models import Database
-from careforall_operator.reconcile.labels import ROLE_LABEL
-from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, PodRole
+from careforall_operator.reconcile.labels import ROLE_LABEL, SCOPE_LABEL
+from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, PodRole, ServiceSeen
 from careforall_operator.status import Member
 
-SCOPE_LABEL = "careforall.dev/postgres"
 _ANSWER_SECONDS = 15.0  # Patroni answers a switchover when it is done
 
 
@@ -45,9 +44,21 @@ class Patroni:
             members=members,
             pods=tuple(_pod(pod) for pod in pods),
             history=_history(config.get("history")),
+            write_service=await self._kept_service(database),
             endpoints=await endpoints(self._kube, write_service(database)),
             repairable=True,
         )
+
+    async def _kept_service(self, database: Database) -> ServiceSeen | None:
+        """Return the write Service where it is the chart's: of the usual name, and labelled as this cluster's."""
+        usual = usual_service(database)
+        if write_service(database) != usual:
+            return None  # the Role allows no other, and whoever names another keeps it
+        found = await self._kube.find(SERVICE, usual) or {}
+        labels = (found.get("metadata") or {}).get("labels") or {}
+        if labels.get(SCOPE_LABEL) != database.cluster_name:
+            return None
+        return ServiceSeen(name=usual, selector=found["spec"].get("selector") or {})
 
     def _fresh(self, lock: Mapping[str, str], database: Database) -> bool:
         """A lock lives while its renewal changes; its time is never compared with our clock."""

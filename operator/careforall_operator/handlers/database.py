@@ -4,7 +4,7 @@ from typing import Any
 
 import kopf
 
-from careforall_operator.engines.patroni import SCOPE_LABEL
+from careforall_operator.reconcile.labels import SCOPE_LABEL
 
 
 @kopf.on.event("", "v1", "pods", labels={SCOPE_LABEL: kopf.PRESENT})

@@ -17,6 +17,7 @@ from careforall_operator.reconcile.jobs import job
 from careforall_operator.reconcile.labels import plan_labels
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
 from careforall_operator.reconcile.plan import Action, Create, Notice, Owner
+from careforall_operator.reconcile.routes import plan_route
 from careforall_operator.status import DatabaseStatus, Degraded, FailoverReport
 
 
@@ -57,6 +58,7 @@ def plan_database(
     status, actions = _reconciled(asked, status, jobs)
     actions += _told(old, status, degraded, state)
     actions += plan_labels(seen, heard=beat.written and status.writable)
+    actions += plan_route(seen, asked.database.cluster_name)
     return DatabasePlan(actions=actions, status=status, degraded=state)
 
 

@@ -7,6 +7,8 @@ from careforall_operator.reconcile.observed import ClusterSeen, PodRole
 from careforall_operator.reconcile.plan import Action, Notice, SetLabel, StripLabel
 
 ROLE_LABEL = "careforall.dev/role"
+SCOPE_LABEL = "careforall.dev/postgres"
+"""Tells of which cluster a pod is, and a Service that is kept."""
 PRIMARY = "primary"
 
 

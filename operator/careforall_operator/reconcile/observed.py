@@ -61,6 +61,13 @@ class PodRole(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the member itself says that it is primary and runs."""
 
 
+class ServiceSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service of ours and what it selects."""
+
+    name: str
+    selector: Mapping[str, str]
+
+
 class Fork(msgspec.Struct, frozen=True, kw_only=True):
     """Where a timeline ended, as the engine's history tells."""
 
@@ -84,6 +91,8 @@ class ClusterSeen(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[Member, ...] = ()
     pods: tuple[PodRole, ...] = ()
     history: tuple[Fork, ...] = ()
+    write_service: ServiceSeen | None = None
+    """The write Service; None where it is not there, or somebody else's."""
     endpoints: tuple[str, ...] | None = None
     """Ready pods behind the write Service; None where nobody knows."""
     repairable: bool = False

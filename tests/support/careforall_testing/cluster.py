@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         """Apply objects server-side."""
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=document)
+
+    def selector(self, service: str) -> dict[str, str]:
+        """Return what a Service selects."""
+        found: dict[str, str] = self.get("service", service)["spec"].get("selector") or {}
+        return found
+
+    def select(self, service: str, selector: Mapping[str, str]) -> None:
+        """Change what a Service selects, as a hand does."""
+        patch = [{"op": "add", "path": "/spec/selector", "value": dict(selector)}]
+        self.kubectl("patch", "service", service, "--type=json", f"--patch={json.dumps(patch)}")
 
     def rolled_out(self, workload: str, *, timeout: float = 300.0) -> None:
         """Wait until a Deployment or StatefulSet runs as it is written, such as `deployment/careforall-donations`."""

@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import asyncpg
 import msgspec
@@ -20,10 +21,14 @@ from careforall_testing.cluster import Cluster
 
 CLUSTER = "cfa"
 PODS = ("cfa-0", "cfa-1")
+WRITE_SERVICE = f"{CLUSTER}-rw"
 
 
 class Stage:
     """The cluster of one test."""
+
+    selector: ClassVar[Mapping[str, str]] = {"careforall.dev/postgres": CLUSTER, "careforall.dev/role": "primary"}
+    """What the write Service selects."""
 
     def __init__(self, room: Cluster, server: Postgres) -> None:
         self.room = room
@@ -33,7 +38,7 @@ class Stage:
         self.history: list[list[Any]] = []
 
     def set_up(self, make: Any, **spec: Any) -> None:
-        """Make the pods, Patroni's objects, the credentials and the Platform."""
+        """Make the pods, Patroni's objects, the write Service, the credentials and the Platform."""
         template = make("PodTemplate", "careforall-jobs")
         pods = [self._pod(name, template["template"]["spec"]) for name in PODS]
         secret = {
@@ -43,6 +48,7 @@ class Stage:
             "stringData": {"operator": self.server.url, "rest-password": "secret"},
         }
         self.room.apply(template, secret, *pods)
+        self.install_service()
         self.play_patroni()
         database = {
             "clusterName": CLUSTER,
@@ -56,6 +62,16 @@ class Stage:
     def _pod(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         labels = {"careforall.dev/postgres": CLUSTER}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+    def install_service(self) -> None:
+        """Apply the write Service as Helm does, without force: what somebody else has made otherwise is a conflict."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": WRITE_SERVICE, "labels": {"careforall.dev/postgres": CLUSTER}},
+            "spec": {"selector": dict(self.selector), "ports": [{"port": 5432}]},
+        }
+        self.room.kubectl("apply", "--server-side", "--field-manager=helm", "--filename=-", stdin=json.dumps(body))
 
     def play_patroni(self, *, label_old: bool = True) -> None:
         """Write what Patroni writes after an election; `label_old` false leaves the old primary its label."""

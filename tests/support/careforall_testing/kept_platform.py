@@ -24,6 +24,7 @@ from careforall_testing.patroni import RELEASE, Patroni, WriteReport, start_clie
 
 SERVICES = ("donations", "totals", "simulator")
 OPERATOR = f"{RELEASE}-operator"
+WRITE_SERVICE = f"{RELEASE}-postgres-rw"
 PATIENCE = float(os.environ.get("CAREFORALL_TEST_PATIENCE", "1"))
 GAP_S = 5.0 * PATIENCE
 EXACT_S = 1.0 * PATIENCE
@@ -144,7 +145,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     def endpoints(self) -> list[str]:
         """The ready pods behind the write Service."""
-        slices = self.cluster.get("endpointslices", selector=f"kubernetes.io/service-name={RELEASE}-postgres-rw")
+        slices = self.cluster.get("endpointslices", selector=f"kubernetes.io/service-name={WRITE_SERVICE}")
         ready = [one for found in slices for one in found.get("endpoints") or [] if one["conditions"].get("ready")]
         return sorted(one["targetRef"]["name"] for one in ready)
 
