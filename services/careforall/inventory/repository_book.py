@@ -30,7 +30,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def survey(connection: Connection, skus: Iterable[str], holders: Iterable[UUID]) -> list[tuple[str, UUID]]:
-    """Return (SKU, holder) of what the holders have, and of all pending holds of whoever has an overdue one of these SKUs.
+    """Return (SKU, holder) of what the holders have, and of what they have who have an overdue hold of these SKUs.
 
     Read before anything is locked, to know what to lock; what it says is read again afterwards.
     """
@@ -168,18 +168,15 @@ def _step_id(step: Step) -> UUID:
     return step.step_id
 
 
+# The clock is asked once: compared with it row by row, every hold there is would be read and not only what ran out.
 _SURVEY = """
-SELECT r.sku, r.holder_id
-FROM reservations AS r
-WHERE r.holder_id = ANY($2::uuid[])
-UNION
-SELECT r.sku, r.holder_id
-FROM reservations AS r
-WHERE r.status = 'PENDING' AND r.holder_id IN (
+SELECT sku, holder_id
+FROM reservations
+WHERE holder_id = ANY($2::uuid[] || ARRAY(
     SELECT due.holder_id
     FROM reservations AS due
-    WHERE due.status = 'PENDING' AND NOT due.pinned AND due.expires_at <= clock_timestamp() AND due.sku = ANY($1::text[])
-)
+    WHERE due.status = 'PENDING' AND NOT due.pinned AND due.expires_at <= (SELECT clock_timestamp()) AND due.sku = ANY($1::text[])
+))
 """
 _LOCK_SKUS = "SELECT sku, version FROM skus WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE"
 _MAKE_SKUS = """

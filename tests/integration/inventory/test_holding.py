@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from careforall.contracts.inventory import Line, sku_id
+from careforall.inventory import repository, repository_book
 from careforall.inventory.errors import AlreadySold, BelowReserved, SkuNotFound, WarehouseNotFound
 from careforall.kit.errors import InvalidInput, VersionConflict
 from careforall.kit.ids import new_id
@@ -179,6 +180,21 @@ async def test_the_sweep_expires_what_nobody_asks_for(room: Stockroom) -> None:
     assert [await room.statuses(one) for one in (late, pinned, fresh)] == [["EXPIRED"], ["PENDING"], ["PENDING"]]
     assert await room.numbers("MUG") == (3, 2)
     assert (await room.reserve(new_id(), MUG=2)).outcome == "OUT_OF_STOCK", "a pinned hold is nobody else's"
+
+
+async def test_whoever_looks_for_what_ran_out_reads_none_of_what_did_not(room: Stockroom) -> None:
+    await room.put("MUG", 500)
+    await asyncio.gather(*(room.reserve(new_id(), MUG=1) for _ in range(500)))
+
+    async with room.database.connection() as connection:
+        assert await repository_book.survey(connection, {"MUG"}, [new_id()]) == []
+        assert await repository.overdue_skus(connection, 100) == []
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        read = "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'reservations_pending'"
+        scans, entries = await connection.fetchrow(read)
+
+    assert scans > 0
+    assert entries == 0, "a hold that goes on costs those who look for overdue ones nothing, however many there are"
 
 
 async def test_extending_keeps_a_hold_and_only_a_hold(room: Stockroom) -> None:
