@@ -2,9 +2,11 @@
 
 import argparse
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -23,6 +25,7 @@ WIDTH = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, store; 1 when a figure lies below its floor or a scenario failed, 3 when something is missing."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, _ended)
     if options.growth:
         return grow(options)
     absent = missing_packages()
@@ -88,6 +91,11 @@ def _launched(options: argparse.Namespace) -> Launched:
     return Launched(root=options.root, instance=name, folder=options.instances / name, mine=not options.instance)
 
 
+def _ended(number: int, _: object) -> NoReturn:
+    """Leave by the way that stops and forgets the platform that was started."""
+    sys.exit(128 + number)
+
+
 def _tell(line: str) -> None:
     print(f"... {line}", file=sys.stderr, flush=True)
 
@@ -104,7 +112,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], choices=NAMES, help="measure this; may be repeated")
     parser.add_argument("--instance", help="measure this running instance instead of a new one")
     parser.add_argument("--growth", action="store_true", help="measure the cost of an event on small and large databases")
-    parser.add_argument("--full", action="store_true", help="with --growth: 10 million donations instead of 1 million")
+    parser.add_argument("--full", action="store_true", help="with --growth: 10 million gifts too")
     parser.add_argument("--postgres", help="measure the baselines alone, on this server")
     return parser.parse_args(arguments)
 

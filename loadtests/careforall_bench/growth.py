@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +32,8 @@ from careforall.kit.ids import new_id
 from careforall.kit.runtime import offline_parts
 from careforall.payments.schemas import IntentOrder
 from careforall.payments.service import PaymentsService
+from careforall.totals.domain import Gift
+from careforall.totals.service import TotalsService
 from careforall_bench import repository, repository_growth
 from careforall_bench.report import Machine, now, this_machine
 
@@ -161,6 +164,34 @@ async def _webhooks(service: Any, _: Database, variables: Mapping[str, str]) -> 
     return batch
 
 
+async def _totals(service: Any, opened: Database, _: Mapping[str, str]) -> Batch:
+    assert isinstance(service, TotalsService)
+    async with opened.connection() as connection:
+        campaign = await repository_growth.counted_campaign(connection)
+
+    async def batch() -> float:
+        gifts = [_counted(campaign) for _ in range(BATCH)]
+        begun = time.perf_counter()
+        await opened.run(lambda connection: service.fold(connection, gifts))
+        return time.perf_counter() - begun
+
+    return batch
+
+
+def _counted(campaign: UUID) -> Gift:
+    return Gift(
+        donation_id=new_id(),
+        campaign_id=campaign,
+        donor_key=hashlib.md5(secrets.token_bytes(2), usedforsecurity=False).hexdigest(),
+        currency="EUR",
+        amount=Decimal(25),
+        refunded_amount=Decimal(0),
+        anonymous=False,
+        version=2,
+        completed_at=now(),
+    )
+
+
 def _timed(one: Callable[[], Awaitable[None]]) -> Batch:
     async def batch() -> float:
         begun = time.perf_counter()
@@ -173,6 +204,7 @@ def _timed(one: Callable[[], Awaitable[None]]) -> Batch:
 KINDS: Mapping[str, tuple[str, Callable[[Any, Database, Mapping[str, str]], Awaitable[Batch]]]] = {
     "donations": ("donations", _donations),
     "webhooks": ("payments", _webhooks),
+    "totals": ("totals", _totals),
 }
 """What is measured: the service, and how one batch of its work is made."""
 
@@ -186,14 +218,15 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 def run(servers: Mapping[str, str], *, full: bool, quick: bool, tell: Callable[[str], None]) -> Found:
-    """Measure every kind of event; the largest donations only where they are asked for."""
+    """Measure every kind of event; the largest databases only where they are asked for."""
     started = now()
     batches = QUICK_BATCHES if quick else BATCHES
-    sizes = {"webhooks": [LARGE], "donations": [LARGE, FULL] if full else [LARGE]}
+    larges = [LARGE, FULL] if full else [LARGE]
+    sizes = {"webhooks": [LARGE], "donations": larges, "totals": larges}
     kinds = [
         asyncio.run(measure(name, servers, large=large, batches=batches, tell=tell))
-        for name, larges in sizes.items()
-        for large in larges
+        for name, wanted in sizes.items()
+        for large in wanted
     ]
     return Found(started_at=started, machine=this_machine(repository.server_version(servers["postgres"])), kinds=kinds)
 

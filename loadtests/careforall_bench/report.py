@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from careforall_bench.figures import Load, middle, middle_rate
-from careforall_bench.targets import plain, verdict
+from careforall_bench.targets import FLOORS_ONE_EACH, ONE_EACH, plain, verdict
 
 SCHEMA = 1
 STYLES = {"aim": "green", "floor": "yellow", "below": "red"}
@@ -76,6 +76,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     measures: list[Measure]
     schema: int = SCHEMA
+
+    @property
+    def speed(self) -> float | None:
+        """How fast this machine is beside the one whose rates the floors are, by single transactions of this run."""
+        found = [measure.value for measure in self.measures if measure.name == ONE_EACH]
+        return found[0] / FLOORS_ONE_EACH if found else None
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +168,10 @@ def show(report: Report, console: Console) -> None:
     for measure in report.measures:
         if measure.note:
             console.print(f"  {measure.name}: {measure.note}", style="dim")
+    if report.speed is not None:
+        console.print(
+            f"  floor here: a rate's floor times {report.speed:.2f}, this machine's share of single transactions", style="dim"
+        )
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="bold yellow")
 
@@ -171,15 +181,15 @@ def _table(report: Report) -> Table:
     title = f"{machine.cores} cores, {machine.postgres}, Python {machine.python}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("path", no_wrap=True)
-    for column in ("measured", "p50 / p99 ms", "refused", "x seed", "x one each", "floor", "aim"):
+    for column in ("measured", "p50 / p99 ms", "refused", "x seed", "x one each", "floor", "floor here", "aim"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("reached", no_wrap=True)
     for measure in report.measures:
-        table.add_row(*_cells(measure), style=STYLES.get(measure.verdict))
+        table.add_row(*_cells(measure, report.speed), style=STYLES.get(measure.verdict))
     return table
 
 
-def _cells(measure: Measure) -> list[str]:
+def _cells(measure: Measure, speed: float | None) -> list[str]:
     return [
         measure.name,
         f"{_number(measure.value)} {measure.unit}",
@@ -188,9 +198,16 @@ def _cells(measure: Measure) -> list[str]:
         _number(measure.ratio_seed),
         _number(measure.ratio_one_each),
         _number(measure.floor),
+        _number(_here(measure, speed)),
         _number(measure.aim),
         measure.verdict,
     ]
+
+
+def _here(measure: Measure, speed: float | None) -> float | None:
+    """Return what a rate's floor means on this machine; nothing where it hangs on this run's own baselines anyway."""
+    floor = plain(measure.name, measure.unit).floor
+    return floor * speed if floor is not None and speed is not None and measure.unit == "/s" else None
 
 
 def _number(value: float | None) -> str:

@@ -28,6 +28,12 @@ async def campaign(connection: Any) -> UUID:
     return found
 
 
+async def counted_campaign(connection: Any) -> UUID:
+    """The campaign whose gifts are counted."""
+    found: UUID = await connection.fetchval(_COUNTED_CAMPAIGN)
+    return found
+
+
 MADE_ID = """
 CREATE FUNCTION pg_temp.made_id(kind integer, number bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
 SELECT (lpad(to_hex(1700000000000 + number), 12, '0') || '7' || lpad(to_hex(kind), 3, '0')
@@ -35,7 +41,27 @@ SELECT (lpad(to_hex(1700000000000 + number), 12, '0') || '7' || lpad(to_hex(kind
 $$
 """
 _CAMPAIGN = "SELECT id FROM campaigns ORDER BY id LIMIT 1"
+_COUNTED_CAMPAIGN = "SELECT campaign_id FROM campaign_totals ORDER BY campaign_id LIMIT 1"
 _FILL = {
+    "totals": (
+        """
+INSERT INTO completed_donations (donation_id, campaign_id, donor_key, currency, amount, refunded_amount, anonymous, version,
+                                 completed_at, updated_at)
+SELECT pg_temp.made_id(2, number), pg_temp.made_id(1, 1 + number % 100), md5((number % 100000)::text), 'EUR', 25, 0, false, 2,
+       clock_timestamp(), clock_timestamp()
+FROM generate_series(1, :rows) AS number
+""",
+        """
+INSERT INTO campaign_donors (campaign_id, donor_key, gifts, amount)
+SELECT campaign_id, donor_key, count(*), sum(amount) FROM completed_donations GROUP BY campaign_id, donor_key
+""",
+        """
+INSERT INTO campaign_totals (campaign_id, currency, total_amount, refunded_amount, total_donations, unique_donors, last_updated,
+                             revision)
+SELECT campaign_id, 'EUR', sum(amount), 0, sum(gifts), count(*), clock_timestamp(), 2 * sum(gifts)
+FROM campaign_donors GROUP BY campaign_id
+""",
+    ),
     "donations": (
         """
 INSERT INTO campaigns (id, title, goal, currency, status)

@@ -4,6 +4,8 @@ from msgspec import Struct
 
 LEAST_SEED_SHARE, MOST_SEED_SHARE = 0.03, 0.08
 ONE_EACH, SEED = "one transaction each", "seed design"
+FLOORS_ONE_EACH = 8_900.0
+"""Single transactions a second of the machine whose rates the floors are: what its rates mean elsewhere hangs on it."""
 
 
 class Target(Struct, frozen=True, kw_only=True):

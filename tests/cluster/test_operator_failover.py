@@ -6,23 +6,15 @@ what the report says agrees with what the writers saw (`.care/reports/operator-f
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import msgspec
 import pytest
 
-from careforall_testing.cluster import ROOT, Cluster
-from careforall_testing.kept_platform import WRITE_SERVICE, Kept, Report, kept
-from careforall_testing.patroni import RELEASE, WriteReport, freeze_script
+from careforall_testing.cluster import Cluster
+from careforall_testing.kept_platform import PATIENCE, REPAIRED_S, WRITE_SERVICE, Kept, kept
+from careforall_testing.patroni import RELEASE, freeze_script
 
-PATIENCE = float(os.environ.get("CAREFORALL_TEST_PATIENCE", "1"))
-GAP_S = 5.0 * PATIENCE
 FROZEN_GAP_S = 30.0 * PATIENCE
-EXACT_S = 1.0 * PATIENCE
-REPAIRED_S = 5.0 * PATIENCE
-REPORT = ROOT / ".care" / "reports" / "operator-failover.json"
 SWITCHOVER = {
     "apiVersion": "careforall.dev/v1alpha1",
     "kind": "DatabaseSwitchover",
@@ -55,7 +47,7 @@ def test_a_first_install_lost_no_primary(platform: Kept) -> None:
 
 
 def test_a_planned_switchover_tells_its_own_report(platform: Kept, old: str) -> None:
-    report, _ = _fault(platform, "planned switchover", old, lambda: platform.cluster.apply(SWITCHOVER))
+    report, _ = platform.failed_over("planned switchover", old, lambda: platform.cluster.apply(SWITCHOVER))
     assert report.planned
     told = platform.cluster.until("the end", lambda: _ended(platform), timeout=60)
     assert (told["phase"], told["report"]["newPrimary"]) == ("Succeeded", report.new_primary)
@@ -66,20 +58,20 @@ def test_a_planned_switchover_tells_its_own_report(platform: Kept, old: str) -> 
 
 
 def test_a_killed_postmaster_is_noticed_and_told(platform: Kept, old: str) -> None:
-    _fault(
-        platform, "postmaster killed", old, lambda: platform.patroni.within(old, "kill -9 $(head -1 /data/pgdata/postmaster.pid)")
+    platform.failed_over(
+        "postmaster killed", old, lambda: platform.patroni.within(old, "kill -9 $(head -1 /data/pgdata/postmaster.pid)")
     )
 
 
 def test_a_deleted_pod_is_noticed_and_told(platform: Kept, old: str) -> None:
-    _fault(platform, "pod deleted", old, lambda: platform.cluster.kubectl("delete", "pod", old, "--wait=false"))
+    platform.failed_over("pod deleted", old, lambda: platform.cluster.kubectl("delete", "pod", old, "--wait=false"))
 
 
 def test_a_frozen_primary_makes_services_refuse_writes_until_another_takes_them(platform: Kept, old: str) -> None:
     with platform.hearing() as heard:
         platform.cluster.until("the flag as it is", lambda: True)
         try:
-            report, seen = _fault(platform, "primary frozen", old, lambda: _freeze(platform, old), longest=FROZEN_GAP_S)
+            report, seen = platform.failed_over("primary frozen", old, lambda: _freeze(platform, old), longest=FROZEN_GAP_S)
         finally:
             platform.patroni.within(old, freeze_script("CONT"), check=False)
         platform.cluster.until("the flag is down", lambda: heard and not heard[-1]["active"], timeout=60)
@@ -97,7 +89,7 @@ def test_an_operator_killed_in_the_middle_tells_the_same(platform: Kept, old: st
         platform.kill_operator()
 
     try:
-        _fault(platform, "primary frozen, operator killed", old, fault, longest=FROZEN_GAP_S)
+        platform.failed_over("primary frozen, operator killed", old, fault, longest=FROZEN_GAP_S)
     finally:
         platform.patroni.within(old, freeze_script("CONT"), check=False)
 
@@ -134,28 +126,6 @@ def test_each_timeline_was_reconciled_and_told_once(platform: Kept) -> None:
     assert {one["result"] for one in history} == {"Succeeded"}
 
 
-def _fault(
-    platform: Kept, fault: str, old: str, befalls: Callable[[], object], *, longest: float = GAP_S
-) -> tuple[Report, WriteReport]:
-    """Let something befall the primary while others write, and compare what they saw with what the operator tells."""
-    before = platform.timeline()
-    with platform.patroni.writing() as writing:
-        befalls()
-        new = platform.patroni.taken_over(writing, old)
-        seen = writing.finish()
-    report = platform.reported(before + 1)
-    platform.cluster.until("services left", lambda: platform.condition("OldTimelineLeft") == ("True", "AllLeft"))
-    _store(fault, seen, report)
-    assert seen.lost == 0, seen
-    assert seen.gap_seconds <= longest, seen
-    assert (report.old_primary, report.new_primary, report.lost_bytes_estimate) == (old, new, 0)
-    assert report.rto_seconds == pytest.approx(seen.gap_seconds, abs=EXACT_S), (report, seen)
-    assert report.detect_seconds <= report.promote_seconds <= report.endpoint_seconds <= report.rto_seconds
-    assert platform.endpoints() == [new]
-    platform.cluster.until("one primary", lambda: platform.patroni.primaries() == [new], timeout=REPAIRED_S)
-    return report, seen
-
-
 def _freeze(platform: Kept, member: str) -> None:
     platform.patroni.within(member, freeze_script("STOP"), check=False)
 
@@ -163,10 +133,3 @@ def _freeze(platform: Kept, member: str) -> None:
 def _ended(platform: Kept) -> dict[str, object] | None:
     status: dict[str, object] = platform.cluster.get("dbsw", "planned").get("status") or {}
     return status if status.get("phase") in {"Succeeded", "Failed", "Refused"} else None
-
-
-def _store(fault: str, seen: WriteReport, report: Report) -> None:
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(REPORT.read_text()) if REPORT.exists() else {}
-    both = {"writers": msgspec.to_builtins(seen), "operator": msgspec.to_builtins(report)}
-    REPORT.write_text(json.dumps({**known, fault: both}, indent=2) + "\n")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,10 +19,13 @@ import pytest
 from careforall_testing.cluster import Cluster
 from careforall_testing.cluster_gifts import completed_gift, steady_gifts
 from careforall_testing.cluster_orders import confirmed_order
-from careforall_testing.cluster_platform import HOST, client_of, front_door, install, serves, upgrade, verify
+from careforall_testing.cluster_platform import HOST, client_of, front_door, install, loadtests, serves, upgrade, verify
+from careforall_testing.kept_platform import Kept
+from careforall_testing.patroni import RELEASE, start_client
 
 INGRESS = ("--set", "gateway.enabled=false", "--set", "ingress.enabled=true")
 READY_S = 60.0
+BUSY_GAP_S, BUSY_EXACT_S = 30.0, 10.0
 OURS = "app.kubernetes.io/part-of=careforall"
 
 
@@ -169,6 +174,51 @@ def test_a_restart_one_after_the_other_loses_no_request(platform: Cluster, door:
         time.sleep(2)
     assert not gifts.failures, gifts.failures[:5]
     assert gifts.accepted
+
+
+def test_a_primary_deleted_under_load_costs_no_gift_and_its_story_is_told(platform: Cluster, door: str) -> None:
+    """How soon and how exactly is looked at in `test_operator_failover`, where the machine has nothing else to do."""
+    kept = Kept(cluster=platform)
+    serves(platform, door)
+    start_client(platform)
+    old = kept.patroni.settled()
+    platform.until("all at rest", kept.at_rest, timeout=120)
+    with steady_gifts(door, HOST) as gifts:
+        report, _ = kept.failed_over(
+            "pod deleted, whole platform",
+            old,
+            lambda: platform.kubectl("delete", "pod", old, "--wait=false"),
+            longest=BUSY_GAP_S,
+            exact=BUSY_EXACT_S,
+        )
+        taken = gifts.accepted
+        platform.until("gifts are taken again", lambda: gifts.accepted > taken + 20)
+    assert not gifts.unexpected(), gifts.unexpected()[:5]
+    with client_of(door) as client:
+        assert not gifts.lost(client)
+        assert completed_gift(client)["status"] == "COMPLETED"
+    kept.patroni.settled()
+    platform.until("all at rest", kept.at_rest, timeout=120)
+    row = platform.kubectl("get", "cfa", RELEASE).splitlines()[1].split()
+    served, _, wanted = row[3].partition("/")
+    assert (row[:3], served, row[4:7]) == ([RELEASE, "Ready", "True"], wanted, [report.new_primary, "True", "True"])
+    assert (report.result, kept.jobs()) == ("Succeeded", {f"{RELEASE}-recon-{report.timeline}": True})
+    assert len(kept.events("FailoverReport")) == 1
+    verify(platform)
+
+
+def test_the_load_tests_play_inside_the_cluster(platform: Cluster, door: str) -> None:
+    """Whether they are answered in time is a matter of the machine; that all of them are, and nothing is lost, is not."""
+    serves(platform, door)
+    upgrade(platform, *loadtests(platform))
+    words = ("load", "--in-cluster", RELEASE, f"--namespace={platform.namespace}", "--profile=smoke")
+    said = platform.run(sys.executable, "-m", "careforall", *words, timeout=300, check=False)
+    promised = re.search(r"^promised (\d+), lost (\d+)$", said, re.MULTILINE)
+    assert promised, said
+    assert (int(promised[1]) > 0, int(promised[2])) == (True, 0), said
+    steps = {line[:24].strip(): line[24:].split()[1] for line in said.splitlines() if re.match(r".{24} +\d+ +\d+ ", line)}
+    assert steps, said
+    assert set(steps.values()) == {"0"}, said
 
 
 def test_a_gift_through_the_ingress_is_paid_and_completed(platform: Cluster, door: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from careforall.cli.environment import launch_environment
 from careforall.cli.options import JsonFile
 from careforall.launch.binaries import POSTGRES, find_binary
 from careforall.launch.errors import MissingError, UsageError
+from careforall.launch.processes import die_with_parent
 from careforall.launch.settings import LaunchEnvironment
 
 RAISED_LIMITS = {
@@ -37,7 +39,7 @@ def bench(
     growth: Annotated[
         bool, typer.Option("--growth", help="Measure instead whether an event costs more on a large database: 10 k and 1 M rows.")
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="With --growth: 10 M donations too, with some 20 GB of disk.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --growth: 10 M gifts too, with some 20 GB of disk.")] = False,
     json_file: JsonFile = None,
     instance: Annotated[
         str | None, typer.Option(metavar="NAME", help="Measure this running platform instead of a new one.")
@@ -61,6 +63,7 @@ def bench(
         cwd=loadtests,
         env={**environment.variables, **RAISED_LIMITS},
         check=False,
+        preexec_fn=die_with_parent(signal.SIGTERM),
     )
     raise typer.Exit(done.returncode)
 

@@ -83,6 +83,7 @@ class Book:
         for hold in page.holds:
             self._holds.setdefault(hold.holder_id, {})[hold.sku, hold.warehouse] = hold
         self._before = {(shelf.sku, shelf.warehouse): shelf.available for shelf in page.shelves}
+        self._available = {sku: sum(shelf.available for shelf in shelves.values()) for sku, shelves in self._shelves.items()}
         self._warehouses = warehouses
         self._default = default_warehouse
         self._changed_shelves: dict[tuple[str, str], Shelf] = {}
@@ -104,7 +105,7 @@ class Book:
     @property
     def changed_holds(self) -> list[Hold]:
         """Reservations to write, in key order."""
-        return [self._changed_holds[key] for key in sorted(self._changed_holds)]
+        return sorted(self._changed_holds.values(), key=_key)
 
     def shelves_of(self, sku: str) -> Iterable[Shelf]:
         """Return where a SKU lies."""
@@ -112,7 +113,7 @@ class Book:
 
     def available(self, sku: str) -> int:
         """Return what may be reserved of a SKU over all warehouses."""
-        return sum(shelf.available for shelf in self.shelves_of(sku))
+        return self._available.get(sku, 0)
 
     def fell_low(self) -> list[Shelf]:
         """Return the shelves that this batch brought to their threshold."""
@@ -340,6 +341,7 @@ class Book:
             return
         shelf.on_hand += on_hand
         shelf.reserved += reserved
+        self._available[shelf.sku] += on_hand - reserved
         self._touch(shelf)
         self.movements.append(Movement(new_id(), shelf.sku, shelf.warehouse, kind, on_hand, reserved, holder_id, why))
 
@@ -365,6 +367,10 @@ class Book:
 
 LOW_STOCK = 5
 """Threshold of a shelf for which nobody set one."""
+
+
+def _key(hold: Hold) -> tuple[int, str, str]:
+    return hold.holder_id.int, hold.sku, hold.warehouse
 
 
 def _pending(holds: Iterable[Hold]) -> list[Hold]:

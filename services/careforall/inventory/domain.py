@@ -210,6 +210,8 @@ def spread(shelves: Sequence[Shelf], quantity: int, region: str) -> list[tuple[S
     Near is the parcel's own region or country; among equally near ones a shelf that serves all of it goes first, so that a
     parcel is split only where it must be.
     """
+    if len(shelves) == 1:
+        return [(shelves[0], quantity)] if shelves[0].available >= quantity else []
     near = region.casefold()
     wanted: list[tuple[Shelf, int]] = []
     left = quantity

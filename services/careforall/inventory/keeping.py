@@ -4,8 +4,14 @@ Concurrent requests of every kind share a transaction. It locks their SKUs once,
 skipped), reads what lies there, does all that is asked in memory and writes the outcome in one statement. Holds of these SKUs
 that ran out are expired under the same locks before anything is reserved (rule 16). What a step was answered is stored along, so
 that asked again it is answered the same.
+
+What else has to be locked is looked up before the locks. A batch of reservations locks at once: as a rule its holders and steps
+are new and nothing is overdue, and one statement under the locks says so and reads the shelves. Where it says otherwise, the look
+is taken then; a batch that should have locked more by it starts again, and looks first.
 """
 
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 from uuid import UUID
@@ -16,7 +22,7 @@ import msgspec
 from careforall.contracts.inventory import Reserved, Settled
 from careforall.inventory import domain, events, repository, repository_book
 from careforall.inventory.book import Book
-from careforall.inventory.domain import Action, AdjustStock, CountStock, Shelf, Warehouse
+from careforall.inventory.domain import Action, AdjustStock, CountStock, ReserveStock, Shelf, Warehouse
 from careforall.inventory.hints import Hints
 from careforall.inventory.repository_book import Step
 from careforall.inventory.schemas import StockRow
@@ -31,6 +37,8 @@ from careforall.kit.metrics import RESERVATIONS
 OK = 200
 STATUS: Mapping[str, int] = {"RESERVED": 201, "OUT_OF_STOCK": 409, "UNKNOWN_SKU": 404, "DONE": OK, "NOT_HELD": 409}
 """How HTTP says what came of it."""
+_LOOKS_FIRST_SECONDS = 1.0
+"""How long batches look before they lock, once one has locked too little: long enough for it to be done again."""
 _COUNTED = {"PENDING": "reserved", "CONFIRMED": "confirmed", "RELEASED": "released", "EXPIRED": "expired"}
 
 
@@ -56,6 +64,7 @@ class Keeping:
     def __init__(self, database: Database, hints: Hints, *, default_warehouse: str, batch_size: int, flights: int) -> None:
         self._hints = hints
         self._default_warehouse = default_warehouse
+        self._looks_first_until = 0.0
         self._batch: GroupCommit[Asked, Done] = GroupCommit(
             "inventory", database, self._write, max_batch=batch_size, flights=flights
         )
@@ -126,8 +135,14 @@ class Keeping:
         """Lock and read what the batch needs; return the open book, and what was answered before."""
         skus = {sku for one in asked for sku in domain.skus_of(one.action)}
         holders = {holder for one in asked for holder in domain.holders_of(one.action)}
+        locked: Mapping[str, int] | None = None
+        if self._may_lock_at_once(asked):
+            locked = await repository_book.lock_skus(connection, skus)
+            page = await repository_book.glance(connection, locked, holders, [one.step_id for one in asked])
+            if page is not None:
+                return Book(page, warehouses={}, default_warehouse=self._default_warehouse), {}
         found = await repository_book.survey(connection, skus, holders)
-        locked = await repository_book.lock_skus(connection, skus | {sku for sku, _ in found})
+        locked = await self._lock(connection, skus, skus | {sku for sku, _ in found}, locked)
         now, stored = await repository_book.steps(connection, [one.step_id for one in asked])
         page = await repository_book.read_page(connection, locked, holders | {holder for _, holder in found}, now)
         if any(hold.holder_id in holders and hold.sku not in locked for hold in page.holds):
@@ -135,11 +150,31 @@ class Keeping:
         warehouses = await self._warehouses(connection, asked)
         return Book(page, warehouses=warehouses, default_warehouse=self._default_warehouse), stored
 
+    async def _lock(
+        self, connection: Connection, named: set[str], wanted: set[str], locked: Mapping[str, int] | None
+    ) -> Mapping[str, int]:
+        """Lock what is wanted, unless that has been done; where only what was named is locked, the batch has to start again."""
+        if locked is None:
+            return await repository_book.lock_skus(connection, wanted)
+        if wanted != named:
+            self._looks_first_until = time.monotonic() + _LOOKS_FIRST_SECONDS
+            raise asyncpg.SerializationError("more has to be locked, and in key order from the start")
+        return locked
+
+    def _may_lock_at_once(self, asked: Sequence[Asked]) -> bool:
+        """Whether a batch names all SKUs itself, as far as anybody can tell without a look."""
+        return time.monotonic() >= self._looks_first_until and all(_is_new_hold(one.action) for one in asked)
+
     async def _warehouses(self, connection: Connection, asked: Sequence[Asked]) -> Mapping[str, Warehouse]:
         """Read the warehouses where a batch may put stock into a new place."""
         if not any(isinstance(one.action, CountStock | AdjustStock) for one in asked):
             return {}
         return {one.code: one for one in await repository.warehouses(connection)}
+
+
+def _is_new_hold(action: Action) -> bool:
+    """Whether an action is about nothing but what it names, as a rule."""
+    return isinstance(action, ReserveStock) and not action.takes
 
 
 def _makes_sku(action: Action) -> TypeGuard[CountStock]:
@@ -187,7 +222,7 @@ def _answer(result: Reserved | Settled | Shelf) -> Answer:
 
 
 def _count(book: Book) -> None:
-    for told in book.told:
-        RESERVATIONS.labels(outcome=_COUNTED[told.status]).inc()
+    for status, number in Counter(told.status for told in book.told).items():
+        RESERVATIONS.labels(outcome=_COUNTED[status]).inc(number)
     if book.refused:
         RESERVATIONS.labels(outcome="refused").inc(book.refused)

@@ -178,7 +178,7 @@ SELECT DISTINCT sku
 FROM (
     SELECT sku
     FROM reservations
-    WHERE status = 'PENDING' AND NOT pinned AND expires_at <= clock_timestamp()
+    WHERE status = 'PENDING' AND NOT pinned AND expires_at <= (SELECT clock_timestamp())
     ORDER BY expires_at
     LIMIT $1
 ) AS overdue
@@ -186,7 +186,7 @@ ORDER BY sku
 """
 OLD_STEPS = """
 DELETE FROM steps
-WHERE step_id IN (SELECT step_id FROM steps WHERE at < clock_timestamp() - make_interval(days => $1) LIMIT $2)
+WHERE step_id IN (SELECT step_id FROM steps WHERE at < (SELECT clock_timestamp()) - make_interval(days => $1) LIMIT $2)
 """
 """Forgets answers older than so many days; for `until_empty`."""
 _FIGURES = """

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from careforall.contracts.inventory import sku_id
@@ -30,7 +31,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def survey(connection: Connection, skus: Iterable[str], holders: Iterable[UUID]) -> list[tuple[str, UUID]]:
-    """Return (SKU, holder) of what the holders have, and of all pending holds of whoever has an overdue one of these SKUs.
+    """Return (SKU, holder) of what the holders have, and of what they have who have an overdue hold of these SKUs.
 
     Read before anything is locked, to know what to lock; what it says is read again afterwards.
     """
@@ -59,17 +60,28 @@ async def forget_skus(connection: Connection, skus: Iterable[str]) -> None:
 
 async def read_page(connection: Connection, skus: Mapping[str, int], holders: Iterable[UUID], now: datetime) -> Page:
     """Lock holders and read all that lies on the locked SKUs' shelves and all that the holders have."""
-    wanted = sorted(holders)
+    wanted = sorted(holders, key=by_id)
     locked = await connection.fetch(_LOCK_HOLDERS, wanted) if wanted else []
     holds = await connection.fetch(_HOLDS, wanted) if locked else []
     shelves = await connection.fetch(_SHELVES, sorted(skus))
     return Page(
         now=now,
         skus=skus,
-        shelves=[Shelf(**row) for row in shelves],
+        shelves=[_shelf(row) for row in shelves],
         holders=[Holder(**row) for row in locked],
         holds=[Hold(**row) for row in holds],
     )
+
+
+async def glance(
+    connection: Connection, skus: Mapping[str, int], holders: Iterable[UUID], step_ids: Sequence[UUID]
+) -> Page | None:
+    """Return the page of locked SKUs where all holders are new, no step was answered and nothing is overdue; else None."""
+    rows = await connection.fetch(_GLANCE, sorted(skus), sorted(holders, key=by_id), sorted(step_ids, key=by_id))
+    if rows[0]["unusual"]:
+        return None
+    shelves = [_shelf(row) for row in rows if row["sku"] is not None]
+    return Page(now=rows[0]["now"], skus=skus, shelves=shelves, holders=(), holds=())
 
 
 async def steps(connection: Connection, step_ids: Sequence[UUID]) -> tuple[datetime, dict[UUID, Step]]:
@@ -90,7 +102,7 @@ async def store_steps(connection: Connection, answered: Sequence[Step]) -> set[U
 
 async def touch_steps(connection: Connection, step_ids: Sequence[UUID]) -> None:
     """Write to answered steps, so that the COMMIT of the repeat proves the first one durable (rule 2)."""
-    await connection.execute(_TOUCH_STEPS, sorted(step_ids))
+    await connection.execute(_TOUCH_STEPS, sorted(step_ids, key=by_id))
 
 
 async def write(connection: Connection, book: Book, answered: Sequence[Step], told: Sequence[Outgoing]) -> None:
@@ -109,6 +121,10 @@ async def write(connection: Connection, book: Book, answered: Sequence[Step], to
         *_step_columns(answered),
         *outbox.columns(told),
     )
+
+
+def _shelf(row: asyncpg.Record) -> Shelf:
+    return Shelf(**{name: row[name] for name in Shelf.__struct_fields__})
 
 
 def _shelf_columns(shelves: Sequence[Shelf]) -> list[list[Any]]:
@@ -152,7 +168,7 @@ def _hold_columns(holds: Sequence[Hold]) -> list[list[Any]]:
 
 
 def _step_columns(steps: Sequence[Step]) -> list[list[Any]]:
-    ordered = sorted(steps, key=_step_id)
+    ordered = sorted(steps, key=_step_number)
     return _columns([(step.step_id, step.fingerprint, step.status, step.answer) for step in ordered], 4)
 
 
@@ -160,26 +176,24 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _first(row: tuple[Any, ...]) -> Any:
-    return row[0]
+def _first(row: tuple[Any, ...]) -> int:
+    number: int = row[0].int
+    return number
 
 
-def _step_id(step: Step) -> UUID:
-    return step.step_id
+def _step_number(step: Step) -> int:
+    return step.step_id.int
 
 
+# The clock is asked once: compared with it row by row, every hold there is would be read and not only what ran out.
 _SURVEY = """
-SELECT r.sku, r.holder_id
-FROM reservations AS r
-WHERE r.holder_id = ANY($2::uuid[])
-UNION
-SELECT r.sku, r.holder_id
-FROM reservations AS r
-WHERE r.status = 'PENDING' AND r.holder_id IN (
+SELECT sku, holder_id
+FROM reservations
+WHERE holder_id = ANY($2::uuid[] || ARRAY(
     SELECT due.holder_id
     FROM reservations AS due
-    WHERE due.status = 'PENDING' AND NOT due.pinned AND due.expires_at <= clock_timestamp() AND due.sku = ANY($1::text[])
-)
+    WHERE due.status = 'PENDING' AND NOT due.pinned AND due.expires_at <= (SELECT clock_timestamp()) AND due.sku = ANY($1::text[])
+))
 """
 _LOCK_SKUS = "SELECT sku, version FROM skus WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE"
 _MAKE_SKUS = """
@@ -200,6 +214,22 @@ SELECT s.sku, s.warehouse, w.region, w.country, w.delivery_days, s.on_hand, s.re
 FROM stock AS s
 JOIN warehouses AS w ON w.code = s.warehouse
 WHERE s.sku = ANY($1::text[])
+"""
+_GLANCE = """
+SELECT clock_timestamp() AS now,
+       EXISTS (SELECT FROM holders WHERE id = ANY($2::uuid[]))
+       OR EXISTS (SELECT FROM steps WHERE step_id = ANY($3::uuid[]))
+       OR EXISTS (
+           SELECT FROM reservations
+           WHERE status = 'PENDING' AND NOT pinned AND expires_at <= (SELECT clock_timestamp()) AND sku = ANY($1::text[])
+       ) AS unusual,
+       s.sku, s.warehouse, s.region, s.country, s.delivery_days, s.on_hand, s.reserved, s.low_stock_threshold, s.version
+FROM (SELECT 1) AS always
+LEFT JOIN (
+    SELECT s.sku, s.warehouse, w.region, w.country, w.delivery_days, s.on_hand, s.reserved, s.low_stock_threshold, s.version
+    FROM stock AS s
+    JOIN warehouses AS w ON w.code = s.warehouse
+) AS s ON s.sku = ANY($1::text[])
 """
 _STEPS = """
 SELECT clock_timestamp() AS now, s.step_id, s.fingerprint, s.status, s.answer

@@ -1,10 +1,11 @@
 """Use cases of inventory: what checkouts ask, what staff count, and what everybody may read."""
 
 from collections.abc import Sequence
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
+from uuid_utils.compat import uuid5
 
 from careforall.contracts.inventory import Reserved
 from careforall.inventory import domain, events, repository, repository_book
@@ -63,7 +64,7 @@ class InventoryService:
         action = asked.action
         if isinstance(action, ReserveStock) and len(action.demand) == 1 and not action.takes:
             sku = next(iter(action.demand))
-            if await self._hints.sold_out([sku]):
+            if await self._hints.refuses(sku):
                 short = Reserved(outcome="OUT_OF_STOCK", holder_id=action.holder_id, short=[sku])
                 return await self._keeping.refuse(asked, short)
         return await self._keeping.ask(asked)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -71,15 +72,29 @@ class Outbound:
         seconds: Deadline of a call, from looking up the host to the head of the answer.
         allow_private: Let calls use plain HTTP and reach any address and port; for development, tests and closed networks.
         look_up: Stands in for the resolver of this machine.
+        trusted: Stands in for the authorities that this machine trusts.
     """
 
-    def __init__(self, *, seconds: float, allow_private: bool = False, look_up: LookUp = socket.getaddrinfo) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float,
+        allow_private: bool = False,
+        look_up: LookUp = socket.getaddrinfo,
+        trusted: ssl.SSLContext | None = None,
+    ) -> None:
         self.seconds = seconds
         self._allow_private = allow_private
         self._resolver = _Resolver(look_up)
         # A kept connection is found again by its address alone, and another host may live there.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx2.AsyncClient(timeout=seconds, limits=limits, follow_redirects=False, trust_env=False)
+        self._client = httpx2.AsyncClient(
+            verify=True if trusted is None else trusted,
+            timeout=seconds,
+            limits=limits,
+            follow_redirects=False,
+            trust_env=False,
+        )
 
     async def __aenter__(self) -> Self:
         return self

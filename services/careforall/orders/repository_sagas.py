@@ -156,13 +156,14 @@ WHERE s.intent_id = ANY($1::uuid[]) AND s.type IN ('CHECKOUT', 'DIRECT')
 ORDER BY s.id
 FOR UPDATE
 """.replace("@columns@", _COLUMNS)
+# The clock is asked once: compared with it row by row, every saga that waits would be read and not only those that are due.
 _CLAIM = """
 UPDATE saga_state s
 SET epoch = s.epoch + 1, lease_until = clock_timestamp() + make_interval(secs => $1), updated_at = clock_timestamp()
 FROM (
     SELECT id
     FROM saga_state
-    WHERE lease_until <= clock_timestamp()
+    WHERE lease_until <= (SELECT clock_timestamp())
     ORDER BY lease_until
     LIMIT $2
     FOR UPDATE SKIP LOCKED

@@ -189,7 +189,7 @@ _FORGET_DEMAND = "DELETE FROM demand WHERE hour < clock_timestamp() - make_inter
 _DEMAND = """
 SELECT sku, hour, units
 FROM demand
-WHERE sku = ANY($1::text[]) AND hour >= clock_timestamp() - make_interval(hours => $2)
+WHERE sku = ANY($1::text[]) AND hour >= (SELECT clock_timestamp()) - make_interval(hours => $2)
 ORDER BY sku, hour
 """
 _VERSION = "SELECT version FROM rulebook"

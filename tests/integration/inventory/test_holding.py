@@ -6,9 +6,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from careforall.contracts.inventory import Line, sku_id
+from careforall.inventory import repository, repository_book
 from careforall.inventory.errors import AlreadySold, BelowReserved, SkuNotFound, WarehouseNotFound
 from careforall.kit.errors import InvalidInput, VersionConflict
 from careforall.kit.ids import new_id
@@ -181,6 +183,21 @@ async def test_the_sweep_expires_what_nobody_asks_for(room: Stockroom) -> None:
     assert (await room.reserve(new_id(), MUG=2)).outcome == "OUT_OF_STOCK", "a pinned hold is nobody else's"
 
 
+async def test_whoever_looks_for_what_ran_out_reads_none_of_what_did_not(room: Stockroom) -> None:
+    await room.put("MUG", 500)
+    await asyncio.gather(*(room.reserve(new_id(), MUG=1) for _ in range(500)))
+
+    async with room.database.connection() as connection:
+        assert await repository_book.survey(connection, {"MUG"}, [new_id()]) == []
+        assert await repository.overdue_skus(connection, 100) == []
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        read = "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'reservations_pending'"
+        [found] = await connection.fetch(read)
+
+    assert found["idx_scan"] > 0
+    assert found["idx_tup_read"] == 0, "a hold that goes on costs those who look for overdue ones nothing, however many there are"
+
+
 async def test_extending_keeps_a_hold_and_only_a_hold(room: Stockroom) -> None:
     await room.put("MUG", 3)
     holder = new_id()
@@ -315,6 +332,16 @@ async def test_what_makes_no_sense_is_refused_with_its_own_code(room: Stockroom,
     assert await room.numbers("MUG") == (10, 0)
 
 
+async def test_a_process_that_just_left_some_still_finds_out_what_another_sold(room: Stockroom, second_room: Stockroom) -> None:
+    await room.put("MUG", 2)
+    assert not await room.hints.refuses("MUG")
+    found = [await one.reserve(new_id(), MUG=1) for one in (room, second_room, room)]
+
+    assert [one.outcome for one in found] == ["RESERVED", "RESERVED", "OUT_OF_STOCK"], "under the locks, whatever it remembers"
+    await room.hints.drain()
+    assert await room.hints.refuses("MUG"), "and early from then on"
+
+
 async def test_falling_to_the_threshold_is_told_once(room: Stockroom) -> None:
     await room.put("MUG", 10, low_stock_threshold=7)
     for _ in range(4):
@@ -360,6 +387,36 @@ async def test_old_steps_are_forgotten(room: Stockroom) -> None:
     await room.service.forget_steps(30)
 
     assert await room.value("SELECT count(*) FROM steps") == 1
+
+
+NEW_HOLD = """
+INSERT INTO reservations (id, holder_id, sku, warehouse, quantity, status, expires_at)
+SELECT gen_random_uuid(), {holder}, '{sku}', 'main', 1, 'PENDING', clock_timestamp() FROM holders
+"""
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        NEW_HOLD.format(holder="gen_random_uuid()", sku="MUG"),
+        NEW_HOLD.format(holder="id", sku="JUG"),
+        "UPDATE reservations SET holder_id = gen_random_uuid()",
+        "UPDATE reservations SET sku = 'JUG'",
+        "UPDATE holders SET id = gen_random_uuid()",
+        "UPDATE stock SET warehouse = 'north'",
+        "DELETE FROM holders",
+        "DELETE FROM stock",
+        "TRUNCATE holders",
+        "TRUNCATE stock",
+    ],
+)
+async def test_whatever_is_reserved_has_its_holder_and_its_shelf(room: Stockroom, sql: str) -> None:
+    await room.put("MUG", 10)
+    await room.open_warehouse("north")
+    await room.reserve(new_id(), MUG=2)
+
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await room.database.run(lambda connection: connection.execute(sql))
 
 
 async def test_movements_are_written_once(room: Stockroom) -> None:

@@ -11,7 +11,8 @@ import uvloop
 
 from careforall.kit.http.lines import ConnectError, HungUp, LineError, Lines, Nonsense, Overdue
 from careforall.launch.ports import free_port
-from careforall_testing.paypal_signing import Authority, CertificateHost
+from careforall_testing.certificates import Authority
+from careforall_testing.paypal_signing import CertificateHost
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
 MANY = 60

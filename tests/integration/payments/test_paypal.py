@@ -22,6 +22,7 @@ from careforall.payments.errors import IllegalTransition
 from careforall.payments.gateways.paypal import PayPal
 from careforall.payments.repository_ledger import LedgerFilter
 from careforall.payments.schemas import IntentOrder, RefundOrder
+from careforall.payments.schemas_reconciliation import RunOrder
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.paypal_door import CLIENT_ID, CLIENT_SECRET, Json
 from careforall_testing.paypal_fake import OLD_WEBHOOK_ID, WEBHOOK_ID, PayPalFake
@@ -103,6 +104,14 @@ class Desk(Struct, frozen=True, kw_only=True):
         call = Call(scope="refund|staff-1", key=key or str(new_id()), fingerprint=fingerprint(str(intent), json.encode(order)))
         answer: Answer = await self.till.service.refunding.refund(intent, order, call=call, by="staff-1")
         return answer
+
+    async def compared(self) -> None:
+        """Compare the last day with PayPal."""
+        reconciling = self.till.service.reconciling
+        [run] = await reconciling.order_now(RunOrder(gateway="paypal"), by="staff-1")
+        await reconciling.work()
+        report = await reconciling.report(run.id)
+        assert report.run.status == "FINISHED", report
 
     def refunds(self, intent: UUID) -> list[Json]:
         [order] = self.fake.orders_of(intent)
@@ -341,6 +350,20 @@ async def test_a_refund_made_at_paypal_is_booked_once(desk: Desk) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert (await desk.till.row(intent))["refunded_amount"] == Decimal(5)
     assert await desk.till.count("refunds", "intent_id = $1", intent) == 1
+
+
+async def test_what_was_done_at_paypal_is_found_by_a_comparison_where_its_webhooks_were_lost(desk: Desk) -> None:
+    refunded, disputed = await desk.paid(), await desk.paid()
+    [first], [second] = desk.fake.orders_of(refunded), desk.fake.orders_of(disputed)
+    desk.fake.refund_by_hand(first["id"], "5.00")
+    desk.fake.dispute(second["id"], "20.00")
+    await desk.compared()
+    assert (await desk.till.row(refunded))["refunded_amount"] == Decimal(5)
+    assert await desk.till.count("disputes", "intent_id = $1 AND status = 'OPEN'", disputed) == 1
+    desk.fake.dispute(second["id"], "20.00", status="RESOLVED", outcome="RESOLVED_BUYER_FAVOUR")
+    await desk.compared()
+    assert await desk.till.count("disputes", "intent_id = $1 AND status = 'LOST'", disputed) == 1
+    assert await desk.till.count("refunds", "intent_id = $1", refunded) == 1
 
 
 @pytest.mark.parametrize("hot", [True, False])

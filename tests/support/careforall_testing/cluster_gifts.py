@@ -14,6 +14,8 @@ import httpx2
 from careforall.cli.simulate import Action, Session, run
 
 PAUSE_S = 0.05
+AWAY = ('"code":"database_unavailable"', '"code":"degraded"', '"code":"outcome_unknown"', "no healthy upstream")
+"""What says that the database has no primary just now: a service, or the front door when no service is ready any more."""
 COMPLETED_S = 60.0
 
 
@@ -49,8 +51,22 @@ class Stream:
     """Gifts one after the other, and what was answered that is no 201."""
 
     def __init__(self) -> None:
-        self.accepted = 0
+        self.taken: dict[str, str] = {}
+        """Gifts that were acknowledged, with the tokens of their receipts."""
         self.failures: list[str] = []
+
+    @property
+    def accepted(self) -> int:
+        """How many gifts were acknowledged."""
+        return len(self.taken)
+
+    def unexpected(self) -> list[str]:
+        """Return the failures that do not say that nothing can be written for a moment."""
+        return [one for one in self.failures if not (one.startswith("503 ") and any(said in one for said in AWAY))]
+
+    def lost(self, client: httpx2.Client) -> list[str]:
+        """Return acknowledged gifts that nobody knows any more."""
+        return [gift for gift, token in self.taken.items() if not _is_known(client, gift, token)]
 
     def give(self, base: str, headers: dict[str, str], stop: threading.Event) -> None:
         """Give until told to stop; each gift has a key of its own and is asked for once."""
@@ -66,7 +82,8 @@ class Stream:
             self.failures.append(repr(error))
             return
         if answer.status_code == httpx2.codes.CREATED:
-            self.accepted += 1
+            gift = answer.json()
+            self.taken[gift["id"]] = gift["receipt_token"]
         else:
             self.failures.append(f"{answer.status_code} {answer.text[:200]}")
 
@@ -84,3 +101,8 @@ def steady_gifts(base: str, headers: dict[str, str], *, givers: int = 3) -> Iter
         stop.set()
         for thread in threads:
             thread.join(60)
+
+
+def _is_known(client: httpx2.Client, gift: str, token: str) -> bool:
+    answer = client.get(f"/api/v1/donations/{gift}", headers={"X-Receipt-Token": token})
+    return answer.status_code == httpx2.codes.OK

@@ -9,10 +9,14 @@ from pathlib import Path
 import httpx2
 
 from careforall_testing.cluster import CHART, Cluster, CommandFailed, skip_or_fail
+from careforall_testing.patroni import RELEASE
 
 DOOR = "CAREFORALL_TEST_GATEWAY"
+DOOR_WITHIN = "CAREFORALL_TEST_GATEWAY_WITHIN"
+"""The front door as pods reach it, where that is not port 8080 of the node."""
+K6_IMAGE = "CAREFORALL_TEST_K6_IMAGE"
+"""An image with k6 2, where the chart's own cannot be pulled, such as careforall.local/k6:2.0.0."""
 HOST = {"Host": "care.test"}
-RELEASE = "careforall"
 EVERY_MINUTE = json.dumps([{"name": "campaign_totals", "schedule": "* * * * *"}])
 _OFTEN = ("--set-json", f"operator.platform.views={EVERY_MINUTE}")
 """Views that are refreshed often enough to be waited for."""
@@ -48,6 +52,23 @@ def front_door() -> str:
     if not os.environ.get(DOOR):
         skip_or_fail(f"no way to the cluster's front door: set {DOOR} to its URL, such as http://127.0.0.1:8080")
     return os.environ[DOOR]
+
+
+def front_door_within(platform: Cluster) -> str:
+    """Where the cluster's front door answers pods."""
+    if url := os.environ.get(DOOR_WITHIN):
+        return url
+    [node, *_] = platform.get("nodes")
+    address = next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP")
+    return f"http://{address}:8080"
+
+
+def loadtests(platform: Cluster) -> tuple[str, ...]:
+    """Return the values that let load tests be played inside the cluster."""
+    repository, _, tag = os.environ.get(K6_IMAGE, "").rpartition(":")
+    image = {"image": {"repository": repository, "tag": tag}} if repository else {}
+    values = {"enabled": True, "profiles": ["smoke"], "url": front_door_within(platform), "headers": HOST, **image}
+    return ("--set-json", f"loadtests={json.dumps(values)}")
 
 
 def client_of(door: str) -> httpx2.Client:

@@ -1,28 +1,36 @@
 """A small platform on a cluster, kept by the operator: the umbrella with the database of three and as few services as do.
 
-Everything is named after the release of the writers (`care`), so that `patroni` finds its way here too.
+Everything is named after the release of the writers, so that `patroni` finds its way here too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
+import pytest
 import yaml
 
-from careforall_testing.cluster import CHART, Cluster, CommandFailed
-from careforall_testing.patroni import RELEASE, Patroni, start_client
+from careforall_testing.cluster import CHART, ROOT, Cluster, CommandFailed
+from careforall_testing.patroni import RELEASE, Patroni, WriteReport, start_client
 
 SERVICES = ("donations", "totals", "simulator")
 OPERATOR = f"{RELEASE}-operator"
 WRITE_SERVICE = f"{RELEASE}-postgres-rw"
+PATIENCE = float(os.environ.get("CAREFORALL_TEST_PATIENCE", "1"))
+GAP_S = 5.0 * PATIENCE
+EXACT_S = 1.0 * PATIENCE
+REPAIRED_S = 5.0 * PATIENCE
+REPORT = ROOT / ".care" / "reports" / "operator-failover.json"
+"""Keeps what writers saw and operators told, by fault."""
 _WATCH = """
 import asyncio, os, nats
 
@@ -101,6 +109,35 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         """The reconciliation Jobs and whether each ended well."""
         found = self.cluster.get("jobs", selector=f"careforall.dev/platform={RELEASE},app.kubernetes.io/name=reconcile")
         return {one["metadata"]["name"]: bool(one["status"].get("succeeded")) for one in found}
+
+    def failed_over(
+        self, fault: str, old: str, befalls: Callable[[], object], *, longest: float = GAP_S, exact: float = EXACT_S
+    ) -> tuple[Report, WriteReport]:
+        """Let something befall the primary while connections write, and compare what they saw with what the operator tells.
+
+        Args:
+            fault: What it is called where the figures of both are kept.
+            old: The primary.
+            befalls: Does it.
+            longest: Seconds without writes that are allowed.
+            exact: Seconds by which both may differ about that.
+        """
+        before = self.timeline()
+        with self.patroni.writing() as writing:
+            befalls()
+            new = self.patroni.taken_over(writing, old)
+            seen = writing.finish()
+        report = self.reported(before + 1)
+        self.cluster.until("services left", lambda: self.condition("OldTimelineLeft") == ("True", "AllLeft"))
+        _store(fault, seen, report)
+        assert seen.lost == 0, seen
+        assert seen.gap_seconds <= longest, seen
+        assert (report.old_primary, report.new_primary, report.lost_bytes_estimate) == (old, new, 0)
+        assert report.rto_seconds == pytest.approx(seen.gap_seconds, abs=exact), (report, seen)
+        assert report.detect_seconds <= report.promote_seconds <= report.endpoint_seconds <= report.rto_seconds
+        assert self.endpoints() == [new]
+        self.cluster.until("one primary", lambda: self.patroni.primaries() == [new], timeout=REPAIRED_S)
+        return report, seen
 
     def events(self, reason: str) -> list[str]:
         """Messages of the Events of a reason."""
@@ -186,3 +223,10 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Lay values on top of others, as Helm does."""
     both = {key for key in below.keys() & above.keys() if isinstance(below[key], dict) and isinstance(above[key], dict)}
     return {**below, **above, **{key: _merged(below[key], above[key]) for key in both}}
+
+
+def _store(fault: str, seen: WriteReport, report: Report) -> None:
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+    both = {"writers": msgspec.to_builtins(seen), "operator": msgspec.to_builtins(report)}
+    REPORT.write_text(json.dumps({**known, fault: both}, indent=2) + "\n")

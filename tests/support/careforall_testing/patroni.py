@@ -16,7 +16,7 @@ import msgspec
 
 from careforall_testing.cluster import CHART, Cluster
 
-RELEASE = "care"
+RELEASE = "careforall"
 SCOPE = f"{RELEASE}-postgres"
 IMAGE = "careforall.local/postgres:dev"
 WRITER = Path(__file__).parents[2] / "cluster" / "postgres_writer.py"

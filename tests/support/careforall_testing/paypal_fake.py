@@ -14,7 +14,7 @@ import itertools
 import re
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -287,10 +287,16 @@ class PayPalFake(Door):
     # Lists.
 
     def _list_disputes(self, asked: Asked) -> Answered:
-        wanted = asked.query["disputed_transaction_id"]
+        query = asked.query
+        if not {"disputed_transaction_id", "update_time_after"} & query.keys() or int(query.get("page_size", "10")) > 50:
+            raise Refused(400, "INVALID_REQUEST", "INVALID_PARAMETER_VALUE")
         short = ("dispute_id", "create_time", "update_time", "reason", "status", "dispute_amount")
-        found = [{name: one[name] for name in short} for one in self.disputes.values() if one["capture"] == wanted]
-        return as_json(200, {"items": found, "links": []})
+        found = [{name: one[name] for name in short} for one in self.disputes.values() if _is_wanted(one, query)]
+        first, size = int(query.get("next_page_token", "0")), min(int(query.get("page_size", "10")), self.page_at_most)
+        more = first + size < len(found)
+        href = f"{self.url}/v1/customer/disputes?page_size={size}&next_page_token={first + size}"
+        links = [{"rel": "next", "href": href, "method": "GET"}] if more else []
+        return as_json(200, {"items": found[first : first + size], "links": links})
 
     def _show_dispute(self, _: Asked, dispute_id: str) -> Answered:
         if dispute_id not in self.disputes:
@@ -303,7 +309,7 @@ class PayPalFake(Door):
         if (end - start).days > 31:
             raise Refused(400, "INVALID_REQUEST", "INVALID_RANGE", "Date range is greater than 31 days")
         rows = [
-            {"transaction_info": _row(order_id, one)}
+            {"transaction_info": self._row(order_id, one)}
             for order_id, one in self._payments.values()
             if start <= datetime.fromisoformat(one["create_time"]) <= end and one["status"] in {"COMPLETED", "REFUNDED"}
         ]
@@ -317,6 +323,28 @@ class PayPalFake(Door):
                 "total_pages": max(1, -(-len(rows) // size)),
             },
         )
+
+    def _row(self, order_id: str, payment: Json) -> Json:
+        """A row of the search: a refund refers to its capture and takes money away."""
+        done = self._done(self.orders[order_id])
+        refunds = [one["id"] for one in done["refunds"]]
+        row = {
+            "transaction_id": payment["id"],
+            "paypal_reference_id": order_id,
+            "paypal_reference_id_type": "ODR",
+            "transaction_event_code": "T0006",
+            "transaction_initiation_date": payment["create_time"],
+            "transaction_amount": payment["amount"],
+            "transaction_status": "S",
+            "invoice_id": payment["invoice_id"],
+            "custom_field": payment["custom_id"],
+        }
+        if payment["id"] not in refunds:
+            return row
+        [capture] = done["captures"]
+        back = {**payment["amount"], "value": f"-{payment['amount']['value']}"}
+        reference = {"paypal_reference_id": capture["id"], "paypal_reference_id_type": "TXN"}
+        return {**row, **reference, "transaction_event_code": "T1107", "transaction_amount": back}
 
     # Helpers of the above.
 
@@ -365,18 +393,12 @@ def _full(payment: Json, order_id: str) -> Json:
     return {**payment, "supplementary_data": {"related_ids": {"order_id": order_id}}}
 
 
-def _row(order_id: str, payment: Json) -> Json:
-    return {
-        "transaction_id": payment["id"],
-        "paypal_reference_id": order_id,
-        "paypal_reference_id_type": "ODR",
-        "transaction_event_code": "T0006",
-        "transaction_initiation_date": payment["create_time"],
-        "transaction_amount": payment["amount"],
-        "transaction_status": "S",
-        "invoice_id": payment["invoice_id"],
-        "custom_field": payment["custom_id"],
-    }
+def _is_wanted(dispute: Json, query: Mapping[str, str]) -> bool:
+    if (capture := query.get("disputed_transaction_id")) is not None:
+        return bool(dispute["capture"] == capture)
+    changed = datetime.fromisoformat(dispute["update_time"])
+    after, before = (datetime.fromisoformat(query[f"update_time_{name}"]) for name in ("after", "before"))
+    return after <= changed <= before
 
 
 def _now() -> str:

@@ -7,7 +7,8 @@ import msgspec
 from rich.console import Console
 
 from careforall_bench.figures import Latency, Load
-from careforall_bench.report import Baselines, Report, now, rate_of, show, store, this_machine
+from careforall_bench.report import Baselines, Report, figure, now, rate_of, show, store, this_machine
+from careforall_bench.targets import FLOORS_ONE_EACH, ONE_EACH
 
 LOAD = Load(
     started=3,
@@ -42,3 +43,15 @@ def test_the_table_shows_figure_ratios_floor_and_warnings() -> None:
     text = out.getvalue()
     for piece in ("donations accepted", "21,000 /s", "52.50", "2.62", "8,000", "12,000", "aim", "warning: a word"):
         assert piece in text
+
+
+def test_a_rate_s_floor_is_told_for_a_machine_of_this_speed_too() -> None:
+    measures = [figure(ONE_EACH, FLOORS_ONE_EACH / 2, unit="/s"), figure("webhooks new", 3_000, unit="/s"), figure("memory", 400)]
+    found = msgspec.structs.replace(report(), measures=measures)
+    out = io.StringIO()
+    show(found, Console(file=out, width=130))
+    assert found.speed == 0.5
+    [webhooks] = [line for line in out.getvalue().splitlines() if "webhooks new" in line]
+    assert webhooks.split()[-4:] == ["5,000", "2,500", "10,000", "below"]
+    [memory] = [line for line in out.getvalue().splitlines() if "memory" in line]
+    assert memory.split()[-3:] == ["900", "500", "aim"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
 
 from careforall.kit.outbound import (
     Answer,
@@ -22,7 +26,10 @@ from careforall.kit.outbound import (
     is_public,
     waiting,
 )
+from careforall_testing.certificates import Authority, tls_of
+from careforall_testing.loopback import Answered, Asked, listening
 
+HOST = "hooks.example.org"
 NOW = datetime(2027, 1, 31, 12, tzinfo=UTC)
 
 
@@ -256,3 +263,43 @@ async def test_no_answer_and_no_host_say_so() -> None:
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds: float | None) -> None:
     assert waiting(header, NOW) == seconds
+
+
+@asynccontextmanager
+async def tls_receiver(served: ssl.SSLContext, trusted: Authority) -> AsyncIterator[tuple[Outbound, str, list[bytes]]]:
+    """A caller that trusts an authority, the URL of a receiver behind TLS, and the bodies that it got."""
+    bodies: list[bytes] = []
+
+    async def take(asked: Asked) -> Answered:
+        bodies.append(asked.body)
+        return Answered(status=204)
+
+    context = ssl.create_default_context(cadata=trusted.root.pem.decode())
+    look_up, _ = answering(["127.0.0.1"])
+    async with (
+        listening(take, tls=served) as url,
+        Outbound(seconds=5, allow_private=True, look_up=look_up, trusted=context) as out,
+    ):
+        yield out, f"https://{HOST}:{urlsplit(url).port}/hook", bodies
+
+
+async def test_a_receiver_is_known_by_the_certificate_of_its_name_though_its_address_is_called() -> None:
+    authority = Authority()
+    async with tls_receiver(tls_of(authority, HOST), authority) as (out, url, bodies):
+        assert await out.post(url, b'{"of": "ours"}', {}) == Answer(status=204)
+    assert bodies == [b'{"of": "ours"}']
+
+
+@pytest.mark.parametrize("flaw", ["another name", "over", "another authority", "the address"])
+async def test_a_receiver_that_cannot_show_who_it_is_is_told_nothing(flaw: str) -> None:
+    authority, stranger = Authority(), Authority("Somebody Else")
+    served = {
+        "another name": lambda: tls_of(authority, "evil.example.org"),
+        "over": lambda: tls_of(authority, HOST, days=-1),
+        "another authority": lambda: tls_of(stranger, HOST),
+        "the address": lambda: tls_of(authority, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))),
+    }[flaw]()
+    async with tls_receiver(served, authority) as (out, url, bodies):
+        with pytest.raises(NoAnswer, match="ConnectError"):
+            await out.post(url, b'{"of": "ours"}', {})
+    assert bodies == []

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DeclineFact, DisputeFact, Intent, StateFact
+from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Intent, RefundFact, StateFact
 from careforall.payments.gateways.base import OBJECT_ENDED, GatewayNotAsked, GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.paypal import PayPal
 from careforall_testing.paypal_door import CLIENT_ID, CLIENT_SECRET
@@ -300,6 +300,40 @@ async def test_captures_are_listed_in_pages_with_our_ids(paypal: PayPal, fake: P
     assert {one.id for one in found.values()} == {one.gateway_object for one in paid}
     assert all(state(one) == "CAPTURED" for one in found.values())
     assert (await paypal.list_objects(since - timedelta(hours=2), since)).objects == ()
+
+
+async def test_refunds_and_disputes_made_elsewhere_are_listed_in_pages_with_the_intents_they_belong_to(
+    paypal: PayPal, fake: PayPalFake
+) -> None:
+    asked = [intent() for _ in range(3)]
+    paid = [await taken(paypal, fake, one) for one in asked]
+    since, until = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(minutes=1)
+    refunds = [fake.refund_by_hand(one.gateway_object, "5.00") for one in paid]
+    disputes = [fake.dispute(one.gateway_object, "20.00") for one in paid]
+    fake.page_at_most = 2
+    found: list[GatewayObject] = []
+    page = await paypal.list_changed(since, until)
+    while page.next:
+        found.extend(page.objects)
+        page = await paypal.list_changed(since, until, after=page.next)
+    found.extend(page.objects)
+    told = {(one.intent_id, *said(one.facts[0])) for one in found}
+    wanted = [("REFUND", one["id"], "SUCCEEDED", Decimal("5.00")) for one in refunds]
+    wanted += [("DISPUTE", one["dispute_id"], "OPEN", Decimal("20.00")) for one in disputes]
+    assert told == {(one.id, *fact) for one, fact in zip(asked * 2, wanted, strict=True)}
+    earlier = await paypal.list_changed(since - timedelta(hours=2), since)
+    assert (earlier.objects, (await paypal.list_changed(since - timedelta(hours=2), since, after=earlier.next)).objects) == (
+        (),
+        (),
+    )
+
+
+def said(fact: Fact) -> tuple[str, str, str, Decimal]:
+    """What a refund or a dispute tells."""
+    if isinstance(fact, RefundFact):
+        return "REFUND", fact.gateway_refund_id, fact.status, fact.amount
+    assert isinstance(fact, DisputeFact)
+    return "DISPUTE", fact.gateway_dispute_id, fact.status, fact.amount
 
 
 @pytest.mark.parametrize("trouble", ["busy", "error", "silence", "garbage"])

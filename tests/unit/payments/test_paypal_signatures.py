@@ -13,8 +13,9 @@ from cryptography import x509
 
 from careforall.payments.gateways.paypal_certificates import Certificates, roots
 from careforall.payments.gateways.paypal_signatures import PayPalScheme
+from careforall_testing.certificates import Authority
 from careforall_testing.loopback import Answered
-from careforall_testing.paypal_signing import PATH, Authority, CertificateHost, Signer
+from careforall_testing.paypal_signing import PATH, CertificateHost, Signer
 
 BODY = b'{"id": "WH-1", "event_type": "CHECKOUT.ORDER.APPROVED"}'
 OLD, NEW = "8PT597110X687430L", "5GP028458E2496506"

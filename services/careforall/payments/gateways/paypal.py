@@ -8,7 +8,7 @@ that a second approval after a decline is not answered with the first one's refu
 
 An unpaid order cannot be cancelled at PayPal, it lapses. `cancel` therefore marks it (`custom_id`); a marked one is never taken.
 PayPal lists no orders: `list_objects` reads the transaction search, whose rows are captures that carry our ids, up to three hours
-late; their id is the order's only where PayPal refers to it.
+late; their id is the order's only where PayPal refers to it. `list_changed` reads its refunds, and disputes by their last change.
 """
 
 import asyncio
@@ -51,22 +51,26 @@ from careforall.payments.gateways.paypal_objects import (
     written,
 )
 from careforall.payments.gateways.paypal_refusals import DONE, NOT_FOUND, RELEASED, untaken
-from careforall.payments.gateways.paypal_search import decode_search, search_query
+from careforall.payments.gateways.paypal_search import (
+    Search,
+    decode_disputes,
+    decode_search,
+    disputed,
+    disputes_query,
+    search_query,
+)
 
 log = structlog.get_logger(__name__)
 
 _ORDERS = "/v2/checkout/orders"
+_DISPUTES = "/v1/customer/disputes"
+_DISPUTES_LIST = "disputes"
 _TITLE = 127
-
-
-class _Disputes(msgspec.Struct, frozen=True):
-    items: list[Dispute] = []
 
 
 _decode_order = msgspec.json.Decoder(Order).decode
 _decode_payment = msgspec.json.Decoder(Payment).decode
 _decode_dispute = msgspec.json.Decoder(Dispute).decode
-_decode_disputes = msgspec.json.Decoder(_Disputes).decode
 
 
 class PayPal(Gateway):
@@ -152,12 +156,33 @@ class PayPal(Gateway):
     @override
     async def list_objects(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
         page = int(after or "1")
-        found = await self._api.get("/v1/reporting/transactions", decode_search, params=search_query(since, until, page))
-        return found.page(page)
+        found = await self._search(since, until, page)
+        return GatewayPage(objects=found.payments(), next=found.next(page))
+
+    @override
+    async def list_changed(self, since: datetime, until: datetime, *, after: str = "") -> GatewayPage:
+        """List refunds of the transaction search, then disputes; `next` names the list it goes on with."""
+        kind, _, rest = after.partition(" ")
+        if kind == _DISPUTES_LIST:
+            return await self._changed_disputes(since, until, rest)
+        page = int(after or "1")
+        found = await self._search(since, until, page)
+        return GatewayPage(objects=found.refunds(), next=found.next(page) or f"{_DISPUTES_LIST} ")
 
     @override
     async def close(self) -> None:
         await self._api.close()
+
+    async def _search(self, since: datetime, until: datetime, page: int) -> Search:
+        return await self._api.get("/v1/reporting/transactions", decode_search, params=search_query(since, until, page))
+
+    async def _changed_disputes(self, since: datetime, until: datetime, token: str) -> GatewayPage:
+        """List disputes; which payment each is about, and how it ended, only the dispute itself says."""
+        found = await self._api.get(_DISPUTES, decode_disputes, params=disputes_query(since, until, token))
+        whole = [await self._dispute(one.dispute_id) for one in found.items]
+        return GatewayPage(
+            objects=tuple(disputed(one) for one in whole), next=f"{_DISPUTES_LIST} {found.next}" if found.next else ""
+        )
 
     async def _order(self, order_id: str) -> Order | None:
         """Return an order, or None where PayPal does not know it any more: unpaid ones lapse after hours."""
@@ -209,7 +234,7 @@ class PayPal(Gateway):
         query = {"disputed_transaction_id": order.capture.id}
         try:
             async with asyncio.timeout(self._disputes_within):
-                found = await self._api.get("/v1/customer/disputes", _decode_disputes, params=query)
+                found = await self._api.get(_DISPUTES, decode_disputes, params=query)
                 read = [dispute_fact(await self._whole(one), order.id) for one in found.items]
         except (GatewayRefused, GatewayUnknown, TimeoutError) as error:
             log.warning("disputes could not be read", order=order.id, error=str(error))
@@ -218,9 +243,10 @@ class PayPal(Gateway):
 
     async def _whole(self, dispute: Dispute) -> Dispute:
         """Lists leave out how a dispute ended."""
-        if dispute.status != "RESOLVED":
-            return dispute
-        return await self._api.get(f"/v1/customer/disputes/{quote(dispute.dispute_id, safe='')}", _decode_dispute)
+        return await self._dispute(dispute.dispute_id) if dispute.status == "RESOLVED" else dispute
+
+    async def _dispute(self, dispute_id: str) -> Dispute:
+        return await self._api.get(f"{_DISPUTES}/{quote(dispute_id, safe='')}", _decode_dispute)
 
 
 def _order_body(intent: Intent, amount: Money, return_url: str) -> Mapping[str, object]:
