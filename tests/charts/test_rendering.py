@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -29,11 +28,14 @@ FOREIGN = {
     "DatabaseSwitchover",
     "CustomResourceDefinition",
 }
-SPEAKS_TO_THE_API = re.compile(
-    r"^((StatefulSet|Job|CronJob|Deployment)/careforall-(postgres|operator|definitions)|Pod/careforall-test-platform$)"
-)
+SPEAKS_TO_THE_API = {
+    "StatefulSet/careforall-postgres",
+    "Deployment/careforall-operator",
+    "Job/careforall-definitions",
+    "Pod/careforall-test-platform",
+}
 """Patroni keeps its state there, the operator watches, a Job renews the definitions, a test of the release asks: no others."""
-ONCE = {"Job", "CronJob", "Pod"}
+ONCE = {"Job", "CronJob", "Pod", "PodTemplate"}
 """Pods that end by themselves have nobody to probe or drain them."""
 
 
@@ -76,7 +78,8 @@ def test_every_pod_is_restricted(profile: str) -> None:
         assert security["runAsNonRoot"] is True, name
         assert security["runAsUser"] == 10001, name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert spec.get("automountServiceAccountToken") is False or SPEAKS_TO_THE_API.match(name), name
+        assert spec["automountServiceAccountToken"] is (name in SPEAKS_TO_THE_API), name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(spec), name
         for volume in spec.get("volumes", []):
             assert "hostPath" not in volume, name
         for one in containers(template):
@@ -88,6 +91,8 @@ def _container_is_restricted(name: str, one: dict[str, Any]) -> None:
     assert security["allowPrivilegeEscalation"] is False, name
     assert security["readOnlyRootFilesystem"] is True, name
     assert security["capabilities"] == {"drop": ["ALL"]}, name
+    assert not {"privileged", "procMount", "runAsUser"} & set(security), name
+    assert not [port for port in one.get("ports", []) if "hostPort" in port], name
     assert {"cpu", "memory"} <= set(one["resources"]["requests"]), name
     assert "memory" in one["resources"]["limits"], name
     assert not one["image"].endswith(":latest"), name

@@ -112,6 +112,8 @@ def pods(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]
             yield name, one
         elif one["kind"] == "CronJob":
             yield name, one["spec"]["jobTemplate"]["spec"]["template"]
+        elif one["kind"] == "PodTemplate":
+            yield name, one["template"]
         elif one["kind"] in {"Deployment", "StatefulSet", "Job", "DaemonSet"}:
             yield name, one["spec"]["template"]
 

@@ -33,6 +33,11 @@ class Policies:
         """Tell whether both ends agree: egress of the source and ingress of the target."""
         return self._side("Egress", source, target, port) and self._side("Ingress", target, source, port)
 
+    def close(self, pod: Labels) -> bool:
+        """Tell whether a pod is closed both ways but for what a policy opens."""
+        kinds = {kind for spec in self._specs if _selects(spec["podSelector"], pod) for kind in spec["policyTypes"]}
+        return kinds == {"Ingress", "Egress"}
+
     def _side(self, kind: str, own: Peer, other: Peer, port: int) -> bool:
         if own.outside or own.namespace is not None:
             return True  # somebody else's policies
