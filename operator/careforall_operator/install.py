@@ -9,13 +9,15 @@ from lightkube.generic_resource import create_global_resource
 
 from careforall_operator.crds import definitions
 
+HELM = "helm"
+"""Who installs the definitions: with two owners, the next installation after an uninstall would meet a conflict."""
 _DEFINITION: Any = create_global_resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
 
 
 def apply_definitions() -> int:
     """Apply all definitions; return 0 when they are in, 1 when the API server refused one, 3 without a cluster."""
     try:
-        client = Client(field_manager="careforall-crds")
+        client = Client(field_manager=HELM)
     except ConfigError as error:
         sys.stderr.write(f"careforall-operator: no cluster: {error}\n")
         return 3

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,3 +181,25 @@ def test_every_rule_has_its_cases() -> None:
 def test_the_examples_are_taken(path: Path, api: Cluster) -> None:
     said = api.kubectl("create", "--dry-run=server", f"--filename={path}", check=False)
     assert "created (server dry run)" in said
+
+
+@pytest.mark.cluster
+def test_helm_may_install_again_whatever_an_upgrade_left_behind(api: Cluster) -> None:
+    """An uninstall leaves the definitions; those of another version are applied by Helm 4, server-side and without force."""
+    _as_helm(api, "of the version before", "--force-conflicts")
+    environment = {**os.environ, "KUBECONFIG": api.kubeconfig, "PYTHONPATH": str(ROOT / "operator")}
+    words = (sys.executable, "-m", "careforall_operator", "apply-crds")
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    try:
+        _as_helm(api, "of the version after")
+    finally:
+        api.kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={ROOT / 'manifests' / 'crds'}")
+
+
+def _as_helm(api: Cluster, description: str, *options: str) -> None:
+    for found in crds.definitions().values():
+        definition = json.loads(json.dumps(found))
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = description
+        words = ("apply", "--server-side", "--field-manager=helm", *options, "--filename=-")
+        api.kubectl(*words, stdin=json.dumps(definition))
