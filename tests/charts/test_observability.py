@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from careforall_testing.charts import named, objects, pods, rendered
+from careforall_testing.collector import configuration
 from careforall_testing.observability.files import BOARDS, rules
 from careforall_testing.observability.grafana import dashboard
 
@@ -68,15 +69,9 @@ def test_every_monitor_selects_pods_that_have_its_port() -> None:
                 assert end["port"] in ports, monitor["metadata"]["name"]
 
 
-def config(*sets: str) -> dict[str, Any]:
-    found = named(objects(rendered("everything", *sets)), "ConfigMap", "careforall-collector")
-    read: dict[str, Any] = yaml.safe_load(found["data"]["collector.yaml"])
-    return read
-
-
 @pytest.mark.parametrize("sampling", ["true", "false"])
 def test_every_part_that_a_pipeline_names_is_there_and_none_is_left_over(sampling: str) -> None:
-    found = config(f"observability.collector.tailSampling.enabled={sampling}")
+    found = configuration(f"observability.collector.tailSampling.enabled={sampling}")
     (pipeline,) = found["service"]["pipelines"].values()
     for kind in ("receivers", "processors", "exporters"):
         assert sorted(pipeline[kind]) == sorted(found[kind]), kind
@@ -86,7 +81,7 @@ def test_every_part_that_a_pipeline_names_is_there_and_none_is_left_over(samplin
 
 
 def test_a_collector_listens_where_its_pod_and_service_say() -> None:
-    found, deployment = config(), named(everything(), "Deployment", "careforall-collector")
+    found, deployment = configuration(), named(everything(), "Deployment", "careforall-collector")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     reader = found["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"]
@@ -98,6 +93,20 @@ def test_a_collector_listens_where_its_pod_and_service_say() -> None:
     service = named(everything(), "Service", "careforall-collector")
     assert [port["port"] for port in service["spec"]["ports"]] == [4318]
     assert container["args"] == ["--config=/etc/collector/collector.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "limit"),
+    [
+        ((), "419430KiB"),
+        (("resources.limits.memory=1Gi", "memory.limitPercentage=95"), "996147KiB"),
+        (("resources.limits=null",), None),
+    ],
+)
+def test_its_runtime_knows_how_much_memory_its_container_has(sets: tuple[str, ...], limit: str | None) -> None:
+    chosen = objects(rendered("everything", *(f"observability.collector.{one}" for one in sets)))
+    (container,) = named(chosen, "Deployment", "careforall-collector")["spec"]["template"]["spec"]["containers"]
+    assert {one["name"]: one.get("value") for one in container["env"]}.get("GOMEMLIMIT") == limit
 
 
 def test_another_configuration_is_another_pod() -> None:

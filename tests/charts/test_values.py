@@ -31,10 +31,11 @@ SCHEMA = {
     "observability.rules.runbookUrl=": "/rules/runbookUrl",
     "observability.monitors.intervalSeconds=0": "/monitors/intervalSeconds",
     "observability.collector.image.tag=latest": "/collector/image/tag",
-    "observability.collector.exporters.otlphttp=somewhere": "/collector/exporters/otlphttp",
+    "observability.collector.exporters.otlp_http=somewhere": "/collector/exporters/otlp_http",
     "observability.collector.exportPorts[0]=0": "/collector/exportPorts/0",
     "observability.collector.tailSampling.keepPercentage=101": "/tailSampling/keepPercentage",
     "observability.collector.secretEnv.token.secret=x": "token",
+    "observability.collector.resources.limits.memory=512M": "/collector/resources/limits/memory",
     "services.monitoring.labels.release=1": "/monitoring/labels/release",
 }
 LOADTESTS = {
@@ -88,6 +89,7 @@ def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> Non
     [
         ("global.otlpUrl=", "send traces there: http://careforall-collector:4318/v1/traces"),
         ("observability.collector.replicas=2", "tail sampling needs all spans of a trace in one place"),
+        ("observability.collector.memory.limitPercentage=20", "20 is kept free below limitPercentage, 20, so it must be less"),
         ("loadtests.profiles[0]=nobody", "there is no profile nobody in loadtests/scenarios.yaml"),
         ("loadtests.only[0]=nobody", "there is no scenario nobody in loadtests/scenarios.yaml"),
     ],

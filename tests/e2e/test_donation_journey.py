@@ -229,3 +229,13 @@ async def test_verify_finds_the_books_in_order(journey: Journey) -> None:
     await journey.settled()
     result = await journey.platform.cli("verify", "--full")
     assert result.status == 0, result.out + result.err
+
+
+async def test_staff_of_a_long_drill_sign_in_anew_before_their_token_ends(journey: Journey) -> None:
+    first = journey.admin
+    assert await journey.staff() == first
+    before, journey.fresh_s = journey.fresh_s, 0.0
+    again = await journey.staff()
+    journey.fresh_s = before
+    assert again != first
+    assert (await journey.client.get("/api/v1/donations/export", headers=again)).status_code == 200

@@ -16,7 +16,7 @@ from careforall.drills.asking import Answered
 from careforall.drills.load import AMOUNT, DONATION, READ, WEBHOOK, Load
 from careforall.launch.server_process import Server
 from careforall_testing import outcomes
-from careforall_testing.journey import ADMIN, Journey, running_platform
+from careforall_testing.journey import Journey, running_platform
 from careforall_testing.polling import eventually
 from careforall_testing.sizes import sizes
 
@@ -36,11 +36,7 @@ async def journey() -> AsyncIterator[Journey]:
 
 @pytest.fixture
 async def load(journey: Journey) -> Load:
-    """A campaign of this test, with gifts whose webhooks can be sent whatever is away.
-
-    Staff sign in anew: a test at full size outlives their token.
-    """
-    journey.admin = await journey.sign_in(ADMIN)
+    """A campaign of this test, with gifts whose webhooks can be sent whatever is away."""
     found = Load(journey, await journey.campaign())
     await found.prepare(SIZES.prepared)
     await found.look()

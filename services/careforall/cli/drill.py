@@ -201,7 +201,7 @@ async def _setting(variables: Mapping[str, str], folder: InstanceFolder | None, 
     ):
         secret = variables["CAREFORALL_WEBHOOK_SECRETS"].partition(",")[0]
         visitor = Visitor(public, databases=(await platform_of(variables)).dsns, webhook_secret=secret)
-        visitor.admin = await visitor.sign_in(*await _staff(variables))
+        await visitor.employ(*await _staff(variables))
         yield Setting(
             visitor=visitor,
             people=people,

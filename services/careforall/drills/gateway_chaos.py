@@ -16,6 +16,7 @@ from careforall.drills.payers import Payers
 from careforall.drills.report import Check, Findings
 from careforall.drills.setting import Setting
 from careforall.drills.standing import Standing
+from careforall.drills.visitor import Visitor
 from careforall.kit.ids import new_id
 
 SWITCHES = {
@@ -121,10 +122,15 @@ async def _turn(setting: Setting, switches: dict[str, Any]) -> None:
     answer.raise_for_status()
 
 
+async def _status(visitor: Visitor, run: str) -> str:
+    shown = await visitor.client.get(f"{_RUNS}/{run}", headers=await visitor.staff())
+    return str(shown.json()["status"])
+
+
 async def _compare(setting: Setting, since: datetime) -> None:
     """Order a comparison with the gateway and wait for its end."""
     visitor = setting.visitor
-    headers = {**visitor.admin, "Idempotency-Key": str(new_id())}
+    headers = {**await visitor.staff(), "Idempotency-Key": str(new_id())}
     answer = await visitor.client.post(f"{_RUNS}/run", json={"since": since.isoformat()}, headers=headers)
     if not answer.is_success:
         setting.tell(f"no comparison with the gateway: {answer.text}")
@@ -132,7 +138,7 @@ async def _compare(setting: Setting, since: datetime) -> None:
     for run in answer.json()["items"]:
         try:
             async with asyncio.timeout(COMPARED_WITHIN_S):
-                while (await visitor.client.get(f"{_RUNS}/{run['id']}", headers=visitor.admin)).json()["status"] not in _OVER:
+                while await _status(visitor, run["id"]) not in _OVER:
                     await asyncio.sleep(0.5)
         except TimeoutError:
             setting.tell(f"the comparison with the gateway was not done within {COMPARED_WITHIN_S:g} s")

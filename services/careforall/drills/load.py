@@ -126,10 +126,10 @@ class Load(Asker):
 
     async def refund(self, intent: str) -> bool:
         """Order a part of a payment back as staff does, until it is taken; false where no money is left to go back."""
-        headers = {**self.visitor.admin, "Idempotency-Key": f"refund-{intent}"}
         path = f"/api/v1/payments/{intent}/refund"
 
         async def decided() -> Answered | None:
+            headers = {**await self.visitor.staff(), "Idempotency-Key": f"refund-{intent}"}
             order = {"amount": str(REFUND), "reason": "asked for"}
             answered = await self.ask("refund", "POST", path, json=order, headers=headers)
             return answered if answered.good or answered.code in _NOTHING_LEFT else None

@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
+from opentelemetry.trace import Span
 
 from careforall.kit import crash, inbox
 from careforall.kit.bus import Bus
@@ -29,7 +30,7 @@ from careforall.kit.errors import Locked, Unavailable
 from careforall.kit.ids import born_at
 from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
 from careforall.kit.pulling import Puller, delivery_of
-from careforall.kit.tracing import Tracing
+from careforall.kit.tracing import Tracing, fail
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
     message: Message[Any]
     handle: Msg
+    span: Span | None = None
 
 
 class Decoder:
@@ -267,9 +269,9 @@ class Runner:
                 batch.append(Received(message=decoded, handle=handle))
         batch.sort(key=lambda received: received.message.event_id.int)
         if batch:
-            with self._tracing.processing(self.consumer.name, [item.message for item in batch]) as messages:
-                traced = [Received(message=m, handle=item.handle) for m, item in zip(messages, batch, strict=True)]
-                await self._apply(traced)
+            with self._tracing.processing(self.consumer.name, [item.message for item in batch]) as traced:
+                pairs = zip(traced, batch, strict=True)
+                await self._apply([Received(message=one.message, handle=item.handle, span=one.span) for one, item in pairs])
 
     async def _apply(self, batch: Sequence[Received]) -> None:
         """Commit a batch; halve it around a message whose handler fails."""
@@ -322,6 +324,7 @@ class Runner:
 
     async def _failed(self, received: Received, error: Exception) -> None:
         """Count an attempt of a lone message; give it up after the last."""
+        fail(received.span, type(error).__name__)
         reason = f"{type(error).__name__}: {error}"[:2000]
         key = str(received.message.event_id)
         attempts = await self._database.run(lambda c: inbox.count_failure(c, self.consumer.name, key, reason))

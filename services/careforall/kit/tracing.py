@@ -1,7 +1,8 @@
 """One trace from a click to the receipt: spans for requests, shared transactions, messages and gateway calls.
 
 Roots are sampled by rate, so that a laptop sees every gift and a rush costs nothing. `traceparent` travels in outbox rows and
-envelopes; a shared transaction or batch gives each sampled member a span of its own and links.
+envelopes; a shared transaction or batch gives each sampled member a span of its own and links. What went wrong has the status
+ERROR, by which a collector keeps the whole trace.
 """
 
 import time
@@ -15,12 +16,19 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from careforall.kit.envelope import Message
 
 _propagator = TraceContextTextMapPropagator()
+
+
+class Traced(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose `traceparent` is that of its span, where it has one."""
+
+    message: Message[Any]
+    span: trace.Span | None = None
 
 
 class Tracing:
@@ -58,8 +66,13 @@ class Tracing:
         )
 
     @contextmanager
-    def span(self, name: str, traceparent: str | None, **attributes: str | int) -> Iterator[str | None]:
-        """Trace a piece of work under `traceparent`; yields the new parent for what it causes."""
+    def span(
+        self, name: str, traceparent: str | None, *, answers: tuple[type[Exception], ...] = (), **attributes: str | int
+    ) -> Iterator[str | None]:
+        """Trace a piece of work under `traceparent`; yields the new parent for what it causes.
+
+        What is raised in it makes it an error, except for `answers`: what was asked for was done, and this is what came back.
+        """
         parent = _context(traceparent) if traceparent else None
         if not self._exporting or parent is None or not _is_sampled(parent):
             yield traceparent
@@ -67,26 +80,24 @@ class Tracing:
         span = self._tracer.start_span(name, context=parent, kind=SpanKind.CLIENT, attributes=attributes)
         try:
             yield traceparent_of(span)
+        except answers:
+            raise
+        except Exception as error:
+            fail(span, type(error).__name__)
+            raise
         finally:
             span.end()
 
     @contextmanager
-    def processing(self, consumer: str, messages: Sequence[Message[Any]]) -> Iterator[list[Message[Any]]]:
+    def processing(self, consumer: str, messages: Sequence[Message[Any]]) -> Iterator[list[Traced]]:
         """Give each sampled message a `process` span; yields the messages with their new parents."""
-        spans: list[trace.Span] = []
-        traced: list[Message[Any]] = []
-        for message in messages:
-            span = self._process_span(consumer, message, len(messages))
-            if span is None:
-                traced.append(message)
-                continue
-            spans.append(span)
-            traced.append(msgspec.structs.replace(message, traceparent=traceparent_of(span)))
+        traced = [_traced(message, self._process_span(consumer, message, len(messages))) for message in messages]
         try:
             yield traced
         finally:
-            for span in spans:
-                span.end()
+            for one in traced:
+                if one.span is not None:
+                    one.span.end()
 
     def _process_span(self, consumer: str, message: Message[Any], size: int) -> trace.Span | None:
         parent = _context(message.traceparent) if self._exporting and message.traceparent else None
@@ -125,6 +136,18 @@ class _Budget:
         return True
 
 
+def fail(span: trace.Span | None, reason: str) -> None:
+    """Make a span an error.
+
+    Args:
+        span: None where nothing is traced.
+        reason: The name of an error or a status code, never a text, which might tell who gave.
+    """
+    if span is not None:
+        span.set_attribute("error.type", reason)
+        span.set_status(StatusCode.ERROR)
+
+
 def traceparent_of(span: trace.Span) -> str:
     """Return the W3C header value that makes children of `span`."""
     carrier: dict[str, str] = {}
@@ -135,6 +158,12 @@ def traceparent_of(span: trace.Span) -> str:
 def trace_id_of(traceparent: str | None) -> str:
     """Return the 32 hexadecimal digits of the trace, or an empty string."""
     return traceparent.split("-")[1] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+
+
+def _traced(message: Message[Any], span: trace.Span | None) -> Traced:
+    if span is None:
+        return Traced(message=message)
+    return Traced(message=msgspec.structs.replace(message, traceparent=traceparent_of(span)), span=span)
 
 
 def _context(traceparent: str) -> Any:

@@ -230,7 +230,7 @@ _LOCK_OVERDUE = """
 SELECT to_jsonb(c)::text AS body FROM coupons AS c
 WHERE id IN (
     SELECT coupon_id FROM coupon_holds
-    WHERE state = 'HELD' AND NOT pinned AND expires_at < clock_timestamp()
+    WHERE state = 'HELD' AND NOT pinned AND expires_at < (SELECT clock_timestamp())
     ORDER BY expires_at
     LIMIT $1
 )
@@ -271,7 +271,7 @@ _EXPIRE = """
 WITH ended AS (
     UPDATE coupon_holds SET state = 'EXPIRED', updated_at = clock_timestamp()
     WHERE coupon_id = ANY($1::uuid[]) AND holder_id <> ALL($2::uuid[])
-      AND state = 'HELD' AND NOT pinned AND expires_at < clock_timestamp()
+      AND state = 'HELD' AND NOT pinned AND expires_at < (SELECT clock_timestamp())
     RETURNING coupon_id
 )
 SELECT coupon_id, count(*)::integer AS expired FROM ended GROUP BY coupon_id

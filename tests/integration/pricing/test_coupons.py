@@ -20,9 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from careforall.contracts.pricing import Extend, HeldQuoteAsked
 from careforall.kit import json
 from careforall.kit.ids import new_id
+from careforall.pricing import repository_coupons
 from careforall_testing.databases import connection
 from careforall_testing.pricing import Counter, lock, opened_counter
 from careforall_testing.servers import ServerUrls
+
+_READ = "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'coupon_holds_overdue'"
 
 
 async def test_a_thousand_buyers_at_once_and_a_limit_of_a_hundred_are_exactly_a_hundred(counter: Counter) -> None:
@@ -127,6 +130,19 @@ async def test_what_ran_out_is_free_for_others_and_still_usable_while_nobody_too
     assert (await counter.redeem(quick)).outcome == "DONE"
     assert await counter.counts(coupon) == (1, 0)
     assert await counter.violations() == []
+
+
+async def test_whoever_looks_for_coupons_that_ran_out_reads_no_hold_that_goes_on(counter: Counter) -> None:
+    await counter.sell("cup")
+    coupon = await counter.coupon("MANY")
+    await asyncio.gather(*(counter.lock(lock(("cup", 1), coupons=["many"])) for _ in range(500)))
+    async with counter.database.connection() as opened:
+        await opened.execute("ANALYZE coupon_holds")
+        assert await repository_coupons.lock_overdue(opened, 100) == {}
+        assert await repository_coupons.expire(opened, [coupon]) == {}
+        await opened.execute("SELECT pg_stat_force_next_flush()")
+        [read] = await opened.fetch(_READ)
+    assert (read["idx_scan"] > 1, read["idx_tup_read"]) == (True, 0)
 
 
 async def test_rule_15_pinned_coupons_outlive_every_sweep(counter: Counter) -> None:

@@ -35,7 +35,7 @@ class Journey(Visitor):
         """Make the administrator and sign in."""
         made = await self.platform.cli("admin", "create", "--email", ADMIN, "--password", PASSWORD)
         assert made.status == 0, made.err
-        self.admin = await self.sign_in(ADMIN)
+        await self.employ(ADMIN, PASSWORD)
 
     @override
     async def sign_in(self, email: str, password: str = PASSWORD) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Journey(Visitor):
 
     async def as_admin(self, path: str) -> Any:
         """Read as the administrator."""
-        answer = await self.client.get(path, headers=self.admin)
+        answer = await self.client.get(path, headers=await self.staff())
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -42,8 +42,8 @@ Answering = Callable[[Asked], Awaitable[Answered]]
 
 
 @asynccontextmanager
-async def listening(answering: Answering, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve on a free port and yield the base URL; what is still waiting for an answer in the end is cut off."""
+async def listening(answering: Answering, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[str]:
+    """Serve on a free port, or on `port`, and yield the base URL; what is still waiting for an answer in the end is cut off."""
     open_ones: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +51,7 @@ async def listening(answering: Answering, *, tls: ssl.SSLContext | None = None) 
         open_ones.add(task)
         task.add_done_callback(open_ones.discard)
 
-    server = await asyncio.start_server(serve, LOOPBACK, 0, ssl=tls)
+    server = await asyncio.start_server(serve, LOOPBACK, port, ssl=tls)
     try:
         yield f"{'https' if tls else 'http'}://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -277,7 +277,7 @@ async def running_shop(
         await shop.open()
         made = await running.cli("admin", "create", "--email", ADMIN, "--password", PASSWORD)
         assert made.status == 0, made.err
-        shop.admin = await shop.sign_in(ADMIN)
+        await shop.employ(ADMIN, PASSWORD)
         yield shop
 
 

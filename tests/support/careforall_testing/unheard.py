@@ -60,6 +60,6 @@ class Unheard:
 
     async def _compare(self) -> None:
         """Order a comparison of the last two hours."""
-        headers = {**self._load.visitor.admin, "Idempotency-Key": str(new_id())}
+        headers = {**await self._load.visitor.staff(), "Idempotency-Key": str(new_id())}
         since = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
         await self._load.ask("compare", "POST", "/api/v1/payments/reconciliation/run", json={"since": since}, headers=headers)

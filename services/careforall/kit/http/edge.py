@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from careforall.kit.http.limits import Limit, Limiter
 from careforall.kit.http.uploads import Upload
 from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
 from careforall.kit.settings import RateLimits
-from careforall.kit.tracing import Tracing, trace_id_of, traceparent_of
+from careforall.kit.tracing import Tracing, fail, trace_id_of, traceparent_of
 
 log = structlog.get_logger(__name__)
 
@@ -168,6 +169,8 @@ class Edge:
         if span is not None:
             span.update_name(f"{exchange.method} {endpoint}")
             span.set_attributes({"http.route": endpoint, "http.response.status_code": status})
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                fail(span, str(status))
             span.end()
 
     def _counter(self, service: str, endpoint: str, method: str, status: int) -> Any:

@@ -64,7 +64,8 @@ class Caller:
         raise GatewayNotAsked("gateway_unavailable", f"{self._name} cannot be asked now")
 
     async def _once(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        with self._tracing.span(f"{self._name} {what}", context.current().traceparent, gateway=self._name):
+        parent = context.current().traceparent
+        with self._tracing.span(f"{self._name} {what}", parent, answers=(GatewayRefused,), gateway=self._name):
             try:
                 async with asyncio.timeout(self._seconds):
                     result = await call()

@@ -11,13 +11,24 @@
 {{/* Refuses a collector that cannot work. */}}
 {{- define "observability.check" -}}
 {{- if not .Values.collector.exporters -}}
-{{- fail "observability.collector.exporters: say where traces go, such as otlphttp: {endpoint: https://traces.example.org}" -}}
+{{- fail "observability.collector.exporters: say where traces go, such as otlp_http: {endpoint: https://traces.example.org}" -}}
 {{- end -}}
 {{- if and .Values.collector.tailSampling.enabled (gt (int .Values.collector.replicas) 1) -}}
 {{- fail "observability.collector.replicas: tail sampling needs all spans of a trace in one place, so one replica" -}}
 {{- end -}}
+{{- if ge (int .Values.collector.memory.spikePercentage) (int .Values.collector.memory.limitPercentage) -}}
+{{- fail (printf "observability.collector.memory.spikePercentage: %d is kept free below limitPercentage, %d, so it must be less" (int .Values.collector.memory.spikePercentage) (int .Values.collector.memory.limitPercentage)) -}}
+{{- end -}}
 {{- if not .Values.global.otlpUrl -}}
 {{- fail (printf "global.otlpUrl: observability.collector.enabled is true, so send traces there: http://%s-collector:4318/v1/traces" .Release.Name) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The share of the container's memory that the collector may fill; beyond, its runtime rather cleans up than asks for more. */}}
+{{- define "observability.memory" -}}
+{{- with ((.Values.collector.resources).limits).memory -}}
+{{- $kibi := get (dict "Ki" 1 "Mi" 1024 "Gi" 1048576 "Ti" 1073741824) (regexFind "[A-Z]i$" .) -}}
+{{- printf "%dKiB" (div (mul (regexFind "^[0-9]+" . | int64) $kibi (int64 $.Values.collector.memory.limitPercentage)) 100) -}}
 {{- end -}}
 {{- end -}}
 

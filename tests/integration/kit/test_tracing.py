@@ -1,0 +1,111 @@
+"""What went wrong is an error in its span, so that a collector which keeps errors keeps it; what was answered is none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from nats.js.api import KeyValueConfig
+
+from careforall.kit.bus import Bus
+from careforall.kit.consumer import Consumer, Runner
+from careforall.kit.db import Connection, Database
+from careforall.kit.envelope import Message
+from careforall.kit.ids import new_id
+from careforall.kit.tracing import Tracing
+from careforall.payments.gateways.base import GatewayRefused
+from careforall_testing.giving import DONATIONS
+from careforall_testing.platform import Platform, platform
+from careforall_testing.plumbing import Bells, connected, publish, running
+from careforall_testing.polling import eventually
+from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.span_sink import SpanSink, span_sink
+
+POISON = 13
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[SpanSink]:
+    async with span_sink() as found:
+        yield found
+
+
+def parent() -> str:
+    """A sampled `traceparent`."""
+    return f"00-{new_id().hex}-{new_id().hex[-16:]}-01"
+
+
+def kinds(sink: SpanSink) -> dict[str, str]:
+    """By name of a span what its error is called, or nothing."""
+    assert all(span.failed == ("error.type" in span.attributes) for span in sink.spans)
+    return {span.name: span.attributes.get("error.type", "") for span in sink.spans}
+
+
+async def test_what_is_raised_is_an_error_unless_it_is_an_answer(sink: SpanSink) -> None:
+    tracing = Tracing("teller", otlp_url=f"{sink.url}/v1/traces")
+    for name, error in (("asked", None), ("silent", TimeoutError("words")), ("declined", GatewayRefused("declined", "words"))):
+        with suppress(TimeoutError, GatewayRefused), tracing.span(name, parent(), answers=(GatewayRefused,)):
+            if error is not None:
+                raise error
+    tracing.close()
+    await sink.has({"asked", "silent", "declined"})
+    assert kinds(sink) == {"asked": "", "silent": "TimeoutError", "declined": ""}
+    assert not [span for span in sink.spans if "words" in str(span)], "texts may tell who gave"
+
+
+async def test_a_message_whose_handler_fails_is_an_error_and_its_neighbours_are_none(
+    sink: SpanSink, database: Database, bus: Bus, bell: Bells
+) -> None:
+    tracing = Tracing("ear", otlp_url=f"{sink.url}/v1/traces")
+    traces = {number: parent() for number in (1, POISON, 2)}
+
+    async def poisoned(_: Connection, messages: Sequence[Message[Any]]) -> None:
+        if any(message.event.number == POISON for message in messages):
+            raise ValueError(POISON)
+
+    sealed = [msgspec.json.decode(bell.sealed(number)) | {"traceparent": traces[number]} for number in traces]
+    consumer = Consumer(
+        name=f"{bell.name}-ear", stream=bell.stream.name, events=(bell.event,), handler=poisoned, attempts=1, batch=64
+    )
+    await publish(bus, bell.subject, *map(msgspec.json.encode, sealed))
+    async with running(Runner(consumer, database, bus, tracing).run()):
+        await eventually(lambda: _arrived(sink, 3), what="a span for each message")
+    tracing.close()
+    failed = {span.trace_id: span.attributes.get("error.type") for span in sink.spans if span.failed}
+    assert failed == {traces[POISON].split("-")[1]: "ValueError"}
+
+
+async def test_a_request_is_an_error_where_the_server_failed_and_not_where_the_caller_did(
+    sink: SpanSink, servers: ServerUrls
+) -> None:
+    with own_nats() as broker:
+        urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
+        settings = {"CAREFORALL_OTLP_URL": f"{sink.url}/v1/traces", "CAREFORALL_STREAM_MAX_BYTES": "67108864"}
+        async with platform(urls, ["donations"], **settings) as made:
+            await made.client.post(DONATIONS, json={}, headers={"traceparent": parent()})
+            await sink.has({f"POST {DONATIONS}"})
+            assert kinds(sink)[f"POST {DONATIONS}"] == ""
+            await _degrade(broker.url)
+            await eventually(lambda: _refused(made), within_s=10, what="503")
+            await eventually(lambda: _failed(sink, "503"), what="the span of a 503")
+
+
+async def _degrade(url: str) -> None:
+    async with connected(url) as bus:
+        bucket = await bus.jetstream.create_key_value(KeyValueConfig(bucket="cfa-flags", history=1, ttl=30))
+        await bucket.put("degraded", b'{"active": true}')
+
+
+async def _refused(made: Platform) -> bool:
+    return (await made.client.post(DONATIONS, json={}, headers={"traceparent": parent()})).status_code == 503
+
+
+async def _failed(sink: SpanSink, reason: str) -> bool:
+    return any(span.failed and span.attributes["error.type"] == reason for span in sink.spans)
+
+
+async def _arrived(sink: SpanSink, count: int) -> bool:
+    return len(sink.spans) == count
