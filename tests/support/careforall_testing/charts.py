@@ -107,15 +107,24 @@ def named(found: Sequence[dict[str, Any]], kind: str, name: str) -> dict[str, An
 def pods(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield `kind/name` and the template (metadata, spec) of everything that makes pods."""
     for one in found:
-        name = f"{one['kind']}/{one['metadata']['name']}"
-        if one["kind"] == "Pod":
-            yield name, one
-        elif one["kind"] == "CronJob":
-            yield name, one["spec"]["jobTemplate"]["spec"]["template"]
-        elif one["kind"] == "PodTemplate":
-            yield name, one["template"]
-        elif one["kind"] in {"Deployment", "StatefulSet", "Job", "DaemonSet"}:
-            yield name, one["spec"]["template"]
+        template = _template(one)
+        if template is not None:
+            yield f"{one['kind']}/{one['metadata']['name']}", template
+
+
+def _template(one: dict[str, Any]) -> dict[str, Any] | None:
+    match one["kind"]:
+        case "Pod":
+            return one
+        case "PodTemplate":
+            found: dict[str, Any] = one["template"]
+        case "CronJob":
+            found = one["spec"]["jobTemplate"]["spec"]["template"]
+        case "Deployment" | "StatefulSet" | "Job" | "DaemonSet":
+            found = one["spec"]["template"]
+        case _:
+            return None
+    return found
 
 
 def containers(template: dict[str, Any]) -> list[dict[str, Any]]:
