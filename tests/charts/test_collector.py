@@ -13,12 +13,11 @@ import httpx2
 import pytest
 import yaml
 
-from careforall.kit.ids import new_id
 from careforall.kit.tracing import Tracing
 from careforall_testing.charts import CHART, FRONT, OWN_SECRETS, ROOT, containers, named, objects, render, rendered
 from careforall_testing.collector import NAME, Collector, collector, configuration, refused, written
 from careforall_testing.polling import eventually
-from careforall_testing.span_sink import SpanSink, span_sink
+from careforall_testing.span_sink import SpanSink, span_sink, traceparent
 
 pytestmark = pytest.mark.timeout(120)
 OWN = "observability.collector"
@@ -123,14 +122,9 @@ def tracing(found: Collector) -> Iterator[Tracing]:
 def told(made: Tracing, *names: str, error: Exception | None = None) -> None:
     """Finish a span of its own trace for each name, as an error where there is one."""
     for name in names:
-        with suppress(ConnectionError), made.span(name, parent()):
+        with suppress(ConnectionError), made.span(name, traceparent()):
             if error is not None:
                 raise error
-
-
-def parent() -> str:
-    """A sampled `traceparent` of a new trace."""
-    return f"00-{new_id().hex}-{new_id().hex[-16:]}-01"
 
 
 async def test_spans_arrive_once_with_the_token_of_the_secret(sink: SpanSink, tmp_path: Path) -> None:
@@ -152,7 +146,7 @@ async def test_sampling_keeps_what_failed_and_what_was_slow(sink: SpanSink, tmp_
         with tracing(found) as made:
             told(made, *(f"fine {number}" for number in range(50)))
             told(made, "failed", error=ConnectionError("a name that nobody must read"))
-            with made.span("slow", parent()):
+            with made.span("slow", traceparent()):
                 await asyncio.sleep(0.5)
         await sink.has({"failed", "slow"})
         await eventually(lambda: _sampled(found, 52), what="every trace decided about")

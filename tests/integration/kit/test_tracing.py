@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,6 @@ from careforall.kit.bus import Bus
 from careforall.kit.consumer import Consumer, Runner
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message
-from careforall.kit.ids import new_id
 from careforall.kit.tracing import Tracing
 from careforall.payments.gateways.base import GatewayRefused
 from careforall_testing.giving import DONATIONS
@@ -22,7 +22,7 @@ from careforall_testing.platform import Platform, platform
 from careforall_testing.plumbing import Bells, connected, publish, running
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls, own_nats
-from careforall_testing.span_sink import SpanSink, span_sink
+from careforall_testing.span_sink import SpanSink, span_sink, traceparent
 
 POISON = 13
 
@@ -31,11 +31,6 @@ POISON = 13
 async def sink() -> AsyncIterator[SpanSink]:
     async with span_sink() as found:
         yield found
-
-
-def parent() -> str:
-    """A sampled `traceparent`."""
-    return f"00-{new_id().hex}-{new_id().hex[-16:]}-01"
 
 
 def kinds(sink: SpanSink) -> dict[str, str]:
@@ -47,10 +42,10 @@ def kinds(sink: SpanSink) -> dict[str, str]:
 async def test_what_is_raised_is_an_error_unless_it_is_an_answer(sink: SpanSink) -> None:
     tracing = Tracing("teller", otlp_url=f"{sink.url}/v1/traces")
     for name, error in (("asked", None), ("silent", TimeoutError("words")), ("declined", GatewayRefused("declined", "words"))):
-        with suppress(TimeoutError, GatewayRefused), tracing.span(name, parent(), answers=(GatewayRefused,)):
+        with suppress(TimeoutError, GatewayRefused), tracing.span(name, traceparent(), answers=(GatewayRefused,)):
             if error is not None:
                 raise error
-    tracing.close()
+    await asyncio.to_thread(tracing.close)
     await sink.has({"asked", "silent", "declined"})
     assert kinds(sink) == {"asked": "", "silent": "TimeoutError", "declined": ""}
     assert not [span for span in sink.spans if "words" in str(span)], "texts may tell who gave"
@@ -60,7 +55,7 @@ async def test_a_message_whose_handler_fails_is_an_error_and_its_neighbours_are_
     sink: SpanSink, database: Database, bus: Bus, bell: Bells
 ) -> None:
     tracing = Tracing("ear", otlp_url=f"{sink.url}/v1/traces")
-    traces = {number: parent() for number in (1, POISON, 2)}
+    traces = {number: traceparent() for number in (1, POISON, 2)}
 
     async def poisoned(_: Connection, messages: Sequence[Message[Any]]) -> None:
         if any(message.event.number == POISON for message in messages):
@@ -73,7 +68,7 @@ async def test_a_message_whose_handler_fails_is_an_error_and_its_neighbours_are_
     await publish(bus, bell.subject, *map(msgspec.json.encode, sealed))
     async with running(Runner(consumer, database, bus, tracing).run()):
         await eventually(lambda: _arrived(sink, 3), what="a span for each message")
-    tracing.close()
+    await asyncio.to_thread(tracing.close)
     failed = {span.trace_id: span.attributes.get("error.type") for span in sink.spans if span.failed}
     assert failed == {traces[POISON].split("-")[1]: "ValueError"}
 
@@ -85,7 +80,7 @@ async def test_a_request_is_an_error_where_the_server_failed_and_not_where_the_c
         urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
         settings = {"CAREFORALL_OTLP_URL": f"{sink.url}/v1/traces", "CAREFORALL_STREAM_MAX_BYTES": "67108864"}
         async with platform(urls, ["donations"], **settings) as made:
-            await made.client.post(DONATIONS, json={}, headers={"traceparent": parent()})
+            await made.client.post(DONATIONS, json={}, headers={"traceparent": traceparent()})
             await sink.has({f"POST {DONATIONS}"})
             assert kinds(sink)[f"POST {DONATIONS}"] == ""
             await _degrade(broker.url)
@@ -100,7 +95,7 @@ async def _degrade(url: str) -> None:
 
 
 async def _refused(made: Platform) -> bool:
-    return (await made.client.post(DONATIONS, json={}, headers={"traceparent": parent()})).status_code == 503
+    return (await made.client.post(DONATIONS, json={}, headers={"traceparent": traceparent()})).status_code == 503
 
 
 async def _failed(sink: SpanSink, reason: str) -> bool:

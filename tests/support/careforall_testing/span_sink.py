@@ -17,6 +17,7 @@ from msgspec import Struct
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from careforall.kit.ids import new_id
 from careforall_testing.loopback import Answered, Asked, listening
 from careforall_testing.polling import eventually
 
@@ -83,6 +84,11 @@ async def span_sink() -> AsyncIterator[SpanSink]:
         yield sink
     finally:
         await sink.go()
+
+
+def traceparent() -> str:
+    """A sampled `traceparent` of a new trace."""
+    return f"00-{new_id().hex}-{new_id().hex[-16:]}-01"
 
 
 def _arrived(span: Any, service: str) -> Arrived:
