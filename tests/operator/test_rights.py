@@ -90,7 +90,8 @@ def test_the_role_is_what_the_operator_uses(
     room.until("a drill", lambda: room.get("dbsw"))
     room.until("writes on", lambda: stage.condition("WritesEnabled") == ("True", "HeartbeatOk"))
     room.until(
-        "the drill asked Patroni and was refused", lambda: any(one["status"].get("phase") == "Failed" for one in room.get("dbsw"))
+        "the drill asked Patroni and was refused",
+        lambda: any((one.get("status") or {}).get("phase") == "Failed" for one in room.get("dbsw")),
     )
     room.select(WRITE_SERVICE, {"app": "other"})
     room.until("the selector", lambda: room.selector(WRITE_SERVICE) == stage.selector)
