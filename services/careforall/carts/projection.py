@@ -6,29 +6,30 @@ from uuid import UUID
 from careforall.carts import repository
 from careforall.carts.repository import ProductFact, VariantFact
 from careforall.contracts.catalog import ProductEvent
+from careforall.contracts.products import Versioned, newest
 from careforall.kit.db import Connection
 
 
 class Projection:
     """Folds what the consumers hear, in the transaction of their inbox rows."""
 
-    async def products(self, connection: Connection, told: Sequence[tuple[ProductEvent, int]]) -> None:
+    async def products(self, connection: Connection, told: Sequence[Versioned]) -> None:
         """Keep products (state, version) with their variants where they are newer."""
-        newest = {event.product_id: (event, version) for event, version in sorted(told, key=lambda one: one[1])}
-        kept = await repository.keep_products(connection, [_product(event, version) for event, version in newest.values()])
+        latest = newest(told)
+        kept = await repository.keep_products(connection, [_product(event, version) for event, version in latest.values()])
         if kept:
-            variants = {one.sku: one for key, (event, _) in newest.items() if key in kept for one in _variants(event)}
+            variants = {one.sku: one for key, (event, _) in latest.items() if key in kept for one in _variants(event)}
             await repository.keep_variants(connection, sorted(kept), list(variants.values()))
 
     async def stock(self, connection: Connection, told: Sequence[tuple[str, int, int]]) -> None:
         """Keep (SKU, available, version) where newer."""
-        newest = {sku: (sku, available, version) for sku, available, version in sorted(told, key=lambda one: one[2])}
-        await repository.keep_stock(connection, list(newest.values()))
+        latest = {sku: (sku, available, version) for sku, available, version in sorted(told, key=lambda one: one[2])}
+        await repository.keep_stock(connection, list(latest.values()))
 
     async def coupons(self, connection: Connection, told: Sequence[tuple[str, UUID, bool, int]]) -> None:
         """Keep (code, id, active, version) where newer."""
-        newest = {one[0]: one for one in sorted(told, key=lambda one: one[3])}
-        await repository.keep_coupons(connection, list(newest.values()))
+        latest = {one[0]: one for one in sorted(told, key=lambda one: one[3])}
+        await repository.keep_coupons(connection, list(latest.values()))
 
 
 def _product(event: ProductEvent, version: int) -> ProductFact:

@@ -18,14 +18,13 @@ from careforall.carts.reading import Reading
 from careforall.carts.schemas import CartOut
 from careforall.carts.settings import CartsSettings
 from careforall.contracts.carts import CartLine, Contents, ContentsAsked
-from careforall.contracts.catalog import PRODUCTS_OF, ProductsAsked, ProductsTold
+from careforall.contracts.products import learning
 from careforall.kit import json
 from careforall.kit.cache import Cache
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, UnknownOutcome
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
-from careforall.kit.learning import Learning
 from careforall.kit.service import Ask
 
 _ABANDONED = 500
@@ -40,14 +39,7 @@ class CartsService:
         self.projection = Projection()
         self.changing = Changing(database, settings)
         self._reading = Reading(database, cache)
-        self._learning = Learning(
-            ask,
-            PRODUCTS_OF,
-            ProductsTold,
-            present=self._reading.goods,
-            question=lambda skus: ProductsAsked(skus=skus),
-            fold=self._learn,
-        )
+        self._learning = learning(database, ask, present=self._reading.goods, keep=self.projection.products)
         self._holding = Holding(ask, seconds=settings.cart_hold_seconds)
 
     async def show(self, owner: Owner) -> CartOut:
@@ -160,10 +152,6 @@ class CartsService:
 
         while await self._database.run(work) == _ABANDONED:
             pass
-
-    async def _learn(self, told: ProductsTold) -> None:
-        products = [(one.product, one.version) for one in told.products]
-        await self._database.run(lambda connection: self.projection.products(connection, products))
 
     async def _held(self, wanted: Wanted, hold: Hold | None) -> Done:
         """Write a change; where it is refused or was written before, what was held for it is given back.

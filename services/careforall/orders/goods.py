@@ -1,11 +1,10 @@
 """What is sold, as orders knows it: a copy of the catalog's products, newer versions only (rule 5)."""
 
 from collections.abc import Collection, Sequence
-from uuid import UUID
 
-from careforall.contracts.catalog import PRODUCTS_OF, ProductEvent, ProductsAsked, ProductsTold
+from careforall.contracts.catalog import ProductEvent
+from careforall.contracts.products import Versioned, learning, newest
 from careforall.kit.db import Connection, Database
-from careforall.kit.learning import Learning
 from careforall.kit.service import Ask
 from careforall.orders import repository_items
 from careforall.orders.domain import Item
@@ -21,35 +20,22 @@ class Goods:
 
     def __init__(self, database: Database, ask: Ask) -> None:
         self._database = database
-        self._learning = Learning(
-            ask,
-            PRODUCTS_OF,
-            ProductsTold,
-            present=self._known,
-            question=lambda skus: ProductsAsked(skus=skus),
-            fold=self._learn,
-        )
+        self._learning = learning(database, ask, present=self._known, keep=self.keep)
 
     async def items(self, skus: Collection[str]) -> dict[str, Item]:
         """Return what is sold under some SKUs as soon as the catalog shows it; an unknown one is left out."""
         await self._learning.ensure(skus)
         return await self._known(list(skus))
 
-    async def keep(self, connection: Connection, told: Sequence[tuple[ProductEvent, int]]) -> None:
+    async def keep(self, connection: Connection, told: Sequence[Versioned]) -> None:
         """Keep products (state, version) where they are newer."""
-        newest: dict[UUID, tuple[ProductEvent, int]] = {
-            event.product_id: (event, version) for event, version in sorted(told, key=lambda one: one[1])
-        }
-        items = [item for event, version in newest.values() for item in _items(event, version)]
-        await repository_items.put(connection, [(key, version) for key, (_, version) in newest.items()], items)
+        latest = newest(told)
+        items = [item for event, version in latest.values() for item in _items(event, version)]
+        await repository_items.put(connection, [(key, version) for key, (_, version) in latest.items()], items)
 
     async def _known(self, skus: Sequence[str]) -> dict[str, Item]:
         async with self._database.connection() as connection:
             return await repository_items.items(connection, skus)
-
-    async def _learn(self, told: ProductsTold) -> None:
-        products = [(one.product, one.version) for one in told.products]
-        await self._database.run(lambda connection: self.keep(connection, products))
 
 
 def _items(event: ProductEvent, version: int) -> list[Item]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from careforall.contracts.catalog import ProductEvent
+from careforall.contracts.products import Versioned, newest
 from careforall.kit.db import Connection
 from careforall.pricing import repository
 from careforall.pricing.domain import Product, ProductVariant, StockLevel
@@ -13,18 +14,18 @@ from careforall.pricing.domain import Product, ProductVariant, StockLevel
 class Projection:
     """Folds what the consumers hear, in the transaction of their inbox rows."""
 
-    async def products(self, connection: Connection, told: Sequence[tuple[ProductEvent, int]]) -> None:
+    async def products(self, connection: Connection, told: Sequence[Versioned]) -> None:
         """Keep products (state, version) with their variants where they are newer."""
-        newest = {event.product_id: (event, version) for event, version in sorted(told, key=lambda one: one[1])}
-        kept = await repository.keep_products(connection, [_product(event, version) for event, version in newest.values()])
+        latest = newest(told)
+        kept = await repository.keep_products(connection, [_product(event, version) for event, version in latest.values()])
         if kept:
-            variants = {one.sku: one for key, (event, _) in newest.items() if key in kept for one in _variants(event)}
+            variants = {one.sku: one for key, (event, _) in latest.items() if key in kept for one in _variants(event)}
             await repository.keep_variants(connection, sorted(kept), list(variants.values()))
 
     async def stock(self, connection: Connection, told: Sequence[StockLevel]) -> None:
         """Keep stock levels where they are newer."""
-        newest = {level.sku: level for level in sorted(told, key=lambda level: level.version)}
-        await repository.keep_stock(connection, list(newest.values()))
+        latest = {level.sku: level for level in sorted(told, key=lambda level: level.version)}
+        await repository.keep_stock(connection, list(latest.values()))
 
     async def sales(self, connection: Connection, sold: Sequence[tuple[str, datetime, int]]) -> None:
         """Count units by the hour in which they were sold."""

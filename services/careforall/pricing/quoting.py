@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from careforall.contracts.catalog import PRODUCTS_OF, ProductsAsked, ProductsTold
 from careforall.contracts.pricing import HeldQuoteAsked, Quote, QuoteAsked
+from careforall.contracts.products import learning
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import NIL, new_id
-from careforall.kit.learning import Learning
 from careforall.kit.service import Ask
 from careforall.pricing import calculation, repository, repository_coupons
 from careforall.pricing.calculation import Priced
@@ -36,11 +35,8 @@ class Quoting:
 
     def __init__(self, database: Database, projection: Projection, ask: Ask) -> None:
         self._database = database
-        self._projection = projection
         self._rules = Rulebook()
-        self._learning = Learning(
-            ask, PRODUCTS_OF, ProductsTold, present=self._known, question=lambda skus: ProductsAsked(skus=skus), fold=self._fold
-        )
+        self._learning = learning(database, ask, present=self._known, keep=projection.products)
 
     async def quote(self, asked: QuoteAsked) -> Quote:
         """Return the price of a basket; no coupon is held."""
@@ -66,10 +62,6 @@ class Quoting:
     async def _known(self, skus: Sequence[str]) -> Collection[str]:
         async with self._database.connection() as connection:
             return await repository.offers(connection, skus, 0)
-
-    async def _fold(self, told: ProductsTold) -> None:
-        products = [(one.product, one.version) for one in told.products]
-        await self._database.run(lambda connection: self._projection.products(connection, products))
 
     async def _states(self, connection: Connection, asked: QuoteAsked) -> dict[str, CouponState]:
         if not asked.coupons:
