@@ -249,6 +249,29 @@ async def test_history_is_written_once(house: GivingHouse, campaign: Given) -> N
                 await database.execute(f"{statement} WHERE donation_id = $1", UUID(given["id"]))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """
+        INSERT INTO donations (id, campaign_id, intent_id, donor_email, donor_key, amount, currency, gateway, created_at)
+        VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'a@example.org', 'a', 1, 'EUR', 'simulator', now())
+        """,
+        "INSERT INTO donation_history (donation_id, version, to_status, cause) VALUES (gen_random_uuid(), 1, 'PENDING', 'test')",
+        "UPDATE donations SET campaign_id = gen_random_uuid()",
+        "UPDATE campaigns SET id = gen_random_uuid()",
+        "DELETE FROM donations",
+        "DELETE FROM campaigns",
+        "TRUNCATE donations",
+        "TRUNCATE campaigns",
+    ],
+)
+async def test_every_gift_has_its_campaign_and_every_step_its_gift(house: GivingHouse, campaign: Given, statement: str) -> None:
+    await house.give(campaign)
+    async with house.running.database("donations") as database:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await database.execute(statement)
+
+
 @pytest.mark.parametrize("amount", ["25.01", "-0.01"])
 async def test_the_database_itself_refuses_refunds_beyond_the_gift(house: GivingHouse, campaign: Given, amount: str) -> None:
     given = await house.give(campaign)

@@ -62,6 +62,28 @@ async def test_history_is_written_once(till: Any, statement: str) -> None:
     assert len(await till.steps(intent)) == 2
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO payment_transitions VALUES (gen_random_uuid(), 'INITIATED', 'AUTHORIZED', 2, 'test')",
+        "INSERT INTO payment_attempts (intent_id, number, gateway, status) VALUES (gen_random_uuid(), 1, 'simulator', 'OPEN')",
+        """
+        INSERT INTO ledger_entries (id, payment_id, kind, cause_key, livemode, occurred_at)
+        VALUES (gen_random_uuid(), gen_random_uuid(), 'CAPTURE', 'CAPTURED', false, now())
+        """,
+        "UPDATE payment_attempts SET intent_id = gen_random_uuid()",
+        "UPDATE payment_intents SET id = gen_random_uuid()",
+        "DELETE FROM payment_intents",
+        "TRUNCATE payment_intents CASCADE",
+    ],
+)
+async def test_whatever_names_a_payment_has_it(till: Any, statement: str) -> None:
+    await till.tell(till.success(await till.pledge()))
+    async with connection(till.database.dsn) as opened:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await opened.execute(statement)
+
+
 async def test_a_payment_enters_a_state_once(till: Any) -> None:
     intent = await till.pledge()
     await till.tell(till.success(intent))
