@@ -27,6 +27,8 @@ POINTS = crash.POINTS - crash.SAGA_POINTS
 """Those of the checkout are visited by its own crash matrix."""
 SIZES = sizes()
 SEED = 31
+PATIENCE_S = 300.0
+"""A refund whose process died waits for its lease to end, and may meet the next death then."""
 
 pytestmark = pytest.mark.timeout(400 * SIZES.rounds)
 
@@ -60,7 +62,7 @@ async def test_a_process_killed_at_every_point_loses_and_doubles_nothing(
     journey: Journey, hearing: Integrator, process: str
 ) -> None:
     campaign = await journey.campaign()
-    load = Load(journey, campaign)
+    load = Load(journey, campaign, patience_s=PATIENCE_S)
     givers = Persistent(load, people=SIZES.people)
     victim = journey.platform.processes[0 if process == "api" else 1]
     async with givers.giving(), Unheard(load).giving() if process == "worker" else nullcontext():

@@ -31,10 +31,11 @@ _BATCH = 20
 
 
 class Ordered(msgspec.Struct, frozen=True, kw_only=True):
-    """A refund that is to be carried out."""
+    """A refund that is to be carried out; `again` where a call before this one may have been heard."""
 
     intent: Intent
     refund: Refund
+    again: bool = False
 
 
 class Refunding:
@@ -73,28 +74,10 @@ class Refunding:
             intent = await repository.intent(connection, refund.intent_id)
         if intent is None:
             return
-        ordered = Ordered(intent=intent, refund=refund)
         try:
-            made = await self._made_before(ordered)
-            if made is None:
-                await self._carry_out(ordered)
-            else:
-                await self._database.run(lambda connection: self._record(connection, refund, made))
-        except (GatewayUnknown, GatewayRefused) as error:
-            log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
+            await self._carry_out(Ordered(intent=intent, refund=refund, again=True))
         except RefundRefused:
             log.warning("gateway refused a pending refund", refund_id=str(refund.id))
-
-    async def _made_before(self, ordered: Ordered) -> GatewayRefund | None:
-        """Find the refund an earlier call made: gateways forget keys after a day, and a repeat after that would pay twice."""
-        refund, charged = ordered.refund, _charged(ordered).gateway_object
-        if refund.gateway == GENERIC:
-            return None
-        shown = await self._gateways.call(refund.gateway, "show", lambda gateway: gateway.show(charged))
-        for fact in shown.facts:
-            if isinstance(fact, RefundFact) and fact.refund_id == refund.id:
-                return GatewayRefund(id=fact.gateway_refund_id, status=fact.status)
-        return None
 
     async def _admit(self, connection: Connection, payment_id: UUID, order: RefundOrder, call: Call, by: str) -> Ordered | Answer:
         """Admit an order under the intent's lock, or find the one this key made before."""
@@ -131,29 +114,55 @@ class Refunding:
             return Answer(status=answer.status, body=answer.body, replayed=True)
         if not await repository_refunds.lease_refund(connection, known.id, self._gateways.limits.longest):
             raise IdempotencyKeyInUse
-        return Ordered(intent=intent, refund=known)
+        return Ordered(intent=intent, refund=known, again=True)
 
     async def _carry_out(self, ordered: Ordered) -> Answer:
         """Call the gateway and record its answer; what stays unknown stays PENDING and is asked about again."""
         intent, refund = ordered.intent, ordered.refund
         crash.point("refund.before_gateway")
         try:
-            made = await self._gateways.call(
+            made = await self._made_before(ordered) if ordered.again else None
+            made = made or await self._order(ordered)
+        except (GatewayUnknown, GatewayNotAsked) as error:
+            log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
+            answer = Answer(status=ACCEPTED, body=json.encode(refund_out(intent, refund)))
+        else:
+            crash.point("refund.after_gateway_before_record")
+            answer = await self._database.run(lambda connection: self._record(connection, refund, made))
+            crash.point("refund.after_record")
+        if answer.status == ACCEPTED:
+            await self._database.run(lambda connection: repository_refunds.release_refund(connection, refund.id))
+        return answer
+
+    async def _made_before(self, ordered: Ordered) -> GatewayRefund | None:
+        """Find the refund an earlier call made: gateways forget keys after a day, and a repeat after that would pay twice."""
+        refund, charged = ordered.refund, _charged(ordered).gateway_object
+        if refund.gateway == GENERIC:
+            return None
+        try:
+            shown = await self._gateways.call(refund.gateway, "show", lambda gateway: gateway.show(charged))
+        except GatewayRefused as error:  # says nothing of the refund
+            raise GatewayUnknown(str(error)) from error
+        for fact in shown.facts:
+            if isinstance(fact, RefundFact) and fact.refund_id == refund.id:
+                return GatewayRefund(id=fact.gateway_refund_id, status=fact.status)
+        return None
+
+    async def _order(self, ordered: Ordered) -> GatewayRefund:
+        """Order a refund at its gateway; one that is refused has failed."""
+        refund = ordered.refund
+        try:
+            return await self._gateways.call(
                 refund.gateway,
                 "refund",
                 lambda gateway: gateway.refund(_charged(ordered), refund.amount, refund_id=refund.id, reason=refund.reason),
             )
-        except (GatewayUnknown, GatewayNotAsked) as error:
-            log.warning("refund stays pending", refund_id=str(refund.id), error=str(error))
-            return Answer(status=ACCEPTED, body=json.encode(refund_out(intent, refund)))
+        except GatewayNotAsked:
+            raise
         except GatewayRefused as error:
             refused = GatewayRefund(id=f"refused_{refund.id}", status="FAILED")
             await self._database.run(lambda connection: self._record(connection, refund, refused))
             raise RefundRefused(str(error), refund_id=str(refund.id)) from error
-        crash.point("refund.after_gateway_before_record")
-        answer = await self._database.run(lambda connection: self._record(connection, refund, made))
-        crash.point("refund.after_record")
-        return answer
 
     async def _record(self, connection: Connection, refund: Refund, made: GatewayRefund) -> Answer:
         """Record the gateway's word, unless a webhook was faster, and keep the answer for repeats."""

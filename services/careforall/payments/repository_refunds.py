@@ -45,8 +45,13 @@ async def lease_refund(connection: Connection, identifier: UUID, seconds: float)
     return bool(await connection.fetchval(_LEASE_REFUND, identifier, seconds))
 
 
+async def release_refund(connection: Connection, identifier: UUID) -> None:
+    """Let go of a refund that stays pending: whoever repeats the order may try at once."""
+    await connection.execute(_RELEASE_REFUND, identifier)
+
+
 async def due_refunds(connection: Connection, seconds: float, limit: int) -> list[Refund]:
-    """Take pending refunds whose worker is gone."""
+    """Take pending refunds whose time has come and on which nobody works; each further try waits twice as long."""
     return [Refund(**row) for row in await connection.fetch(_DUE_REFUNDS, seconds, limit)]
 
 
@@ -98,8 +103,11 @@ ORDER BY id
 """
 
 _CLAIM_REFUND = """
-INSERT INTO refunds (id, intent_id, gateway, amount, status, reason, requested_by, request_key, request_hash, lease_until)
-VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, clock_timestamp() + make_interval(secs => $9))
+INSERT INTO refunds (
+    id, intent_id, gateway, amount, status, reason, requested_by, request_key, request_hash, lease_until, retry_at
+)
+SELECT $1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, soon, soon
+FROM (SELECT clock_timestamp() + make_interval(secs => $9)) AS lease (soon)
 ON CONFLICT (request_key) DO NOTHING
 RETURNING true
 """
@@ -112,18 +120,24 @@ RETURNING id, intent_id, gateway, gateway_refund_id, amount, status, parked, rea
 
 _LEASE_REFUND = """
 UPDATE refunds
-SET lease_until = clock_timestamp() + make_interval(secs => $2), tries = tries + 1
+SET lease_until = soon, retry_at = soon, tries = tries + 1
+FROM (SELECT clock_timestamp() + make_interval(secs => $2)) AS lease (soon)
 WHERE id = $1 AND status = 'PENDING' AND lease_until <= clock_timestamp()
 RETURNING true
 """
 
+_RELEASE_REFUND = """
+UPDATE refunds SET lease_until = clock_timestamp() WHERE id = $1 AND status = 'PENDING'
+"""
+
 _DUE_REFUNDS = """
 UPDATE refunds r
-SET lease_until = clock_timestamp() + make_interval(secs => $1 * power(2, least(r.tries, 6))), tries = r.tries + 1
+SET lease_until = clock_timestamp() + make_interval(secs => $1),
+    retry_at = clock_timestamp() + make_interval(secs => $1 * power(2, least(r.tries, 6))), tries = r.tries + 1
 FROM (
     SELECT id FROM refunds
-    WHERE status = 'PENDING' AND lease_until <= (SELECT clock_timestamp())
-    ORDER BY lease_until
+    WHERE status = 'PENDING' AND retry_at <= (SELECT clock_timestamp()) AND lease_until <= (SELECT clock_timestamp())
+    ORDER BY retry_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 ) AS due

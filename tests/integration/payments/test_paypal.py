@@ -335,7 +335,7 @@ async def test_a_refund_is_made_once_whatever_became_of_the_answer(desk: Desk, t
     intent = await desk.paid()
     desk.fake.trouble("refund", trouble)
     assert (await desk.refund(intent, "10.00")).status == 202
-    due = "UPDATE refunds SET lease_until = clock_timestamp() WHERE intent_id = $1"
+    due = "UPDATE refunds SET lease_until = clock_timestamp(), retry_at = clock_timestamp() WHERE intent_id = $1"
     await desk.till.database.run(lambda connection: connection.execute(due, intent))
     await desk.till.service.refunding.settle_refunds()
     assert [one["amount"]["value"] for one in desk.refunds(intent)] == ["10.00"]

@@ -104,9 +104,30 @@ async def test_a_refund_nobody_could_be_asked_about_stays_pending_and_limits_the
     assert (pending.status, json_of(pending)["status"]) == (202, "PENDING")
     with pytest.raises(RefundTooLarge):
         await refund(till, intent, "10.00")
-    with pytest.raises(IdempotencyKeyInUse):
-        await refund(till, intent, "20.00", key=f"c-{intent}")
     assert (await till.row(intent))["refunded_amount"] == 0
+
+
+async def test_a_pending_refund_may_be_ordered_again_at_once_and_asks_by_itself_less_and_less(till: Any) -> None:
+    intent = await by_simulator(till)
+    refunding = till.service.refunding
+    first = json_of(await refund(till, intent, "20.00", key=f"c-{intent}"))
+    for _ in range(3):
+        async with till.database.connection() as connection:
+            await connection.execute("UPDATE refunds SET retry_at = now() WHERE intent_id = $1", intent)
+        assert await refunding.settle_refunds() == 1
+    assert await refunding.settle_refunds() == 0
+    again = await refund(till, intent, "20.00", key=f"c-{intent}")
+    assert (again.status, json_of(again)["id"], json_of(again)["status"]) == (202, first["id"], "PENDING")
+
+
+async def test_a_refund_that_somebody_works_on_is_not_ordered_besides(till: Any) -> None:
+    intent = await by_simulator(till)
+    await refund(till, intent, "20.00", key=f"w-{intent}")
+    async with till.database.connection() as connection:
+        await connection.execute("UPDATE refunds SET lease_until = now() + interval '1 minute' WHERE intent_id = $1", intent)
+    with pytest.raises(IdempotencyKeyInUse):
+        await refund(till, intent, "20.00", key=f"w-{intent}")
+    assert await till.service.refunding.settle_refunds() == 0
 
 
 async def test_a_webhook_settles_a_pending_refund_once(till: Any) -> None:

@@ -50,7 +50,7 @@ MOST_DECLINES = 2
 """Few, so that payments that failed while they could still be paid at the company are not rare."""
 DUE = """
 UPDATE payment_attempts SET ask_at = clock_timestamp() WHERE status IN ('INITIATED', 'OPEN', 'UNKNOWN');
-UPDATE refunds SET lease_until = clock_timestamp() WHERE status = 'PENDING';
+UPDATE refunds SET lease_until = clock_timestamp(), retry_at = clock_timestamp() WHERE status = 'PENDING';
 UPDATE reconciliation_looks SET ask_at = clock_timestamp()
 """
 ACCOUNTS = """
