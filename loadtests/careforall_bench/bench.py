@@ -82,15 +82,16 @@ class Bench:
             self._measures.append(figure("start, warm", launched.up(), note="`up --detach` to its return, data there"))
 
     def _on(self, platform: Platform) -> Report:
+        launched = platform.launched
         if "memory" in self._chosen:
-            self._run("memory", platform)
+            self._run("memory", launched)
         with self._yardsticks(platform.postgres) as (seed, one_each):
             if self._chosen - {START, "memory"}:
                 self._measure_pairs(seed, one_each, platform=platform if DONATIONS in self._chosen else None)
                 self._measure_seed(seed, one_each)
         for name in SCENARIOS:
             if name in self._chosen and name != "memory":
-                self._run(name, platform)
+                self._run(name, launched)
         return self._report(platform.postgres)
 
     @contextmanager
@@ -157,11 +158,11 @@ class Bench:
             rate_of("seed design: totals reads", [totals]),
         ]
 
-    def _run(self, name: str, platform: Platform) -> None:
-        """One scenario; what goes wrong in it is said and does not take the others along."""
+    def _run(self, name: str, launched: Launched) -> None:
+        """One scenario, signed in anew; what goes wrong in it is said and does not take the others along."""
         self._tell(name)
         try:
-            found = SCENARIOS[name](Setting(platform=platform, sizes=self._sizes, baselines=self._baselines))
+            found = SCENARIOS[name](Setting(platform=connect(launched), sizes=self._sizes, baselines=self._baselines))
         except (PlatformError, LoadError) as error:
             self._warnings.append(f"{name} was not measured: {error}")
             return

@@ -13,7 +13,7 @@ from careforall_bench import processes, repository
 from careforall_bench.baselines import CURRENCY, limited, new_token
 from careforall_bench.costs import Meter
 from careforall_bench.figures import Load
-from careforall_bench.instance import API, Platform, PlatformError, connect
+from careforall_bench.instance import API, Platform, PlatformError
 from careforall_bench.load import run_load
 from careforall_bench.plan import ONE_AMOUNT, Donations, Lives, Plan, Repeat, Reservations, Script, Webhooks
 from careforall_bench.report import Baselines, Measure, figure, rate_of, with_load
@@ -32,6 +32,7 @@ DRAIN_SHARE, SETTLING_SECONDS = 0.1, 30
 IDLE_SAMPLES = 5
 LOOK_SECONDS = 0.1
 DRAIN_DEADLINE = 120.0
+PREPARING_SECONDS = 120.0
 MANY = 512
 LIVING = 1024
 
@@ -91,14 +92,14 @@ def latency(setting: Setting) -> Measure:
 
 
 def webhooks(setting: Setting) -> list[Measure]:
-    """Signed messages for intents that have arrived: first time, then every one again."""
-    platform, number = setting.platform, setting.sizes.webhooks
-    plan = plan_of(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), 120)
-    intents = run_load(limited(plan, number)).kept
+    """A burst of signed messages for intents that have arrived: first time, then every one again."""
+    platform, sizes = setting.platform, setting.sizes
+    plan = plan_of(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), PREPARING_SECONDS)
+    intents = run_load(limited(plan, sizes.webhooks)).kept
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
-    script = _messages(platform, intents)
-    new, cost_new = _told(platform, script, len(intents))
-    again, cost_again = _told(platform, script, len(intents))
+    burst_of = plan_of(platform, _messages(platform, intents), sizes.burst_seconds)
+    new, cost_new = _told(platform, limited(burst_of, len(intents)))
+    again, cost_again = _told(platform, limited(burst_of, new.finished))
     seed = setting.baselines
     return [
         rate_of("webhooks new", [new], baselines=seed, seed=seed.webhooks_new, note=cost_new),
@@ -110,6 +111,7 @@ def totals(setting: Setting) -> Measure:
     """Reads of popular campaigns' totals; a few ask for the live figure, so that not everything is a hit."""
     platform = setting.platform
     campaigns = _campaigns(platform)
+    wait_until_idle(platform, deadline=DRAIN_DEADLINE)
     hot = [f"{TOTALS_PATH}/{campaigns[index % CAMPAIGNS]}" for index in range(HOT_READS)]
     cold = [f"{TOTALS_PATH}/{campaigns[index]}?realtime=true" for index in range(COLD_READS)]
     run_load(plan_of(platform, Repeat(paths=hot), 1))
@@ -122,7 +124,7 @@ def totals(setting: Setting) -> Measure:
 
 def reservations(setting: Setting) -> list[Measure]:
     """Units of one hot SKU held by as many holders, everything on; by 64 callers and by many."""
-    platform = connect(setting.platform.launched)
+    platform = setting.platform
     sku = f"HOT-{new_token()}"
     platform.put_stock(sku, PLENTY)
     return [_held(setting, platform, sku, connections) for connections in (64, MANY)]
@@ -219,10 +221,10 @@ def _await_lives(platform: Platform, campaigns: Sequence[str], before: Settled, 
     wait_for_lives(platform, campaigns, before=before, number=number, deadline=DRAIN_DEADLINE)
 
 
-def _told(platform: Platform, script: Script, number: int) -> tuple[Load, str]:
-    """Every message once, and what one costs until nothing is under way."""
+def _told(platform: Platform, plan: Plan) -> tuple[Load, str]:
+    """Tell messages, and what one costs until nothing is under way."""
     meter = Meter(platform)
-    load = run_load(limited(plan_of(platform, script, 120), number))
+    load = run_load(plan)
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
     return load, f"lags zero again; {meter.told(load.finished)}"
 

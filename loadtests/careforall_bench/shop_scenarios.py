@@ -10,7 +10,7 @@ from careforall_bench import repository, repository_catalogue
 from careforall_bench.baselines import new_token
 from careforall_bench.costs import Meter
 from careforall_bench.figures import Latency, Load
-from careforall_bench.instance import API, Platform, PlatformError, connect
+from careforall_bench.instance import API, Platform, PlatformError
 from careforall_bench.load import run_load
 from careforall_bench.plan import CartAdditions, Checkouts, Repeat
 from careforall_bench.purchases import STAGES
@@ -28,7 +28,7 @@ MILLISECONDS = 1000
 
 def checkouts(setting: Setting) -> Measure:
     """Whole purchases: cart, till, card, saga, order confirmed, stock sold, every event taken; and what each stage takes."""
-    platform = connect(setting.platform.launched)
+    platform = setting.platform
     skus, buyers = platform.products(GOODS, stock=PLENTY), platform.buyers(BUYERS)
     platform.until_bought(buyers[0], skus, deadline=DRAIN_DEADLINE)
     dsn = repository.on_database(platform.postgres, ORDERS)
@@ -53,7 +53,7 @@ def checkouts(setting: Setting) -> Measure:
 
 def add_to_cart(setting: Setting) -> Measure:
     """Guests who put something into a new cart, at a rate."""
-    platform = connect(setting.platform.launched)
+    platform = setting.platform
     skus, [buyer] = platform.products(GOODS, stock=PLENTY), platform.buyers(1)
     platform.until_bought(buyer, skus, deadline=DRAIN_DEADLINE)
     script = CartAdditions(path=f"{API}/cart/items", skus=skus)
@@ -67,7 +67,7 @@ def add_to_cart(setting: Setting) -> Measure:
 
 def product_page(setting: Setting) -> Measure:
     """Pages of many products of a large catalogue, at a rate; each is made once and then comes from the cache."""
-    platform = connect(setting.platform.launched)
+    platform = setting.platform
     with _catalogue(platform, setting.sizes.products) as catalog:
         found = repository_catalogue.some_ids(catalog, PAGES)
         script = Repeat(paths=[f"{API}/products/{identifier}" for identifier in found])
@@ -79,7 +79,7 @@ def product_page(setting: Setting) -> Measure:
 
 def search(setting: Setting) -> Measure:
     """Searches for one to three words with facets, in a large catalogue, at a rate."""
-    platform = connect(setting.platform.launched)
+    platform = setting.platform
     with _catalogue(platform, setting.sizes.products):
         load = run_load(plan_of(platform, Repeat(paths=_questions()), setting.sizes.burst_seconds, rate=SEARCH_RATE))
     latency = _good(load, load.statuses.get(200, 0))

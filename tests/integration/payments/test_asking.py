@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,9 +10,11 @@ from uuid import UUID
 
 import pytest
 
+from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
 from careforall.payments.domain import DisputeFact, RefundFact, StateFact
 from careforall.payments.gateways.simulator import Simulator
+from careforall.payments.schemas import RefundOrder
 from careforall_testing.company import company, nothing, shown
 from careforall_testing.servers import ServerUrls
 from careforall_testing.stripe_fake import StripeFake
@@ -114,6 +117,33 @@ async def test_an_order_that_was_sent_before_is_looked_for_and_not_sent_again(ar
             )
         assert await till.service.refunding.settle_refunds() == 1
         assert orders == 0
+        assert (await till.row(intent))["refunded_amount"] == Decimal("10.000")
+
+
+async def test_an_order_that_a_person_repeats_is_looked_for_first_too(arena: Any, servers: ServerUrls) -> None:
+    """The gateway made it and forgot the key; we never heard of it."""
+    intent, orders, made = new_id(), 0, list[dict[str, Any]]()
+
+    async def answer(method: str, path: str) -> tuple[int, dict[str, Any]]:
+        nonlocal orders
+        if method == "POST":
+            orders += 1
+            return 500, {}
+        if path.startswith("/v1/refunds?"):
+            return 200, {**nothing(path), "data": made}
+        return 200, shown(intent) if "/payment_intents/" in path else nothing(path)
+
+    async with company(answer) as url, arena.open(servers, simulator_url=url, gateway_seconds=5.0) as till:
+        await till.pledge(identifier=intent)
+        await till.tell_simulator(till.simulated("payment_intent.succeeded", intent))
+        order = RefundOrder(reason="asked by the donor", amount=Decimal(10))
+        call = Call(scope="refund|staff-1", key=f"once-{intent}", fingerprint=b"the order")
+        first = await till.service.refunding.refund(intent, order, call=call, by="staff-1")
+        sent, refund = orders, json.loads(first.body)["id"]
+        body = {"id": "re_1", "object": "refund", "amount": 1000, "currency": "eur", "status": "succeeded", "created": 2}
+        made.append({**body, "payment_intent": f"pi_{intent}", "metadata": {"refund_id": refund, "intent_id": str(intent)}})
+        again = await till.service.refunding.refund(intent, order, call=call, by="staff-1")
+        assert (first.status, again.status, sent > 0, orders) == (202, 201, True, sent)
         assert (await till.row(intent))["refunded_amount"] == Decimal("10.000")
 
 
