@@ -160,12 +160,13 @@ SELECT to_jsonb(c)::text AS body FROM carts AS c WHERE user_id = ANY($1::uuid[])
 UNION
 SELECT to_jsonb(c)::text AS body FROM carts AS c WHERE id = ANY($2::uuid[])
 """
+# One plan for all calls: see `kit/db.py`.
 _LOCK = """
 SELECT to_jsonb(c)::text AS body FROM carts AS c
 WHERE id IN (
-    SELECT id FROM carts WHERE user_id = ANY($1::uuid[]) AND state = 'ACTIVE'
+    SELECT id FROM carts WHERE user_id = ANY((SELECT $1::uuid[])::uuid[]) AND state = 'ACTIVE'
     UNION
-    SELECT id FROM unnest($2::uuid[]) AS id
+    SELECT id FROM unnest((SELECT $2::uuid[])) AS id
 )
 ORDER BY id
 FOR UPDATE OF c SKIP LOCKED
@@ -173,9 +174,9 @@ FOR UPDATE OF c SKIP LOCKED
 _LOCK_WAITING = """
 SELECT to_jsonb(c)::text AS body FROM carts AS c
 WHERE id IN (
-    SELECT id FROM carts WHERE user_id = ANY($1::uuid[]) AND state = 'ACTIVE'
+    SELECT id FROM carts WHERE user_id = ANY((SELECT $1::uuid[])::uuid[]) AND state = 'ACTIVE'
     UNION
-    SELECT id FROM unnest($2::uuid[]) AS id
+    SELECT id FROM unnest((SELECT $2::uuid[])) AS id
 )
 ORDER BY id
 FOR UPDATE OF c
@@ -208,13 +209,14 @@ WHERE id IN (
 RETURNING id
 """
 _STATES = "SELECT state, count(*) AS count FROM carts GROUP BY state"
+# One plan for all calls: see `kit/db.py`.
 _GOODS = """
 SELECT v.sku, v.product_id, v.attributes, v.price_difference, v.active, p.name, p.slug, p.image_url, p.status, p.base_price,
        p.sale_price, p.currency, p.reservation_policy, p.max_per_order, s.available
 FROM variants AS v
 JOIN products AS p USING (product_id)
 LEFT JOIN stock_levels AS s USING (sku)
-WHERE v.sku = ANY($1::text[])
+WHERE v.sku = ANY((SELECT $1::text[])::text[])
 """
 _COUPONS = "SELECT code, active FROM coupons WHERE code = ANY($1::text[])"
 _NOW = "SELECT clock_timestamp()"

@@ -41,8 +41,9 @@ POSTGRES_DURABLE_SETTINGS = {
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
 }
-"""Checkpoints spread further apart: with the defaults a rush brings one every forty seconds, whose fsyncs hold up every COMMIT beside
-them (half a second at a time), and after which each page is written to the log as a whole again."""
+"""With the defaults a rush brings a checkpoint every forty seconds. Its fsyncs hold up every COMMIT, half a second at a
+time, and after it each page is written to the log as a whole again.
+"""
 POSTGRES_FAST_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",

@@ -197,10 +197,10 @@ _LINE = "order_id, number, sku, product_id, seller_id, name, quantity, returned,
 
 
 def _lines(first: int) -> str:
-    """Return the `unnest` of the eleven columns of lines from parameter `first` on."""
+    """Return the `unnest` of the eleven columns of lines from parameter `first` on; one plan for all calls, see `kit/db.py`."""
     kinds = ("uuid", "smallint", "text", "uuid", "uuid", "text", "integer", "integer", "numeric", "numeric", "text")
-    arrays = ", ".join(f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
-    return f"unnest({arrays}) AS n ({_LINE})"
+    ids, *others = (f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
+    return f"unnest((SELECT {ids}), {', '.join(others)}) AS n ({_LINE})"
 
 
 _WRITE = (
@@ -240,7 +240,7 @@ WITH moved AS (
             WHEN n.status = 'DELIVERED' THEN coalesce(o.delivered_at, n.at, clock_timestamp()) ELSE o.delivered_at
         END
     FROM unnest(
-        $53::uuid[], $54::text[], $55::numeric[], $56::text[], $57::text[], $58::text[], $59::text[], $60::integer[],
+        (SELECT $53::uuid[]), $54::text[], $55::numeric[], $56::text[], $57::text[], $58::text[], $59::text[], $60::integer[],
         $61::timestamptz[], $85::timestamptz[]
     ) AS n (id, status, refunded_amount, paid_by, carrier, tracking, reason, version, expires_at, at)
     WHERE o.id = n.id

@@ -72,10 +72,11 @@ async def postpone(connection: Connection, held: Run, *, seconds: float, error: 
 
 
 _COLUMNS = "s.id, s.payload, s.error, s.request_hash, s.epoch, s.version, s.tries, s.created_at, s.intent_id"
+# One plan for all calls: see `kit/db.py`.
 _LOCK_FREE = """
 SELECT id, epoch, version, turn
 FROM saga_state
-WHERE id = ANY($1::uuid[])
+WHERE id = ANY((SELECT $1::uuid[])::uuid[])
 ORDER BY id
 FOR UPDATE SKIP LOCKED
 """
@@ -97,13 +98,13 @@ END
 
 
 def saga_rows(first: int) -> str:
-    """Return the `unnest` of the columns of sagas from parameter `first` on."""
+    """Return the `unnest` of the columns of sagas from parameter `first` on; one plan for all calls, see `kit/db.py`."""
     kinds = (
         *("uuid", "text", "text", "text", "jsonb", "text", "text", "uuid", "uuid", "bytea", "float8", "integer", "integer"),
         *("uuid", "integer"),
     )
-    arrays = ", ".join(f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
-    return f"unnest({arrays}) AS n ({_SAGA})"
+    ids, *others = (f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
+    return f"unnest((SELECT {ids}), {', '.join(others)}) AS n ({_SAGA})"
 
 
 def saga_columns(turns: Sequence[Turn]) -> list[list[Any]]:

@@ -197,10 +197,11 @@ correlation_id, traceparent, expires_at, created_at, updated_at
 """
 _SELECT_INTENT = "SELECT" + _INTENT_COLUMNS + "FROM payment_intents "
 
+# One plan for all calls: see `kit/db.py`.
 _LOCK_FREE = (
     """
 SELECT p.*
-FROM unnest($1::uuid[]) AS wanted (id)
+FROM unnest((SELECT $1::uuid[])) AS wanted (id)
 CROSS JOIN LATERAL ("""
     + _SELECT_INTENT
     + "AS i WHERE i.id = wanted.id FOR NO KEY UPDATE SKIP LOCKED) AS p"
@@ -251,6 +252,7 @@ _MOVED_COLUMNS = (
     "reason",
 )
 # The guard: a row moves only from the state and version it was judged in, and only along the transition table.
+# One plan for all calls: see `kit/db.py`.
 _MOVE_INTENTS = """
 WITH told AS (
     INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
@@ -263,7 +265,7 @@ SET status = n.status, status_at = n.status_at, version = n.version, captured_am
     captured_via = n.captured_via, gateway_object = n.gateway_object, method = n.method, reason = n.reason,
     updated_at = clock_timestamp()
 FROM unnest(
-    $1::text[], $2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::integer[], $7::numeric[], $8::numeric[],
+    (SELECT $1::text[]), $2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::integer[], $7::numeric[], $8::numeric[],
     $9::numeric[], $10::integer[], $11::text[], $12::text[], $13::text[], $14::text[]
 ) AS n (from_status, from_version, id, status, status_at, version, captured_amount, refunded_amount, disputed_amount, declines,
         captured_via, gateway_object, method, reason)
@@ -286,9 +288,10 @@ _OF_OBJECTS = """
 SELECT DISTINCT gateway_object, intent_id FROM payment_attempts WHERE gateway_object = ANY($1::text[]) AND gateway_object <>
        ''
 """
+# One plan for all calls: see `kit/db.py`.
 _LAST_ATTEMPTS = """
 SELECT a.*
-FROM unnest($1::uuid[]) AS wanted (id)
+FROM unnest((SELECT $1::uuid[])) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, asked, ask_at, created_at,
            updated_at FROM payment_attempts t
@@ -311,6 +314,7 @@ SELECT n.intent_id, n.number, n.gateway, n.status, n.gateway_object, n.redirect_
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
      AS n (intent_id, number, gateway, status, gateway_object, redirect_url, seconds)
 """
+# One plan for all calls: see `kit/db.py`.
 _RECORD_ATTEMPTS = """
 UPDATE payment_attempts a
 SET status = CASE WHEN a.status IN ('INITIATED', 'UNKNOWN') THEN n.status ELSE a.status END,
@@ -318,8 +322,9 @@ SET status = CASE WHEN a.status IN ('INITIATED', 'UNKNOWN') THEN n.status ELSE a
     redirect_url = CASE WHEN n.redirect_url <> '' THEN n.redirect_url ELSE a.redirect_url END,
     reason = n.reason, code = n.code, ask_at = clock_timestamp() + make_interval(secs => n.seconds),
     updated_at = clock_timestamp()
-FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[])
-     AS n (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, seconds)
+FROM unnest(
+    (SELECT $1::uuid[]), $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[]
+) AS n (intent_id, number, gateway, status, gateway_object, redirect_url, reason, code, seconds)
 WHERE a.intent_id = n.intent_id AND a.number = n.number
 """
 _ASK_SOON = """

@@ -37,10 +37,11 @@ async def settle_events(connection: Connection, events: Sequence[EventRow]) -> N
     await connection.execute(_SETTLE_EVENTS, *columns_of(events, names))
 
 
+# One plan for all calls: see `kit/db.py`.
 _TOUCH_EVENTS = """
 UPDATE webhook_events e
 SET copies = e.copies + 1
-FROM unnest($1::text[], $2::text[]) AS k (gateway, dedupe_key)
+FROM unnest((SELECT $1::text[]), $2::text[]) AS k (gateway, dedupe_key)
 WHERE e.gateway = k.gateway AND e.dedupe_key = k.dedupe_key
 RETURNING e.gateway, e.dedupe_key, e.id, e.body_hash, e.event_type, e.payment_id, e.outcome, e.reason, e.http_status,
        e.answer,

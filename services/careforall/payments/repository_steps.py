@@ -26,10 +26,11 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])
 ON CONFLICT (step_id) DO UPDATE SET created_at = s.created_at
 RETURNING step_id, answer
 """
+# One plan for all calls: see `kit/db.py`.
 _ANSWER = """
 UPDATE payment_steps AS s
 SET answer = coalesce(s.answer, n.answer), answered_at = coalesce(s.answered_at, clock_timestamp())
-FROM unnest($1::uuid[], $2::bytea[]) AS n (step_id, answer)
+FROM unnest((SELECT $1::uuid[]), $2::bytea[]) AS n (step_id, answer)
 WHERE s.step_id = n.step_id
 RETURNING s.step_id, s.answer
 """

@@ -216,12 +216,13 @@ _RULES: dict[type[Rule], tuple[str, str]] = {
     ),
 }
 """How each kind of rule is stored (from the row as JSON) and removed."""
+# One plan for all calls: see `kit/db.py`.
 _OFFERS = """
 SELECT v.sku, v.price_difference, v.active, p.name, p.category_path, p.seller_id, p.status, p.base_price, p.sale_price,
        p.currency, p.tax_category, p.shippable, s.available
 FROM variants AS v
 JOIN products AS p USING (product_id)
 LEFT JOIN stock_levels AS s USING (sku)
-WHERE v.sku = ANY($1::text[])
+WHERE v.sku = ANY((SELECT $1::text[])::text[])
 """
 _NOW = "SELECT clock_timestamp()"
