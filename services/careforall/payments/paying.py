@@ -250,9 +250,11 @@ class Paying:
             try:
                 told = (await self._gateways.call(gateway, what, ask)).facts
                 told = tuple(instead if instead is not None and _ended(fact) else fact for fact in told)
+            except GatewayNotAsked:
+                raise
             except GatewayRefused as refusal:
                 return await self._explained(intent, gateway, refusal)
-        except GatewayUnknown as error:
+        except (GatewayUnknown, GatewayNotAsked) as error:
             raise GatewayAway(str(error)) from error
         return await self._record(intent.id, told, gateway, what) if told else await self._read(intent.id)
 

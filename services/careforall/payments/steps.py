@@ -42,7 +42,7 @@ _STATES: dict[PaymentStatus, PaymentStep] = {
 }
 _OPEN = frozenset({"PENDING", "UNKNOWN_INTENT"})
 """Outcomes that are no end: asked for again, the step looks again."""
-_UNKNOWN = PaymentStep(outcome="UNKNOWN_INTENT")
+_PENDING, _UNKNOWN = PaymentStep(outcome="PENDING"), PaymentStep(outcome="UNKNOWN_INTENT")
 
 
 class _Noted(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,11 +185,10 @@ class Steps:
         try:
             after = await self._paying.capture_intent(intent)
         except IllegalTransition:
-            found = await self._read(intent.id)
-            return _STATES[found.status] if found is not None and found.status != "INITIATED" else PaymentStep(outcome="PENDING")
+            return _end(await self._read(intent.id))
         except (GatewayAway, GatewayRefused):
-            return PaymentStep(outcome="PENDING")
-        return PaymentStep(outcome="CAPTURED") if after.captured_amount else PaymentStep(outcome="PENDING")
+            return _PENDING
+        return PaymentStep(outcome="CAPTURED") if after.captured_amount else _PENDING
 
     async def _cancel(self, intent: Intent | None) -> PaymentStep:
         if intent is None:
@@ -199,14 +198,14 @@ class Steps:
         except IllegalTransition:
             return PaymentStep(outcome="CAPTURED")
         except (GatewayAway, GatewayRefused):
-            return PaymentStep(outcome="PENDING")
-        return _STATES.get(ended.status, PaymentStep(outcome="PENDING"))
+            return _PENDING
+        return _end(ended)
 
     async def _refund(self, asked: RefundStep, intent: Intent | None) -> PaymentStep:
         if intent is None:
             return _UNKNOWN
         if not intent.captured_amount:
-            return _STATES.get(intent.status, PaymentStep(outcome="PENDING"))
+            return _end(intent)
         order = RefundOrder(reason=asked.reason[:200] or "order", amount=asked.amount)
         call = Call(scope="ask.payments.refund", key=str(asked.step_id), fingerprint=fingerprint(json.encode(asked)))
         try:
@@ -214,7 +213,7 @@ class Steps:
         except (NotRefundable, RefundTooLarge, RefundRefused) as error:
             return await self._unrefunded(asked.intent_id, error)
         except Unavailable:
-            return PaymentStep(outcome="PENDING")
+            return _PENDING
         after = await self._read(asked.intent_id)
         total = after.refunded_amount if after is not None else intent.refunded_amount
         return PaymentStep(outcome="REFUNDED", total_refunded=total, under_way=told.status == ACCEPTED)
@@ -229,6 +228,11 @@ class Steps:
     async def _read(self, intent_id: UUID) -> Intent | None:
         async with self._database.connection() as connection:
             return await repository.intent(connection, intent_id)
+
+
+def _end(intent: Intent | None) -> PaymentStep:
+    """How money stands that was to be taken, let go or sent back; while it is only held, the step has to be done again."""
+    return _PENDING if intent is None or intent.status in {"INITIATED", "AUTHORIZED"} else _STATES[intent.status]
 
 
 async def _write_answers(connection: Connection, batch: Sequence[Answered]) -> Sequence[bytes]:
