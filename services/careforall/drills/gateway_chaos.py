@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from careforall.drills import repository, standing
-from careforall.drills.load import Load
+from careforall.drills.load import PATIENCE_S, Load
 from careforall.drills.payers import Payers
 from careforall.drills.report import Check, Findings
 from careforall.drills.setting import Setting
@@ -60,7 +60,8 @@ class Stands(Struct, frozen=True, kw_only=True):
 async def gateway_chaos(setting: Setting) -> Findings:
     """Hold the drill."""
     visitor, began = setting.visitor, datetime.now(UTC)
-    load = Load(visitor, await visitor.campaign(title="Drill: gateway chaos"))
+    patience_s = setting.seconds + PATIENCE_S  # what a gateway puts off for as long as it misbehaves is over soon after
+    load = Load(visitor, await visitor.campaign(title="Drill: gateway chaos"), patience_s=patience_s)
     sku = f"DRILL-{new_id().hex[-12:].upper()}"
     await visitor.shelve(sku, PLENTY, name="Drill: gateway chaos")
     payers = Payers(load, setting.people, sku=sku)
