@@ -22,6 +22,8 @@ from careforall_bench.plan import Buyer
 START_SECONDS = 180
 POLL_SECONDS = 0.2
 API = "/api/v1"
+TOLD = 1500
+"""Characters of what a command said that are passed on when it failed: its log goes away with the instance."""
 
 
 class PlatformError(RuntimeError):
@@ -63,7 +65,7 @@ class Launched(Struct, frozen=True, kw_only=True):
             command, cwd=self.root, capture_output=True, text=True, timeout=START_SECONDS, check=False
         )
         if answer.returncode:
-            raise PlatformError(f"careforall {' '.join(words)}: {(answer.stderr or answer.stdout).strip()[-800:]}")
+            raise PlatformError(f"careforall {' '.join(words)}: {(answer.stdout + answer.stderr).strip()[-TOLD:]}")
         return answer.stdout
 
     def processes(self) -> set[int]:
