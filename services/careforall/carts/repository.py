@@ -161,16 +161,6 @@ UNION
 SELECT to_jsonb(c)::text AS body FROM carts AS c WHERE id = ANY($2::uuid[])
 """
 # One plan for all calls: see `kit/db.py`.
-_LOCK = """
-SELECT to_jsonb(c)::text AS body FROM carts AS c
-WHERE id IN (
-    SELECT id FROM carts WHERE user_id = ANY((SELECT $1::uuid[])::uuid[]) AND state = 'ACTIVE'
-    UNION
-    SELECT id FROM unnest((SELECT $2::uuid[])) AS id
-)
-ORDER BY id
-FOR UPDATE OF c SKIP LOCKED
-"""
 _LOCK_WAITING = """
 SELECT to_jsonb(c)::text AS body FROM carts AS c
 WHERE id IN (
@@ -181,6 +171,7 @@ WHERE id IN (
 ORDER BY id
 FOR UPDATE OF c
 """
+_LOCK = f"{_LOCK_WAITING}SKIP LOCKED"
 _STORE = """
 UPDATE carts AS c
 SET state = n.state, version = n.version, items = n.items, coupons = n.coupons, holds = n.holds, notes = n.notes,
