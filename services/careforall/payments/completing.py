@@ -34,6 +34,7 @@ from careforall.payments.schemas import RefundOrder
 log = structlog.get_logger(__name__)
 
 _PAGE = 200
+_NONE = UUID(int=0)
 _DONE = frozenset({"COMPLETED", "REFUNDED"})
 _DONE_ORDERS = frozenset({"CONFIRMED", "PROCESSING", "SHIPPED", "DELIVERED", "RETURNED", "REFUNDED"})
 _ENDED_ORDERS = frozenset({"FAILED", "CANCELLED"})
@@ -41,6 +42,9 @@ _ENDED_ORDERS = frozenset({"FAILED", "CANCELLED"})
 
 class Completing:
     """Looks at each payment of a gift soon after it was asked for, once no payer can be late any more, and a last time.
+
+    The last look comes first in a pass, and goes no further than the look before it had come by then: whoever is announced
+    again has until the next pass, also where this process was away and all the looks are due at once.
 
     Args:
         soon: Seconds until a gift should be complete.
@@ -54,7 +58,7 @@ class Completing:
         self._refunding = refunding
         self._reconciling = reconciling
         self._ask = ask
-        ages = {"soon": soon, "late": late + soon, "last": late + 2 * soon}
+        ages = {"last": late + 2 * soon, "late": late + soon, "soon": soon}
         self._ages = {name: timedelta(seconds=age) for name, age in ages.items()}
 
     async def complete(self) -> int:
@@ -66,12 +70,14 @@ class Completing:
 
     async def _look(self, age: str, subject: SubjectType) -> int:
         """Walk the intents in the order of their ids, which is the order of their making, up to an age."""
-        name = age if subject == "DONATION" else f"orders {age}"
+        name = _mark(age, subject)
         announced = 0
         while True:
             async with self._database.connection() as connection:
-                until = id_at(await rows.now(connection) - self._ages[age], 0)
+                until = await self._until(connection, age, subject)
                 after = await rows.completion_mark(connection, name)
+                if until <= (after or _NONE):
+                    return announced
                 found = await rows.captured_payments(connection, subject, after, until, _PAGE)
             late = await (self._unfinished(found) if subject == "DONATION" else self._unfinished_orders(found))
             reached = found[-1].id if len(found) == _PAGE else until
@@ -79,6 +85,14 @@ class Completing:
             announced += len(late)
             if len(found) < _PAGE:
                 return announced
+
+    async def _until(self, connection: Connection, age: str, subject: SubjectType) -> UUID:
+        """Return up to which intent a look may go."""
+        until = id_at(await rows.now(connection) - self._ages[age], 0)
+        if age != "last":
+            return until
+        announced = await rows.completion_mark(connection, _mark("late", subject))
+        return min(until, announced or _NONE)
 
     async def _unfinished(self, intents: Sequence[Intent]) -> list[Intent]:
         """Ask the owner of the gifts which of these are not completed."""
@@ -119,6 +133,10 @@ class Completing:
         UNFINISHED.inc(len(late))
         for intent in late:
             log.warning("captured payment without a completed gift or order", payment_id=str(intent.id), look=name)
+
+
+def _mark(age: str, subject: SubjectType) -> str:
+    return age if subject == "DONATION" else f"orders {age}"
 
 
 def _alarm(intent: Intent) -> Alarm:

@@ -141,7 +141,7 @@ async def disputed(connection: Connection, gateway: str, after: UUID | None, lim
 
 
 async def completion_mark(connection: Connection, look: str) -> UUID | None:
-    """Return up to which intent gifts were looked at, for the first or the second time."""
+    """Return up to which intent gifts or orders were looked at, by the name of the look; None before its first time."""
     found: UUID | None = await connection.fetchval(_COMPLETION_MARK, look)
     return found
 

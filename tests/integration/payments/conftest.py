@@ -219,6 +219,7 @@ async def _resources(
         "simulator_url": "http://127.0.0.1:9/simulator",
         "gateway_seconds": 0.3,
         "gateway_tries": 1,
+        "reconcile_calls_per_second": 1000.0,
         "environment": "development",
         **options,
     }

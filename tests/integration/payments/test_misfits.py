@@ -84,7 +84,7 @@ async def test_two_processes_work_on_one_run(arena: Any, servers: ServerUrls) ->
         await go_on.wait()
         return 200, nothing(path)
 
-    options: dict[str, Any] = {"gateway_seconds": 30.0, "reconcile_calls_per_second": 1000.0}
+    options: dict[str, Any] = {"gateway_seconds": 30.0}
     async with company(answer) as url, arena.open(servers, simulator_url=url, **options) as first:
         async with arena.open(servers, database=first.database.dsn, simulator_url=url, **options) as second:
             working = asyncio.create_task(first.service.reconciling.work())
@@ -109,7 +109,7 @@ async def test_the_next_hourly_run_begins_where_the_last_one_came_to(arena: Any,
     async def answer(_method: str, path: str) -> tuple[int, dict[str, Any]]:
         return (500, {}) if away else (200, nothing(path))
 
-    async with company(answer) as url, arena.open(servers, simulator_url=url, reconcile_calls_per_second=1000.0) as till:
+    async with company(answer) as url, arena.open(servers, simulator_url=url) as till:
 
         async def hourly() -> Any:
             return await till.database.fetchrow(

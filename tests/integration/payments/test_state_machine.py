@@ -217,7 +217,6 @@ class Histories(RuleBasedStateMachine):
                 simulator_url=url,
                 gateway_seconds=5.0,
                 max_attempts=MOST_DECLINES,
-                reconcile_calls_per_second=1000.0,
                 reconcile_days=0.1,
             )
         )

@@ -135,6 +135,7 @@ async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
             "CAREFORALL_GATEWAY_SECONDS": "1.0",
             "CAREFORALL_GATEWAY_TRIES": "1",
             "CAREFORALL_PAYS_PER_MINUTE": "100000",
+            "CAREFORALL_RECONCILE_CALLS_PER_SECOND": "1000",
             "CAREFORALL_DEFAULT_GATEWAY": "stripe",
             "CAREFORALL_STRIPE_SECRET_KEY": fake.key,
             "CAREFORALL_STRIPE_WEBHOOK_SECRETS": f"{fake.secret}, {SECOND_SECRET}",
