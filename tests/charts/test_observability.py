@@ -95,17 +95,29 @@ def test_a_collector_listens_where_its_pod_and_service_say() -> None:
     assert container["args"] == ["--config=/etc/collector/collector.yaml"]
 
 
+COLLECTOR, BROKER = ("Deployment", "careforall-collector"), ("StatefulSet", "careforall-nats")
+
+
 @pytest.mark.parametrize(
-    ("sets", "limit"),
+    ("program", "sets", "limit"),
     [
-        ((), "419430KiB"),
-        (("resources.limits.memory=1Gi", "memory.limitPercentage=95"), "996147KiB"),
-        (("resources.limits=null",), None),
+        (COLLECTOR, (), "419430KiB"),
+        (
+            COLLECTOR,
+            ("observability.collector.resources.limits.memory=1Gi", "observability.collector.memory.limitPercentage=95"),
+            "996147KiB",
+        ),
+        (COLLECTOR, ("observability.collector.resources.limits=null",), None),
+        (BROKER, (), "838860KiB"),
+        (BROKER, ("nats.resources.limits.memory=2Gi",), "1677721KiB"),
+        (BROKER, ("nats.resources.limits=null",), None),
     ],
 )
-def test_its_runtime_knows_how_much_memory_its_container_has(sets: tuple[str, ...], limit: str | None) -> None:
-    chosen = objects(rendered("everything", *(f"observability.collector.{one}" for one in sets)))
-    (container,) = named(chosen, "Deployment", "careforall-collector")["spec"]["template"]["spec"]["containers"]
+def test_programs_in_go_know_how_much_memory_their_container_has(
+    program: tuple[str, str], sets: tuple[str, ...], limit: str | None
+) -> None:
+    chosen = objects(rendered("everything", *sets))
+    (container,) = named(chosen, *program)["spec"]["template"]["spec"]["containers"]
     assert {one["name"]: one.get("value") for one in container["env"]}.get("GOMEMLIMIT") == limit
 
 

@@ -23,6 +23,7 @@ SCHEMA = {
     "networkPolicies.outside.ports[0]=70000": "/networkPolicies/outside/ports/0",
     "nats.replicas=2": "/replicas",
     "nats.storage.size=lots": "/storage/size",
+    "nats.resources.limits.memory=512M": "/resources/limits/memory",
     "valkey.maxMemory=1": "/maxMemory",
     "demo.gifts=-1": "/demo/gifts",
     "admin.email=nobody": "/admin/email",

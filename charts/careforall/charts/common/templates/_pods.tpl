@@ -43,3 +43,15 @@ capabilities:
       optional: true
       {{- end }}
 {{- end -}}
+
+{{/*
+The entry of a pod's `env` that lets a program in Go clean up rather than fill more than a share of its container's memory; nothing
+where the memory has no limit. Call with (dict "resources" $resources "percentage" 80).
+*/}}
+{{- define "common.goMemory" -}}
+{{- with ((.resources).limits).memory -}}
+{{- $kibi := get (dict "Ki" 1 "Mi" 1024 "Gi" 1048576 "Ti" 1073741824) (regexFind "[A-Z]i$" .) -}}
+- name: GOMEMLIMIT
+  value: {{ printf "%dKiB" (div (mul (regexFind "^[0-9]+" . | int64) $kibi (int64 $.percentage)) 100) }}
+{{- end -}}
+{{- end -}}

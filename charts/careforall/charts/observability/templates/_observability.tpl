@@ -24,14 +24,6 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The share of the container's memory that the collector may fill; beyond, its runtime rather cleans up than asks for more. */}}
-{{- define "observability.memory" -}}
-{{- with ((.Values.collector.resources).limits).memory -}}
-{{- $kibi := get (dict "Ki" 1 "Mi" 1024 "Gi" 1048576 "Ti" 1073741824) (regexFind "[A-Z]i$" .) -}}
-{{- printf "%dKiB" (div (mul (regexFind "^[0-9]+" . | int64) $kibi (int64 $.Values.collector.memory.limitPercentage)) 100) -}}
-{{- end -}}
-{{- end -}}
-
 {{/* The collector's configuration, as JSON, which is YAML too. */}}
 {{- define "observability.config" -}}
 {{- $own := .Values.collector -}}
