@@ -1,12 +1,12 @@
 """One generator process: reads a plan from standard input, writes its outcome to standard output; `load` starts it."""
 
 import gc
-import os
 import sys
 
 import msgspec
 import uvloop
 
+from careforall.kit.pipes import write_all
 from careforall_bench.client import UnreachableError, drive
 from careforall_bench.plan import Plan
 
@@ -21,9 +21,7 @@ def main() -> int:
     except UnreachableError as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    # a writer of our own: under PYTHONUNBUFFERED the standard one may write a part and say nothing
-    with os.fdopen(sys.stdout.fileno(), "wb", closefd=False) as out:
-        out.write(msgspec.msgpack.encode(outcome))
+    write_all(sys.stdout.fileno(), msgspec.msgpack.encode(outcome))
     return 0
 
 

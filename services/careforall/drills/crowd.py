@@ -24,6 +24,7 @@ from careforall.drills.paying import pay
 from careforall.drills.people import bearer
 from careforall.drills.polling import NotInTime
 from careforall.drills.rush import clicked, rush
+from careforall.kit.pipes import write_all
 
 TIMEOUT_S = 30.0
 SOLD_OUT, UNPAID, UNANSWERED = "SOLD_OUT", "UNPAID", "UNANSWERED"
@@ -150,7 +151,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _seen(process: subprocess.Popen[bytes], share: Share) -> Seen:
-    """Wait for a process in a thread: the event loop's own pipes were seen to end before all was read."""
+    """Hand a process its share, and wait for what it saw."""
     out, error = process.communicate(msgspec.msgpack.encode(share))
     if process.returncode:
         raise Unexpected(f"a crowd of buyers ended with status {process.returncode}: {error.decode(errors='replace')[-800:]}")
@@ -173,7 +174,7 @@ def main() -> None:
     share = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Share)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         seen = runner.run(_run(share))
-    sys.stdout.buffer.write(msgspec.msgpack.encode(seen))
+    write_all(sys.stdout.fileno(), msgspec.msgpack.encode(seen))
 
 
 if __name__ == "__main__":
