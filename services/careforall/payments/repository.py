@@ -285,8 +285,9 @@ ORDER BY version
 
 
 _OF_OBJECTS = """
-SELECT DISTINCT gateway_object, intent_id FROM payment_attempts WHERE gateway_object = ANY($1::text[]) AND gateway_object <>
-       ''
+SELECT DISTINCT gateway_object, intent_id
+FROM payment_attempts
+WHERE gateway_object = ANY($1::text[]) AND gateway_object <> ''
 """
 # One plan for all calls: see `kit/db.py`.
 _LAST_ATTEMPTS = """
