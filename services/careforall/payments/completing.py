@@ -34,7 +34,6 @@ from careforall.payments.schemas import RefundOrder
 log = structlog.get_logger(__name__)
 
 _PAGE = 200
-_NONE = UUID(int=0)
 _DONE = frozenset({"COMPLETED", "REFUNDED"})
 _DONE_ORDERS = frozenset({"CONFIRMED", "PROCESSING", "SHIPPED", "DELIVERED", "RETURNED", "REFUNDED"})
 _ENDED_ORDERS = frozenset({"FAILED", "CANCELLED"})
@@ -58,7 +57,7 @@ class Completing:
         self._refunding = refunding
         self._reconciling = reconciling
         self._ask = ask
-        ages = {"last": late + 2 * soon, "late": late + soon, "soon": soon}
+        ages = {"last": late + 2 * soon, "soon": soon, "late": late + soon}
         self._ages = {name: timedelta(seconds=age) for name, age in ages.items()}
 
     async def complete(self) -> int:
@@ -76,7 +75,7 @@ class Completing:
             async with self._database.connection() as connection:
                 until = await self._until(connection, age, subject)
                 after = await rows.completion_mark(connection, name)
-                if until <= (after or _NONE):
+                if until <= after:
                     return announced
                 found = await rows.captured_payments(connection, subject, after, until, _PAGE)
             late = await (self._unfinished(found) if subject == "DONATION" else self._unfinished_orders(found))
@@ -91,8 +90,7 @@ class Completing:
         until = id_at(await rows.now(connection) - self._ages[age], 0)
         if age != "last":
             return until
-        announced = await rows.completion_mark(connection, _mark("late", subject))
-        return min(until, announced or _NONE)
+        return min(until, await rows.completion_mark(connection, _mark("late", subject)))
 
     async def _unfinished(self, intents: Sequence[Intent]) -> list[Intent]:
         """Ask the owner of the gifts which of these are not completed."""

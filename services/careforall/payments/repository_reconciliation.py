@@ -140,10 +140,10 @@ async def disputed(connection: Connection, gateway: str, after: UUID | None, lim
     return [_intent(row) for row in await connection.fetch(_DISPUTED, gateway, after, limit)]
 
 
-async def completion_mark(connection: Connection, look: str) -> UUID | None:
-    """Return up to which intent gifts or orders were looked at, by the name of the look; None before its first time."""
+async def completion_mark(connection: Connection, look: str) -> UUID:
+    """Return up to which intent gifts or orders were looked at, by the name of the look; the nil id before its first time."""
     found: UUID | None = await connection.fetchval(_COMPLETION_MARK, look)
-    return found
+    return found or UUID(int=0)
 
 
 async def note_completion(connection: Connection, look: str, reached: UUID) -> None:
@@ -151,9 +151,7 @@ async def note_completion(connection: Connection, look: str, reached: UUID) -> N
     await connection.execute(_NOTE_COMPLETION, look, reached)
 
 
-async def captured_payments(
-    connection: Connection, subject: SubjectType, after: UUID | None, until: UUID, limit: int
-) -> list[Intent]:
+async def captured_payments(connection: Connection, subject: SubjectType, after: UUID, until: UUID, limit: int) -> list[Intent]:
     """Return captured payments whose ids lie between, in id order, which is that of their making."""
     return [_intent(row) for row in await connection.fetch(_CAPTURED, after, until, subject, limit)]
 
@@ -345,7 +343,7 @@ ON CONFLICT (look) DO UPDATE SET reached = greatest(m.reached, excluded.reached)
 _CAPTURED = """
 SELECT i.*
 FROM payment_intents i
-WHERE ($1::uuid IS NULL OR i.id > $1) AND i.id <= $2 AND i.subject_type = $3 AND i.status = 'CAPTURED'
+WHERE i.id > $1 AND i.id <= $2 AND i.subject_type = $3 AND i.status = 'CAPTURED'
 ORDER BY i.id
 LIMIT $4
 """

@@ -13,7 +13,7 @@ import signal, sys
 from careforall.kit.pipes import write_all
 signal.signal(signal.SIGUSR1, lambda *_: None)
 print("ready", file=sys.stderr, flush=True)
-write_all(sys.stdout.fileno(), b"x" * 1_000_000)
+write_all(sys.stdout.fileno(), b"x" * int(sys.argv[1]))
 """
 WHOLE = 1_000_000
 
@@ -22,7 +22,7 @@ def test_an_interrupted_process_writes_everything() -> None:
     """Unbuffered, as containers run Python: a signal comes while the pipe is full, again and again."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [sys.executable, "-c", _TELL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [sys.executable, "-c", _TELL, str(WHOLE)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
