@@ -94,16 +94,15 @@ class Journey(Visitor):
 
         return await eventually(look, within_s=20, what=f"donation {status}")
 
-    async def mails(self, to: str, *, at_least: int) -> list[dict[str, Any]]:
-        """Wait for mails to somebody."""
+    async def mailed(self, to: str, *subjects: str) -> list[str]:
+        """Wait until somebody was sent mails with these subjects; the subjects of all mails to them."""
 
-        async def look() -> list[dict[str, Any]] | None:
+        async def look() -> list[str] | None:
             answer = await self.client.get("/mailbox/messages", params={"to": to})
-            found = answer.json()
-            items: list[dict[str, Any]] = found["items"] if isinstance(found, dict) else found
-            return items if len(items) >= at_least else None
+            found = [str(mail["subject"]) for mail in answer.json()["items"]]
+            return found if set(subjects) <= set(found) else None
 
-        return await eventually(look, within_s=20, what=f"{at_least} mails to {to}")
+        return await eventually(look, within_s=60, what=f"mails {subjects} to {to}")
 
 
 @asynccontextmanager
