@@ -17,6 +17,7 @@ from careforall.kit import secrets
 from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
 from careforall_testing.callers import Callers, signing_in
+from careforall_testing.comparisons import first_comparisons
 from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
@@ -120,6 +121,7 @@ async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
         signing_in(running) as callers,
         client_of(running.first.internal_url) as inside,
     ):
+        await first_comparisons(running, callers, "simulator")
         yield Desk(running=running, callers=callers, inside=inside)
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
 from careforall_testing.callers import Callers, signing_in
+from careforall_testing.comparisons import first_comparisons
 from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
@@ -114,13 +115,6 @@ class Desk(Struct, frozen=True, kw_only=True):
 
         await eventually(so, within_s=60, what="the comparison ends")
 
-    async def has_compared(self) -> bool:
-        """Whether the comparisons that a new process makes by itself are over: they may find what a test has us ask for."""
-        answer = await self.running.client.get(
-            "/api/v1/payments/reconciliation", params={"gateway": "stripe"}, headers=self.callers.admin()
-        )
-        return {run["kind"] for run in answer.json()["items"] if run["status"] == "FINISHED"} == {"HOURLY", "DAILY"}
-
     def order(self) -> dict[str, str]:
         """Who orders, under a key."""
         return {**self.callers.admin(), "Idempotency-Key": str(new_id())}
@@ -153,9 +147,8 @@ async def desk(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Desk]:
             signing_in(running) as callers,
             client_of(running.first.internal_url) as inside,
         ):
-            desk = Desk(running=running, callers=callers, inside=inside, fake=fake)
-            await eventually(desk.has_compared, within_s=60, what="the comparisons of a new process")
-            yield desk
+            await first_comparisons(running, callers, "stripe")
+            yield Desk(running=running, callers=callers, inside=inside, fake=fake)
 
 
 @pytest.fixture(autouse=True)
