@@ -88,7 +88,7 @@ class People:
 
     async def addresses_for(self, user_id: UUID, identifiers: Sequence[UUID]) -> parcels.Addresses:
         """Return those of the given addresses that are this user's own, with the mail receipts go to."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             found = await repository.addresses(connection, user_id)
             owner = await repository.user(connection, user_id)
         return parcels.Addresses(

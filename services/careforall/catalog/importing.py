@@ -71,7 +71,7 @@ class Importing:
         Raises:
             ImportNotFound: There is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             found = await imports.by_id(connection, import_id)
             if found is None:
                 raise ImportNotFound

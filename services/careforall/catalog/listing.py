@@ -31,7 +31,7 @@ class Listing:
         """Return a product that is for sale."""
 
         async def make() -> bytes:
-            async with self._database.connection() as connection:
+            async with self._database.snapshot() as connection:
                 found = await repository.product(connection, product_id)
                 if found is None or not found.visible:
                     raise ProductNotFound
@@ -60,7 +60,7 @@ class Listing:
         return await self._shelf.read("list", name, lambda: self._list(wanted), seconds=self._settings.list_seconds)
 
     async def _list(self, wanted: Wanted) -> bytes:
-        async with self._database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with self._database.snapshot() as connection:
             found = await faceted.matches(connection, wanted)
             counted = await faceted.counts(connection, wanted)
             page = found[: wanted.size]

@@ -130,7 +130,7 @@ class Reviewing:
         Raises:
             ProductNotFound: It is not for sale.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             product = await repository.product(connection, product_id)
             if product is None or not product.visible:
                 raise ProductNotFound

@@ -102,7 +102,7 @@ class CatalogService:
 
     async def product_for_staff(self, product_id: UUID) -> ProductOut:
         """Return a product, INACTIVE ones and variants too."""
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             found = await repository.product(connection, product_id)
             if found is None or found.removed:
                 raise ProductNotFound
@@ -112,7 +112,7 @@ class CatalogService:
         self, status: ProductStatus | None, text: str, before: UUID | None, limit: int
     ) -> list[ProductOut]:
         """Return products, newest first."""
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             found = await repository.for_staff(connection, status, text, before, limit)
             return await _all_shown(connection, found)
 
@@ -141,7 +141,7 @@ class CatalogService:
     async def answer_products_of(self, payload: bytes) -> bytes:
         """Answer `query.catalog.products_of`, from what is committed."""
         skus = msgspec.json.decode(payload, type=ProductsAsked).skus[:MOST_ASKED]
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             taken = await repository.taken_skus(connection, skus)
             found = await repository.products(connection, list({one.product_id for one in taken.values()}))
         told = [ProductTold(version=one.version, product=events.product_state(ProductSnapshot, one)) for one in found]

@@ -162,6 +162,12 @@ class Database:
         finally:
             await self._release(raw)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which several reads see the same moment, and which can write nothing."""
+        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield connection
+
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run a single read and return its rows."""
         async with self.connection() as connection:

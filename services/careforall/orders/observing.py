@@ -22,7 +22,7 @@ class Observing:
 
     async def look(self) -> None:
         """Set what the metrics say."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             found = await repository_figures.open_sagas(connection)
             sales = await repository_figures.sales(connection, id_at(datetime.now(UTC) - _DAY, 0))
         by_stage = {one.stage: one for one in found}

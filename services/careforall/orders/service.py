@@ -79,7 +79,7 @@ class OrdersService:
 
     async def returns(self, status: str | None, before: UUID | None, limit: int) -> list[tuple[Return, str]]:
         """Return returns with their currencies, newest first."""
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             found = await repository_returns.page(connection, status, before, limit)
             currencies = {one.order_id: await repository.order(connection, one.order_id) for one in found}
         return [(one, order.currency) for one in found if (order := currencies[one.order_id]) is not None]
@@ -137,7 +137,7 @@ class OrdersService:
         await repository.write(connection, changes)
 
     async def _read(self, order_id: UUID) -> OrderOut:
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             order = await repository.order(connection, order_id)
             if order is None:
                 raise OrderNotFound

@@ -72,7 +72,7 @@ class Completing:
         name = _mark(age, subject)
         announced = 0
         while True:
-            async with self._database.connection() as connection:
+            async with self._database.snapshot() as connection:
                 until = await self._until(connection, age, subject)
                 after = await rows.completion_mark(connection, name)
                 if until <= after:

@@ -91,7 +91,7 @@ class Misfits:
             await self._database.run(lambda connection: rows.end_look(connection, look.event_id, outcome))
 
     async def _asked(self, look: Look, pace: Pace) -> str:
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             owner = look.payment_id or (await repository.intents_of_objects(connection, [look.gateway_object])).get(
                 look.gateway_object
             )

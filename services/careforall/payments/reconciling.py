@@ -102,7 +102,7 @@ class Reconciling:
 
     async def reports(self, gateway: str | None, before: UUID | None, limit: int) -> list[Report]:
         """Return runs with their counts, newest first."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             return await _told(connection, await rows.runs_before(connection, gateway, before, limit))
 
     async def report(self, identifier: UUID) -> Report:
@@ -111,7 +111,7 @@ class Reconciling:
         Raises:
             RunNotFound: There is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             found = await rows.run_by_id(connection, identifier)
             if found is None:
                 raise RunNotFound
@@ -123,7 +123,7 @@ class Reconciling:
         Raises:
             RunNotFound: There is no such run.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             if await rows.run_by_id(connection, run_id) is None:
                 raise RunNotFound
             return await rows.findings_after(connection, run_id, after, limit)

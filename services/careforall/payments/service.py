@@ -163,7 +163,7 @@ class PaymentsService:
         Raises:
             PaymentNotFound: Also where it is somebody else's.
         """
-        async with self.database.connection() as connection:
+        async with self.database.snapshot() as connection:
             intent = await repository.intent(connection, identifier)
             if intent is None or not self._may_see(intent, viewer, receipt_token):
                 raise PaymentNotFound

@@ -138,7 +138,7 @@ class Sweep:
 
     async def _paired(self, objects: Sequence[GatewayObject]) -> list[Pair]:
         """Find the intent of each object: by what we noted at the gateway, else by the name of the object."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             owners = await repository.intents_of_objects(connection, [one.id for one in objects])
             wanted = [one.intent_id or owners.get(one.id) for one in objects]
             intents = await rows.intents_by_id(connection, [one for one in wanted if one])
@@ -166,7 +166,7 @@ class Sweep:
         facts = [fact for one in objects for fact in one.facts]
         refunds = [fact.gateway_refund_id for fact in facts if isinstance(fact, RefundFact)]
         disputes = [fact.gateway_dispute_id for fact in facts if isinstance(fact, DisputeFact)]
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             known = {**await rows.refund_states(connection, refunds), **await rows.dispute_states(connection, disputes)}
         news = [one for one in objects if not _is_known(one, known)]
         for pair in await self._paired(news):

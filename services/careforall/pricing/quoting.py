@@ -41,7 +41,7 @@ class Quoting:
     async def quote(self, asked: QuoteAsked) -> Quote:
         """Return the price of a basket; no coupon is held."""
         await self.learn(asked)
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             goods = await self.goods(connection, [asked])
             states = await self._states(connection, asked)
         return goods.price(asked, states).quote

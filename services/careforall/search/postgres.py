@@ -39,7 +39,7 @@ class PostgresIndex:
 
     async def find(self, text: str, wanted: Wanted) -> Found:
         """Find products, at most as many candidates as the settings allow."""
-        async with self._database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with self._database.snapshot() as connection:
             matches, counts = await repository.find(connection, text, self._candidates, wanted)
             page = matches[: wanted.size]
             texts = await repository.texts(connection, [match.id for match in page], text)

@@ -157,7 +157,7 @@ class Simulator:
         Raises:
             NoSuchObject: If there is none.
         """
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             intent = await self._existing(connection, reference)
             return Story(intent=intent, events=await repository_events.events_of(connection, reference))
 
@@ -185,7 +185,7 @@ class Simulator:
 
     async def overview(self) -> Overview:
         """Return what the front page shows."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             return Overview(
                 intents=(await repository.list_intents(connection, Window(limit=_RECENT)))[:_RECENT],
                 events=await repository_events.newest_events(connection, _RECENT),
@@ -193,7 +193,7 @@ class Simulator:
             )
 
     async def _bodies(self, reference: str) -> list[bytes]:
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             await self._existing(connection, reference)
             return await repository_events.bodies_of(connection, reference)
 

@@ -60,7 +60,7 @@ class Sending:
 
     async def measure(self) -> None:
         """Set what the metrics say of endpoints and their deliveries."""
-        async with self._database.connection() as connection:
+        async with self._database.snapshot() as connection:
             oldest, overdue, dead = await repository_webhooks.backlog(connection)
             disabled = await repository_endpoints.disabled(connection)
         OLDEST_WAITING.set(oldest)

@@ -306,3 +306,14 @@ async def _copy(server: Postgres) -> AsyncIterator[Postgres]:
     finally:
         await asyncio.to_thread(other.stop)
         await asyncio.to_thread(shutil.rmtree, folder)
+
+
+async def test_reads_of_a_snapshot_see_one_moment_and_can_write_nothing(database: Database) -> None:
+    await database.run(insert)
+    everything = "SELECT count(*) FROM effects"
+    async with database.snapshot() as connection:
+        assert await connection.fetchval("SHOW transaction_read_only") == "on"
+        assert await connection.fetchval(everything) == 1
+        await database.run(insert)
+        assert await connection.fetchval(everything) == 1
+    assert await count(database, "effects") == 2
