@@ -1,10 +1,12 @@
 """Lets requests go first on a machine that is short of cores: background work waits while others wait for a processor.
 
 A priority alone does not do it: the database works for requests and for background work alike, at one priority. Only where all
-share one machine is it asked for, as `up` does; the waiting is bounded, so a rush makes messages late and never forgotten.
+share one machine is it asked for, as `up` does; the waiting is bounded, so a rush makes messages late and never forgotten. What
+lasts is no rush: work put off then would have to be done beside the same requests later.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,6 +16,8 @@ _PRESSURE = Path("/proc/pressure/cpu")
 _SHORT = 0.3
 """Share of the time in which somebody waited for a processor, from which on cores count as short."""
 _LOOK_EVERY = 0.1
+_REST = 5.0
+"""Seconds without shortage after which another one is a new rush."""
 
 
 class Pressure:
@@ -42,27 +46,58 @@ class Pressure:
         return int(first.rpartition("=")[2]) / 1e6
 
 
+class Rush:
+    """For how long cores have been short without a rest."""
+
+    def __init__(self, rest: float = _REST) -> None:
+        self._rest = rest
+        self._began = self._short_at = -math.inf
+
+    def note(self, *, short: bool) -> None:
+        """Note how it is at the moment; a time in which nobody asked is one of rest."""
+        now = time.monotonic()
+        if short:
+            self._began = self._began if now - self._short_at <= self._rest else now
+            self._short_at = now
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted; 0 after a rest."""
+        now = time.monotonic()
+        return now - self._began if now - self._short_at <= self._rest else 0.0
+
+
 class Courtesy:
     """Makes background work wait.
 
     Args:
-        seconds: How old a message may become by it; 0 never waits.
+        seconds: How old a message may become by it, and how long a rush may last in which anything waits; 0 never waits.
         pressure: How short of cores the machine is, 0 to 1.
+        rest: Seconds without shortage that end a rush.
     """
 
-    def __init__(self, seconds: float, pressure: Callable[[], float] | None = None) -> None:
+    def __init__(self, seconds: float, pressure: Callable[[], float] | None = None, *, rest: float = _REST) -> None:
         self._seconds = seconds
         self._pressure = pressure or Pressure()
+        self._rush = Rush(rest)
 
     async def give_way(self, born: datetime, patience: float | None = None) -> None:
-        """Wait while cores are short, until what was born then has become too old to wait.
+        """Wait while cores are short, until what was born then has become too old to wait or this is no rush any more.
 
         Args:
             born: When the newest message came.
             patience: Seconds after which this work waits no longer, where it is more pressing than others.
         """
+        if not self._seconds:
+            return
         seconds = self._seconds if patience is None else min(patience, self._seconds)
-        while (datetime.now(UTC) - born).total_seconds() < seconds:
+        self._is_short()
+        while (datetime.now(UTC) - born).total_seconds() < seconds and self._rush.seconds < self._seconds:
             await asyncio.sleep(_LOOK_EVERY)
-            if self._pressure() < _SHORT:
+            if not self._is_short():
                 return
+
+    def _is_short(self) -> bool:
+        short = self._pressure() >= _SHORT
+        self._rush.note(short=short)
+        return short

@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """OTLP/HTTP endpoint for traces; empty keeps them in memory only."""
     traces_per_second: float = 20.0
     courtesy_seconds: float = 0.0
-    """How old messages may become while requests need all the cores; `up` sets it, where everything shares one machine."""
+    """How old messages may become in a rush that needs all the cores; `up` sets it, where everything shares one machine."""
     drain_seconds: float = 0.5
     """How long a process that was told to stop goes on answering while it is not ready, so that balancers turn away first."""
     pool_size: int = 8

@@ -20,6 +20,13 @@ async def waited(courtesy: Courtesy, *, age: float = 0.0, patience: float | None
     return False
 
 
+async def passed(courtesy: Courtesy) -> float:
+    """Seconds for which something that stays new was kept waiting."""
+    begun = time.monotonic()
+    await courtesy.give_way(datetime.now(UTC) + timedelta(hours=1))
+    return time.monotonic() - begun
+
+
 async def test_it_waits_while_cores_are_short() -> None:
     assert await waited(Courtesy(10, lambda: 0.9))
     assert not await waited(Courtesy(10, lambda: 0.05))
@@ -34,6 +41,17 @@ async def test_pressing_work_waits_for_less_and_never_for_more() -> None:
     assert not await waited(Courtesy(10, lambda: 0.9), patience=0.2)
     assert not await waited(Courtesy(0.2, lambda: 0.9), patience=10)
     assert await waited(Courtesy(10, lambda: 0.9), patience=9)
+
+
+async def test_what_lasts_is_no_rush_until_cores_had_a_rest() -> None:
+    short = 0.9
+    courtesy = Courtesy(0.3, lambda: short, rest=0.2)
+    assert await passed(courtesy) >= 0.3
+    assert await passed(courtesy) < 0.1
+    short = 0.0
+    await asyncio.sleep(0.3)  # the rest
+    short = 0.9
+    assert await passed(courtesy) >= 0.3
 
 
 async def test_it_is_off_unless_asked_for() -> None:
