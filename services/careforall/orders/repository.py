@@ -43,6 +43,11 @@ async def orders_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict
     return {row["intent_id"]: row["id"] for row in await connection.fetch(_OF_INTENTS, list(ids))}
 
 
+async def currencies(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return in which currency orders were paid."""
+    return {row["id"]: row["currency"] for row in await connection.fetch(_CURRENCIES, list(ids))}
+
+
 async def states_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, OrderStatus]:
     """Return in which state the orders of intents are."""
     return {row["intent_id"]: row["status"] for row in await connection.fetch(_STATES, list(ids))}
@@ -173,6 +178,7 @@ _LOCK_ROWS = "SELECT id FROM orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR U
 _LOCKED = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = ANY($1::uuid[]) ORDER BY o.id"
 _ONE = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = $1"
 _OF_INTENTS = "SELECT id, intent_id FROM orders WHERE intent_id = ANY($1::uuid[])"
+_CURRENCIES = "SELECT id, currency FROM orders WHERE id = ANY($1::uuid[])"
 _STATES = "SELECT intent_id, status FROM orders WHERE intent_id = ANY($1::uuid[])"
 _MATCH = """
 WHERE ($1::uuid IS NULL OR o.user_id = $1)

@@ -81,8 +81,8 @@ class OrdersService:
         """Return returns with their currencies, newest first."""
         async with self.database.snapshot() as connection:
             found = await repository_returns.page(connection, status, before, limit)
-            currencies = {one.order_id: await repository.order(connection, one.order_id) for one in found}
-        return [(one, order.currency) for one in found if (order := currencies[one.order_id]) is not None]
+            currencies = await repository.currencies(connection, [one.order_id for one in found])
+        return [(one, currencies[one.order_id]) for one in found]
 
     async def forget(self, order_ids: Sequence[UUID]) -> None:
         """Drop what is cached of orders that changed."""
