@@ -55,16 +55,21 @@ class Rush:
 
     def note(self, *, short: bool) -> None:
         """Note how it is at the moment; a time in which nobody asked is one of rest."""
+        if not short:
+            return
         now = time.monotonic()
-        if short:
-            self._began = self._began if now - self._short_at <= self._rest else now
-            self._short_at = now
+        if self._has_rested(now):
+            self._began = now
+        self._short_at = now
 
     @property
     def seconds(self) -> float:
         """How long it has lasted; 0 after a rest."""
         now = time.monotonic()
-        return now - self._began if now - self._short_at <= self._rest else 0.0
+        return 0.0 if self._has_rested(now) else now - self._began
+
+    def _has_rested(self, now: float) -> bool:
+        return now - self._short_at > self._rest
 
 
 class Courtesy:

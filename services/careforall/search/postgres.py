@@ -53,7 +53,7 @@ class PostgresIndex:
     async def correct(self, text: str) -> str | None:
         """Replace unknown words by known ones that look alike."""
         words = [word for word in dict.fromkeys(_WORD.findall(text.lower())) if len(word) >= _SHORTEST]
-        async with self._database.connection() as connection, connection.transaction(readonly=True):
+        async with self._database.snapshot() as connection:
             alike = domain.meant(await repository.near(connection, words[:_MOST_WORDS], _NEAREST))
         corrected = _WORD.sub(lambda found: alike.get(found[0].lower(), found[0]), text)
         return corrected if corrected.lower() != text.lower() else None
