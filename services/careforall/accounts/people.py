@@ -26,7 +26,7 @@ from careforall.kit import outbox
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import VersionConflict
 from careforall.kit.http.identity import Role
-from careforall.kit.ids import new_id
+from careforall.kit.ids import NIL, new_id
 from careforall.kit.outbox import Outgoing
 
 Forget = Callable[[UUID], None]
@@ -221,7 +221,7 @@ class People:
 
     async def snapshot(self, connection: Connection, after: UUID | None, limit: int) -> list[Outgoing]:
         """Return preferences of people by id, for projections that start anew."""
-        found = await repository.people_with_preferences(connection, after or UUID(int=0), limit)
+        found = await repository.people_with_preferences(connection, after or NIL, limit)
         return [events.snapshot(user, wanted) for user, wanted in found]
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from careforall.contracts.payments import SubjectType
 from careforall.kit.db import Connection
+from careforall.kit.ids import NIL
 from careforall.payments.comparing import Finding, Run
 from careforall.payments.domain import Intent
 from careforall.payments.records import columns_of
@@ -143,7 +144,7 @@ async def disputed(connection: Connection, gateway: str, after: UUID | None, lim
 async def completion_mark(connection: Connection, look: str) -> UUID:
     """Return up to which intent gifts or orders were looked at, by the name of the look; the nil id before its first time."""
     found: UUID | None = await connection.fetchval(_COMPLETION_MARK, look)
-    return found or UUID(int=0)
+    return found or NIL
 
 
 async def note_completion(connection: Connection, look: str, reached: UUID) -> None:
