@@ -31,7 +31,7 @@ async def test_a_buyer_fills_a_cart_pays_and_is_sent_the_goods(tmp_path: Path) -
         assert (shipped.status_code, shipped.json()["status"]) == (200, "SHIPPED"), shipped.text
         number = order["order_number"]
         subjects = [f"Confirmed: {number}", f"On its way: {number}", f"Your order {number}"]
-        mailed = await shop.mailed("buyer1@example.org", *subjects)
+        mailed = await shop.mailed("buyer1@example.org", "Please confirm your mail address", *subjects)
         assert sorted(subject for subject in mailed if number in subject) == subjects
         page = tmp_path / "story.json"
         story = await shop.platform.cli("explain", order["id"], "--json", str(page))

@@ -12,6 +12,6 @@ async def first_comparisons(running: Platform, callers: Callers, gateway: str) -
 
     async def over() -> bool:
         answer = await running.client.get("/api/v1/payments/reconciliation", params={"gateway": gateway}, headers=callers.admin())
-        return {run["kind"] for run in answer.json()["items"] if run["status"] == "FINISHED"} >= {"HOURLY", "DAILY"}
+        return {run["kind"] for run in answer.json()["items"] if run["status"] == "FINISHED"} == {"HOURLY", "DAILY"}
 
     await eventually(over, within_s=60, what="the first comparisons of a new process")

@@ -102,7 +102,7 @@ class Journey(Visitor):
             found = [str(mail["subject"]) for mail in answer.json()["items"]]
             return found if set(subjects) <= set(found) else None
 
-        return await eventually(look, within_s=60, what=f"mails {subjects} to {to}")
+        return await eventually(look, within_s=20, what=f"mails {subjects} to {to}")
 
 
 @asynccontextmanager
