@@ -7,7 +7,7 @@ from careforall.carts.consumers import consumers
 from careforall.carts.service import CartsService
 from careforall.carts.settings import CartsSettings
 from careforall.contracts import streams
-from careforall.contracts.carts import CONTENTS
+from careforall.contracts.carts import CLEAR, CONTENTS
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 
@@ -20,9 +20,9 @@ def build(resources: Resources) -> Parts:
         service=service,
         routes=api.ROUTES,
         consumers=consumers(service),
-        queries={CONTENTS: service.answer_contents},
+        queries={CLEAR: service.answer_clear, CONTENTS: service.answer_contents},
         jobs=(Job(name="carts-abandon", every=600, work=service.abandon),),
-        stop=(service.changing.drain,),
+        stop=(service.changing.drain, service.clearing.drain),
     )
 
 

@@ -1,10 +1,12 @@
 """Messages in: goods, stock, coupons, orders and logins. One service call each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from careforall.carts.service import CartsService, ordered_units
+from careforall.carts.service import CartsService
 from careforall.contracts.accounts import SignedIn
+from careforall.contracts.carts import Clear
 from careforall.contracts.catalog import PRODUCT_EVENTS
 from careforall.contracts.inventory import StockChanged, StockSnapshot
 from careforall.contracts.orders import OrderConfirmed
@@ -30,10 +32,10 @@ def consumers(service: CartsService) -> tuple[Consumer, ...]:
         await service.projection.coupons(connection, told)
 
     async def orders(connection: Connection, messages: Sequence[Message[OrderConfirmed]]) -> None:
-        for one in sorted(messages, key=lambda one: one.event.cart_id or one.event.order_id):
-            if one.event.cart_id is not None:
-                units = ordered_units([(line.sku, line.quantity) for line in one.event.lines])
-                await service.convert(connection, one.event.cart_id, units)
+        told = [one.event for one in messages]
+        asked = [Clear(cart_id=one.cart_id, units=_units(one)) for one in told if one.cart_id is not None]
+        if asked:
+            await service.clearing.write(connection, asked)
 
     async def logins(connection: Connection, messages: Sequence[Message[SignedIn]]) -> None:
         for one in sorted(messages, key=lambda one: one.event.guest_cart_id):
@@ -43,6 +45,13 @@ def consumers(service: CartsService) -> tuple[Consumer, ...]:
         Consumer(name="carts-products", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=products),
         Consumer(name="carts-stock", stream=INVENTORY.name, events=(StockChanged, StockSnapshot), handler=stock),
         Consumer(name="carts-coupons", stream=PRICING.name, events=(CouponChanged,), handler=coupons),
-        Consumer(name="carts-orders", stream=ORDERS.name, events=(OrderConfirmed,), handler=orders, batch=50),
+        Consumer(name="carts-orders", stream=ORDERS.name, events=(OrderConfirmed,), handler=orders),
         Consumer(name="carts-logins", stream=ACCOUNTS.name, events=(SignedIn,), handler=logins, batch=50),
     )
+
+
+def _units(order: OrderConfirmed) -> Counter[str]:
+    units: Counter[str] = Counter()
+    for line in order.lines:
+        units[line.sku] += line.quantity
+    return units

@@ -1,15 +1,12 @@
 """The use cases of carts; what handlers, queries, consumers and jobs call."""
 
-import uuid
-from collections import Counter
-from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import replace
 
-from careforall.carts import domain, repository, view
+from careforall.carts import repository, view
 from careforall.carts.changing import Changing, Done, Owner, Wanted
+from careforall.carts.clearing import Clearing
 from careforall.carts.domain import Add, AddCoupon, Cart, Hold, Merge, Remove, RemoveCoupon, SetQuantity
 from careforall.carts.errors import CartClosed, CartNotFound
 from careforall.carts.holding import Holding
@@ -17,7 +14,7 @@ from careforall.carts.projection import Projection
 from careforall.carts.reading import Reading
 from careforall.carts.schemas import CartOut
 from careforall.carts.settings import CartsSettings
-from careforall.contracts.carts import CartLine, Contents, ContentsAsked
+from careforall.contracts.carts import CartLine, Clear, Contents, ContentsAsked
 from careforall.contracts.products import learning
 from careforall.kit import json
 from careforall.kit.cache import Cache
@@ -39,6 +36,7 @@ class CartsService:
         self.projection = Projection()
         self.changing = Changing(database, settings)
         self._reading = Reading(database, cache)
+        self.clearing = Clearing(database, settings, self._reading)
         self._learning = learning(database, ask, present=self._reading.goods, keep=self.projection.products)
         self._holding = Holding(ask, seconds=settings.cart_hold_seconds)
 
@@ -113,19 +111,6 @@ class CartsService:
         if await self.changing.merge_now(connection, user_id, guest_cart_id) is not None:
             self._reading.forget_soon(Owner(user_id=user_id), Owner(cart_id=guest_cart_id))
 
-    async def convert(self, connection: Connection, cart_id: UUID, ordered: Mapping[str, int]) -> None:
-        """Close a cart that became an order; what was put in since goes into a new one."""
-        found = await repository.lock_carts(connection, [], [cart_id], wait=True)
-        if not found or found[0].state != "ACTIVE":
-            return
-        cart = found[0]
-        closed = replace(cart, state="CONVERTED", version=cart.version + 1, notes=())
-        await repository.store_carts(connection, [closed])
-        if rest := domain.leftovers(cart, ordered):
-            fresh = Cart(id=uuid.uuid4(), user_id=cart.user_id, version=1, items=rest, updated_at=cart.updated_at)
-            await repository.insert_carts(connection, [fresh])
-        self._reading.forget_soon(Owner(user_id=cart.user_id, cart_id=cart.id))
-
     async def answer_contents(self, payload: bytes) -> bytes:
         """Answer `query.carts.contents` from PostgreSQL."""
         asked = msgspec.json.decode(payload, type=ContentsAsked)
@@ -138,6 +123,10 @@ class CartsService:
             for item in cart.items
         ]
         return json.encode(Contents(state=cart.state, version=cart.version, lines=lines, coupons=list(cart.coupons)))
+
+    async def answer_clear(self, payload: bytes) -> bytes:
+        """Answer `ask.carts.clear`."""
+        return json.encode(await self.clearing.clear(msgspec.json.decode(payload, type=Clear)))
 
     async def abandon(self) -> None:
         """Abandon carts that nobody has changed for long."""
@@ -181,14 +170,6 @@ class CartsService:
 
     def _days(self, cart: Cart) -> int:
         return view.owner_days(cart.user_id, guest=self._settings.guest_cart_days, user=self._settings.user_cart_days)
-
-
-def ordered_units(lines: list[tuple[str, int]]) -> Counter[str]:
-    """Return the units of an order by SKU."""
-    units: Counter[str] = Counter()
-    for sku, quantity in lines:
-        units[sku] += quantity
-    return units
 
 
 def _open(cart: Cart | None, owner: Owner) -> Cart:

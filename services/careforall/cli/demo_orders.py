@@ -21,6 +21,7 @@ from careforall.inventory.service import InventoryService
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Database
 from careforall.kit.envelope import Event
+from careforall.kit.errors import Unavailable
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import id_at, new_id
 from careforall.kit.runtime import offline_parts
@@ -122,6 +123,8 @@ def till_of(houses: Mapping[str, House], staff: UUID) -> Till:
     queries = {subject: answer for house in houses.values() for subject, answer in house.parts.queries.items()}
 
     async def ask(subject: str, payload: bytes) -> bytes:
+        if subject not in queries:
+            raise Unavailable(f"Nobody here answers {subject}.")
         return await queries[subject](payload)
 
     orders, payments = houses["orders"], houses["payments"]

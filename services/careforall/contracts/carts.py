@@ -1,4 +1,4 @@
-"""What a checkout asks of carts."""
+"""What checkouts and orders ask of carts."""
 
 from decimal import Decimal
 from typing import Literal
@@ -8,6 +8,8 @@ import msgspec
 
 CONTENTS = "query.carts.contents"
 """Request subject: `ContentsAsked` to `Contents`."""
+CLEAR = "ask.carts.clear"
+"""Request subject: `Clear` to `Cleared`."""
 
 CartState = Literal["ACTIVE", "MERGED", "CONVERTED", "ABANDONED"]
 
@@ -36,3 +38,17 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
     lines: list[CartLine] = []
     coupons: list[str] = []
+
+
+class Clear(msgspec.Struct, frozen=True, kw_only=True):
+    """A cart became an order: it is closed, and what was put in since goes into a new one. Asked again it changes nothing."""
+
+    cart_id: UUID
+    units: dict[str, int]
+    """What was ordered, by SKU."""
+
+
+class Cleared(msgspec.Struct, frozen=True, kw_only=True):
+    """How the cart stands now; `state` is None where there is no such cart."""
+
+    state: CartState | None = None

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from careforall.contracts import inventory, payments, pricing
+from careforall.contracts import carts, inventory, payments, pricing
 from careforall.kit import json
 from careforall.kit.errors import Problem
 from careforall.kit.service import Ask
@@ -92,6 +92,14 @@ class Asks:
             return (await self.query(inventory.SOLD_OUT, asked, inventory.SoldOut)).skus
         except Away:
             return []
+
+    async def clear(self, cart_id: UUID, units: Mapping[str, int]) -> None:
+        """Have the cart closed that became an order, so that what was bought does not lie in it any more.
+
+        Raises:
+            Away: Nobody knows whether it is; the event of the confirmed order has it closed too.
+        """
+        await self.query(carts.CLEAR, carts.Clear(cart_id=cart_id, units=dict(units)), carts.Cleared)
 
     async def _settled(self, step: SagaStep, subject: str, asked: msgspec.Struct) -> Answered:
         """Ask for a step that is done, or finds nothing to do it with."""

@@ -118,12 +118,14 @@ class Checkouts:
 
     async def cancel(self, identifier: UUID, buyer: Principal) -> Run:
         """Give a checkout up: what is held for it is free again."""
-        run = await self.checkout(identifier, buyer)
+        return await self._cancelled(await self.checkout(identifier, buyer), "cancelled")
+
+    async def _cancelled(self, run: Run, reason: str) -> Run:
         try:
-            run = await self._driver.take(run, CancelAsked(reason="cancelled"))
+            run = await self._driver.take(run, CancelAsked(reason=reason))
             return await self._driver.follow(run) or run
         except (Fenced, Away):
-            return await self._driver.settled(identifier) or run
+            return await self._driver.settled(run.saga.id) or run
 
     async def _go_on(self, run: Run, wanted: PayCheckout) -> Run:
         card = Card(method=wanted.payment_method, token=wanted.payment_token, key=wanted.idempotency_key)
@@ -131,6 +133,8 @@ class Checkouts:
         asked = PayAsked(card=sale.card is not None)
         rise: PriceChanged | None = None
         if run.saga.stage == "ready":
+            if run.sale.cart_id is not None and await self._store.bought(run.sale.cart_id):
+                return await self._cancelled(run, "cart_bought")
             asked, sale, rise = await self._at_what_price(run.saga.id, sale, asked)
         try:
             moved = await self._driver.take(run, asked, sale)
@@ -181,6 +185,7 @@ class Checkouts:
             raise CartNotActive(state=cart.state)
         if not cart.lines:
             raise CartEmpty
+        await self._refuse_bought(new.cart_id)
         wanted = pricing_of.summed([Wanted(sku=line.sku, quantity=line.quantity) for line in cart.lines])
         items = await self._goods.items([one.sku for one in wanted])
         pricing_of.check_wanted(wanted, items)
@@ -204,6 +209,15 @@ class Checkouts:
             correlation_id=cause.correlation_id,
             traceparent=cause.traceparent,
         )
+
+    async def _refuse_bought(self, cart_id: UUID) -> None:
+        """Refuse a cart that became an order while carts was away, so that nothing in it is bought twice; it is cleared first."""
+        if units := await self._store.bought(cart_id):
+            try:
+                await self._asks.clear(cart_id, units)
+            except Away as error:
+                raise CartsUnavailable from error
+            raise CartNotActive(state="CONVERTED")
 
     async def _addresses(self, buyer: Principal, new: NewCheckout) -> tuple[addresses.Address, addresses.Address, str]:
         billing = new.billing_address_id or new.shipping_address_id

@@ -5,6 +5,7 @@ hold it to be right: a step may be asked for by two at once and has one effect, 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -107,7 +108,7 @@ class Driver:
         """
         while not run.saga.waits and not run.saga.ended:
             run = await self._advance(run, patient=patient)
-        return run
+        return await self._cleared(run)
 
     async def follow(self, run: Run) -> Run | None:
         """Drive a saga for somebody who waits; None where that takes too long, and it goes on without them.
@@ -128,7 +129,7 @@ class Driver:
         while True:
             run = await self._store.load(identifier)
             if run is None or run.saga.waits or run.saga.ended or asyncio.get_running_loop().time() > deadline:
-                return run
+                return await self._cleared(run) if run is not None else None
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def sweep(self) -> int:
@@ -194,6 +195,13 @@ class Driver:
         SAGA_STEPS.labels(step=step, outcome=answer.outcome).inc()
         crash.point(f"saga.{step}.after_record")
         return saved
+
+    async def _cleared(self, run: Run) -> Run:
+        """Return a saga; a cart that it sold is cleared before the buyer is told, or by the event if carts is away."""
+        if run.saga.type == "CHECKOUT" and run.saga.status == "COMPLETED" and run.sale.cart_id is not None:
+            with contextlib.suppress(Away):
+                await self._asks.clear(run.sale.cart_id, {one.sku: one.quantity for one in run.sale.wanted})
+        return run
 
     async def _away(self, run: Run, error: Away, *, patient: bool) -> Run:
         """Tell an impatient caller by the saga, where nothing has been promised yet; else leave it to be tried again."""

@@ -48,6 +48,11 @@ async def currencies(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, 
     return {row["id"]: row["currency"] for row in await connection.fetch(_CURRENCIES, list(ids))}
 
 
+async def bought_of_cart(connection: Connection, cart_id: UUID) -> dict[str, int]:
+    """Return the units by SKU that confirmed orders took out of a cart; empty where it became none."""
+    return {row["sku"]: row["units"] for row in await connection.fetch(_BOUGHT, cart_id)}
+
+
 async def states_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, OrderStatus]:
     """Return in which state the orders of intents are."""
     return {row["intent_id"]: row["status"] for row in await connection.fetch(_STATES, list(ids))}
@@ -179,6 +184,13 @@ _LOCKED = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = ANY($1::uuid[]) ORDE
 _ONE = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = $1"
 _OF_INTENTS = "SELECT id, intent_id FROM orders WHERE intent_id = ANY($1::uuid[])"
 _CURRENCIES = "SELECT id, currency FROM orders WHERE id = ANY($1::uuid[])"
+_BOUGHT = """
+SELECT l.sku, sum(l.quantity)::integer AS units
+FROM orders AS o
+JOIN order_lines AS l ON l.order_id = o.id
+WHERE o.cart_id = $1 AND o.confirmed_at IS NOT NULL
+GROUP BY l.sku
+"""
 _STATES = "SELECT intent_id, status FROM orders WHERE intent_id = ANY($1::uuid[])"
 _MATCH = """
 WHERE ($1::uuid IS NULL OR o.user_id = $1)

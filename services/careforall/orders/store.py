@@ -45,6 +45,11 @@ class Store:
         async with self._database.connection() as connection:
             return await repository_sagas.run(connection, identifier)
 
+    async def bought(self, cart_id: UUID) -> dict[str, int]:
+        """Return the units by SKU that were bought out of a cart; empty where it became no order."""
+        async with self._database.connection() as connection:
+            return await repository.bought_of_cart(connection, cart_id)
+
     async def _write(self, connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
         outcomes: dict[UUID, Run | Exception | Busy] = {}
         await _judge_new(connection, [turn for turn in turns if not turn.before.version], outcomes)

@@ -53,6 +53,18 @@ async def test_what_the_cart_holds_is_what_its_checkout_buys(shop: Shop, buyer: 
     await shop.shelf_is(sku, 0, 0)
 
 
+async def test_two_checkouts_of_one_cart_are_paid_once(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-TABS", 10)
+    cart_id = await shop.cart(buyer, {sku: 2})
+    first, second = [await shop.begin_checkout(buyer, cart_id) for _ in range(2)]
+    assert (first.status_code, second.status_code, await shop.shelf(sku)) == (201, 201, (10, 4))
+    assert (await shop.pay(buyer, first.json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    for _ in range(2):
+        refused = await shop.pay(buyer, second.json()["checkout_id"])
+        assert (refused.status_code, refused.json()["code"], refused.json()["reason"]) == (409, "checkout_ended", "cart_bought")
+    await shop.shelf_is(sku, 8, 0)
+
+
 async def test_a_declined_card_keeps_the_goods_for_another(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("TEA-2", 10)
     checkout = await shop.checkout(buyer, {"TEA-2": 2})

@@ -128,8 +128,11 @@ class Shop(Journey):
         self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = (), holders: Sequence[UUID] = ()
     ) -> httpx2.Response:
         """Go to the till with a new cart."""
-        cart, address = await self.cart(buyer, items, coupons=coupons, holders=holders), await self.address(buyer)
-        body = {"cart_id": str(cart), "shipping_address_id": address}
+        return await self.begin_checkout(buyer, await self.cart(buyer, items, coupons=coupons, holders=holders))
+
+    async def begin_checkout(self, buyer: dict[str, str], cart_id: UUID | str) -> httpx2.Response:
+        """Go to the till with a cart."""
+        body = {"cart_id": str(cart_id), "shipping_address_id": await self.address(buyer)}
         return await self.front.post("/api/v1/checkout/initiate", json=body, headers=buyer)
 
     async def checkout(self, buyer: dict[str, str], items: Mapping[str, int], *, coupons: Sequence[str] = ()) -> dict[str, Any]:

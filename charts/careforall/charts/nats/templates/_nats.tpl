@@ -7,7 +7,7 @@ The operator keeps its flag in a key-value bucket.
   "carts" (list "carts.>" "ask.inventory.>")
   "donations" (list "donations.>" "campaigns.>")
   "operator" (list "$KV.>")
-  "orders" (list "orders.>" "checkout.>" "ask.inventory.>" "ask.payments.>" "ask.pricing.>")
+  "orders" (list "orders.>" "checkout.>" "ask.carts.>" "ask.inventory.>" "ask.payments.>" "ask.pricing.>")
   "sync" (list "sync.>" "customer.>")
 -}}
 {{- get $several . | default (list (printf "%s.>" .)) | toJson -}}
