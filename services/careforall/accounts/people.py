@@ -28,6 +28,7 @@ from careforall.kit.errors import VersionConflict
 from careforall.kit.http.identity import Role
 from careforall.kit.ids import NIL, new_id
 from careforall.kit.outbox import Outgoing
+from careforall.kit.reads import SharedRead
 
 Forget = Callable[[UUID], None]
 """Ends a user's access tokens in this process at once; others hear the event."""
@@ -58,6 +59,7 @@ class People:
         self._database = database
         self._donor_keys = donor_keys
         self._forget = forget
+        self._receiving: SharedRead[UUID, tuple[str, list[Address]]] = SharedRead(database, _receiving)
 
     async def me(self, user_id: UUID) -> User:
         """Return the caller.
@@ -88,11 +90,9 @@ class People:
 
     async def addresses_for(self, user_id: UUID, identifiers: Sequence[UUID]) -> parcels.Addresses:
         """Return those of the given addresses that are this user's own, with the mail receipts go to."""
-        async with self._database.snapshot() as connection:
-            found = await repository.addresses(connection, user_id)
-            owner = await repository.user(connection, user_id)
+        email, found = await self._receiving.ask(user_id)
         return parcels.Addresses(
-            email=owner.email if owner is not None else "",
+            email=email,
             addresses=[_for_parcels(one) for one in found if one.id in identifiers],
         )
 
@@ -223,6 +223,11 @@ class People:
         """Return preferences of people by id, for projections that start anew."""
         found = await repository.people_with_preferences(connection, after or NIL, limit)
         return [events.snapshot(user, wanted) for user, wanted in found]
+
+
+async def _receiving(connection: Connection, user_ids: Sequence[UUID]) -> list[tuple[str, list[Address]]]:
+    found = await repository.receiving(connection, user_ids)
+    return [found.get(one, ("", [])) for one in user_ids]
 
 
 async def locked(connection: Connection, user_id: UUID, version: int | None = None) -> User:

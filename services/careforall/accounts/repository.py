@@ -119,6 +119,16 @@ async def addresses(connection: Connection, user_id: UUID) -> list[Address]:
     return [_address(row) for row in await connection.fetch(_ADDRESSES, user_id)]
 
 
+async def receiving(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, tuple[str, list[Address]]]:
+    """Return people's mail with their addresses, oldest first."""
+    found: dict[UUID, tuple[str, list[Address]]] = {}
+    for row in await connection.fetch(_RECEIVING, user_ids):
+        _, known = found.setdefault(row["owner_id"], (row["owner_email"], []))
+        if row["id"] is not None:
+            known.append(_address(row))
+    return found
+
+
 async def address(connection: Connection, identifier: UUID, user_id: UUID) -> Address | None:
     """Return one of a person's own addresses."""
     row = await connection.fetchrow(_ADDRESS, identifier, user_id)
@@ -265,6 +275,15 @@ SELECT id, user_id, type, name, line1, line2, city, region, postal_code, country
        created_at, updated_at
 FROM addresses
 WHERE user_id = $1 ORDER BY id
+"""
+# One plan for all calls: see `kit/db.py`.
+_RECEIVING = """
+SELECT u.id AS owner_id, u.email AS owner_email, a.id, a.user_id, a.type, a.name, a.line1, a.line2, a.city, a.region,
+       a.postal_code, a.country, a.phone, a.is_default, a.version, a.created_at, a.updated_at
+FROM users AS u
+LEFT JOIN addresses AS a ON a.user_id = u.id
+WHERE u.id = ANY((SELECT $1::uuid[])::uuid[])
+ORDER BY a.id
 """
 _ADDRESS = """
 SELECT id, user_id, type, name, line1, line2, city, region, postal_code, country, phone, is_default, version,

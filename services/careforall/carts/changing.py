@@ -115,7 +115,7 @@ class Changing:
         if users:
             await repository.make_missing(connection, users, [uuid.uuid4() for _ in users])
         carts = await repository.lock_carts(connection, users, sorted(ids))
-        known = await repository.find_carts(connection, users, sorted(ids))
+        known = carts if _all_locked(batch, carts) else await repository.find_carts(connection, users, sorted(ids))
         moment = await _moment(connection, batch, carts)
         table = _Table(carts, known, moment)
         table.begin([wanted.owner for wanted in batch if wanted.owner.fresh])
@@ -224,6 +224,17 @@ class _Table:
         self._carts[stored.id] = stored
         self._changed.add(stored.id)
         return stored
+
+
+def _all_locked(batch: Sequence[Wanted], locked: Sequence[Cart]) -> bool:
+    """Whether every cart that should be there is ours."""
+    ids = {cart.id for cart in locked}
+    users = {cart.user_id for cart in locked if cart.state == "ACTIVE"}
+    return all(
+        (wanted.owner.user_id in users if wanted.owner.user_id is not None else wanted.owner.fresh or wanted.owner.cart_id in ids)
+        and _guest(wanted) in {None, *ids}
+        for wanted in batch
+    )
 
 
 async def _moment(connection: Connection, batch: Sequence[Wanted], carts: Sequence[Cart]) -> Moment:

@@ -14,8 +14,9 @@ from careforall.carts.changing import Owner
 from careforall.carts.domain import Cart, Goods
 from careforall.kit import json
 from careforall.kit.cache import Cache
-from careforall.kit.db import Database
+from careforall.kit.db import Connection, Database
 from careforall.kit.metrics import CACHE_HITS, CACHE_MISSES
+from careforall.kit.reads import SharedRead
 
 _CART_SECONDS = 30
 _GOODS_SECONDS = 5
@@ -30,6 +31,7 @@ class Reading:
     def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
         self._cache = cache
+        self._stored: SharedRead[Owner, Cart | None] = SharedRead(database, _stored)
         self._later: set[asyncio.Task[None]] = set()
         self._hits = CACHE_HITS.labels(service="carts", cache_type="redis")
         self._misses = CACHE_MISSES.labels(service="carts", cache_type="redis")
@@ -48,11 +50,7 @@ class Reading:
 
     async def stored(self, owner: Owner) -> Cart | None:
         """Return an owner's cart as PostgreSQL has it."""
-        users = [owner.user_id] if owner.user_id is not None else []
-        ids = [owner.cart_id] if owner.cart_id is not None and owner.user_id is None else []
-        async with self._database.connection() as connection:
-            found = await repository.find_carts(connection, users, ids)
-        return found[0] if found else None
+        return await self._stored.ask(owner)
 
     async def keep(self, owner: Owner, cart: Cart) -> None:
         """Keep a cart as it was just stored or read; changes that were stored at one moment differ by their version."""
@@ -89,6 +87,18 @@ class Reading:
     async def _forget_later(self, owners: Sequence[Owner]) -> None:
         await asyncio.sleep(_FORGET_AFTER)
         await self.forget(*owners)
+
+
+async def _stored(connection: Connection, owners: Sequence[Owner]) -> list[Cart | None]:
+    users = [owner.user_id for owner in owners if owner.user_id is not None]
+    ids = [owner.cart_id for owner in owners if owner.user_id is None and owner.cart_id is not None]
+    found = await repository.find_carts(connection, users, ids)
+    active = {cart.user_id: cart for cart in found if cart.state == "ACTIVE"}
+    known = {cart.id: cart for cart in found}
+    return [
+        active.get(one.user_id) if one.user_id is not None else known.get(one.cart_id) if one.cart_id is not None else None
+        for one in owners
+    ]
 
 
 def _key(owner: Owner) -> str:

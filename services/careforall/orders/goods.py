@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from careforall.contracts.catalog import ProductEvent
 from careforall.contracts.products import Versioned, learning, newest
 from careforall.kit.db import Connection, Database
+from careforall.kit.reads import SharedRead
 from careforall.kit.service import Ask
 from careforall.orders import repository_items
 from careforall.orders.domain import Item
@@ -19,13 +20,13 @@ class Goods:
     """
 
     def __init__(self, database: Database, ask: Ask) -> None:
-        self._database = database
-        self._learning = learning(database, ask, present=self._known, keep=self.keep)
+        self._items: SharedRead[Collection[str], dict[str, Item]] = SharedRead(database, _known)
+        self._learning = learning(database, ask, present=self._items.ask, keep=self.keep)
 
     async def items(self, skus: Collection[str]) -> dict[str, Item]:
         """Return what is sold under some SKUs as soon as the catalog shows it; an unknown one is left out."""
         await self._learning.ensure(skus)
-        return await self._known(list(skus))
+        return await self._items.ask(skus)
 
     async def keep(self, connection: Connection, told: Sequence[Versioned]) -> None:
         """Keep products (state, version) where they are newer."""
@@ -33,9 +34,10 @@ class Goods:
         items = [item for event, version in latest.values() for item in _items(event, version)]
         await repository_items.put(connection, [(key, version) for key, (_, version) in latest.items()], items)
 
-    async def _known(self, skus: Sequence[str]) -> dict[str, Item]:
-        async with self._database.connection() as connection:
-            return await repository_items.items(connection, skus)
+
+async def _known(connection: Connection, questions: Sequence[Collection[str]]) -> list[dict[str, Item]]:
+    found = await repository_items.items(connection, list({sku for skus in questions for sku in skus}))
+    return [{sku: found[sku] for sku in skus if sku in found} for skus in questions]
 
 
 def _items(event: ProductEvent, version: int) -> list[Item]:

@@ -48,9 +48,12 @@ async def currencies(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, 
     return {row["id"]: row["currency"] for row in await connection.fetch(_CURRENCIES, list(ids))}
 
 
-async def bought_of_cart(connection: Connection, cart_id: UUID) -> dict[str, int]:
-    """Return the units by SKU that confirmed orders took out of a cart; empty where it became none."""
-    return {row["sku"]: row["units"] for row in await connection.fetch(_BOUGHT, cart_id)}
+async def bought_of_carts(connection: Connection, cart_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Return the units by SKU that confirmed orders took out of carts; a cart that became none is left out."""
+    found: dict[UUID, dict[str, int]] = {}
+    for row in await connection.fetch(_BOUGHT, cart_ids):
+        found.setdefault(row["cart_id"], {})[row["sku"]] = row["units"]
+    return found
 
 
 async def states_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, OrderStatus]:
@@ -184,12 +187,13 @@ _LOCKED = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = ANY($1::uuid[]) ORDE
 _ONE = "SELECT" + _COLUMNS + "FROM orders o WHERE o.id = $1"
 _OF_INTENTS = "SELECT id, intent_id FROM orders WHERE intent_id = ANY($1::uuid[])"
 _CURRENCIES = "SELECT id, currency FROM orders WHERE id = ANY($1::uuid[])"
+# One plan for all calls: see `kit/db.py`.
 _BOUGHT = """
-SELECT l.sku, sum(l.quantity)::integer AS units
+SELECT o.cart_id, l.sku, sum(l.quantity)::integer AS units
 FROM orders AS o
 JOIN order_lines AS l ON l.order_id = o.id
-WHERE o.cart_id = $1 AND o.confirmed_at IS NOT NULL
-GROUP BY l.sku
+WHERE o.cart_id = ANY((SELECT $1::uuid[])::uuid[]) AND o.confirmed_at IS NOT NULL
+GROUP BY o.cart_id, l.sku
 """
 _STATES = "SELECT intent_id, status FROM orders WHERE intent_id = ANY($1::uuid[])"
 _MATCH = """

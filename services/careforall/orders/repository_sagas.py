@@ -48,10 +48,9 @@ async def begun(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, UUID]
     return {row["id"]: row["turn"] for row in await connection.fetch(_TOUCH, list(ids))}
 
 
-async def run(connection: Connection, identifier: UUID) -> Run | None:
-    """Read one saga."""
-    row = await connection.fetchrow(_ONE, identifier)
-    return _run(row) if row else None
+async def runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Run]:
+    """Read sagas."""
+    return {row["id"]: _run(row) for row in await connection.fetch(_SOME, ids)}
 
 
 async def runs_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Run]:
@@ -149,7 +148,12 @@ UPDATE saga_state SET updated_at = updated_at
 WHERE id = ANY($1::uuid[])
 RETURNING id, turn
 """
-_ONE = "SELECT @columns@ FROM saga_state s WHERE s.id = $1".replace("@columns@", _COLUMNS)
+# One plan for all calls: see `kit/db.py`.
+_SOME = """
+SELECT @columns@
+FROM saga_state s
+WHERE s.id = ANY((SELECT $1::uuid[])::uuid[])
+""".replace("@columns@", _COLUMNS)
 _OF_INTENTS = """
 SELECT @columns@
 FROM saga_state s

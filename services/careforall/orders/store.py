@@ -4,12 +4,13 @@ A turn is written only where the saga is still the one that was read, by epoch a
 cannot both go on. A turn that is found written already is our own after an unknown COMMIT.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from careforall.kit.batch import BUSY, Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.outbox import Outgoing
+from careforall.kit.reads import SharedRead
 from careforall.orders import domain, events, repository, repository_returns, repository_sagas
 from careforall.orders.domain import Fact, Order, Step
 from careforall.orders.errors import IllegalTransition
@@ -25,8 +26,9 @@ class Store:
     """The writer of sagas and their orders."""
 
     def __init__(self, database: Database, *, max_batch: int, flights: int) -> None:
-        self._database = database
         self._batch: GroupCommit[Turn, Run] = GroupCommit("sagas", database, self._write, max_batch=max_batch, flights=flights)
+        self._runs: SharedRead[UUID, Run | None] = SharedRead(database, _runs)
+        self._bought: SharedRead[UUID, Mapping[str, int]] = SharedRead(database, _bought)
         self.drain = self._batch.drain
 
     async def save(self, turn: Turn) -> Run:
@@ -42,13 +44,11 @@ class Store:
 
     async def load(self, identifier: UUID) -> Run | None:
         """Read one saga."""
-        async with self._database.connection() as connection:
-            return await repository_sagas.run(connection, identifier)
+        return await self._runs.ask(identifier)
 
-    async def bought(self, cart_id: UUID) -> dict[str, int]:
+    async def bought(self, cart_id: UUID) -> Mapping[str, int]:
         """Return the units by SKU that were bought out of a cart; empty where it became no order."""
-        async with self._database.connection() as connection:
-            return await repository.bought_of_cart(connection, cart_id)
+        return await self._bought.ask(cart_id)
 
     async def _write(self, connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
         outcomes: dict[UUID, Run | Exception | Busy] = {}
@@ -58,6 +58,16 @@ class Store:
         if won:
             await record(connection, won)
         return [outcomes.get(turn.id, turn.after) for turn in turns]
+
+
+async def _runs(connection: Connection, identifiers: Sequence[UUID]) -> list[Run | None]:
+    found = await repository_sagas.runs(connection, identifiers)
+    return [found.get(one) for one in identifiers]
+
+
+async def _bought(connection: Connection, cart_ids: Sequence[UUID]) -> list[Mapping[str, int]]:
+    found = await repository.bought_of_carts(connection, cart_ids)
+    return [found.get(one, {}) for one in cart_ids]
 
 
 async def _judge_new(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:

@@ -8,6 +8,7 @@ from careforall.contracts.pricing import HeldQuoteAsked, Quote, QuoteAsked
 from careforall.contracts.products import learning
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import NIL, new_id
+from careforall.kit.reads import SharedRead
 from careforall.kit.service import Ask
 from careforall.pricing import calculation, repository, repository_coupons
 from careforall.pricing.calculation import Priced
@@ -15,6 +16,9 @@ from careforall.pricing.coupons import CouponState
 from careforall.pricing.domain import Offer, Rulebook
 from careforall.pricing.holding import Hands
 from careforall.pricing.projection import Projection
+
+CouponStates = Mapping[str, CouponState]
+"""How each coupon of a basket stands for who asks."""
 
 
 class Goods:
@@ -25,7 +29,7 @@ class Goods:
         self._offers = offers
         self.now = now
 
-    def price(self, asked: QuoteAsked, states: Mapping[str, CouponState]) -> Priced:
+    def price(self, asked: QuoteAsked, states: CouponStates) -> Priced:
         """Return the price of a basket whose coupons are as given."""
         return calculation.price(asked, self._offers, self._rules, states, now=self.now, quote_id=new_id())
 
@@ -36,14 +40,13 @@ class Quoting:
     def __init__(self, database: Database, projection: Projection, ask: Ask) -> None:
         self._database = database
         self._rules = Rulebook()
+        self._baskets: SharedRead[QuoteAsked, tuple[Goods, CouponStates]] = SharedRead(database, self._look, snapshot=True)
         self._learning = learning(database, ask, present=self._known, keep=projection.products)
 
     async def quote(self, asked: QuoteAsked) -> Quote:
         """Return the price of a basket; no coupon is held."""
         await self.learn(asked)
-        async with self._database.snapshot() as connection:
-            goods = await self.goods(connection, [asked])
-            states = await self._states(connection, asked)
+        goods, states = await self._baskets.ask(asked)
         return goods.price(asked, states).quote
 
     async def learn(self, asked: QuoteAsked) -> None:
@@ -52,18 +55,23 @@ class Quoting:
 
     async def goods(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> Goods:
         """Return what some baskets are priced with, as the database stands now."""
-        if await repository.rulebook_version(connection) != self._rules.version:
+        version, now = await repository.rules_now(connection)
+        if version != self._rules.version:
             self._rules = await repository.rulebook(connection)
         rules = self._rules
         skus = [line.sku for asked in baskets for line in asked.lines if _storable(line.sku)]
         offers = await repository.offers(connection, skus, rules.demand_hours)
-        return Goods(rules, offers, await repository.now(connection))
+        return Goods(rules, offers, now)
+
+    async def _look(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> list[tuple[Goods, CouponStates]]:
+        goods = await self.goods(connection, baskets)
+        return [(goods, await self._states(connection, asked)) for asked in baskets]
 
     async def _known(self, skus: Sequence[str]) -> Collection[str]:
         async with self._database.connection() as connection:
             return await repository.offers(connection, skus, 0)
 
-    async def _states(self, connection: Connection, asked: QuoteAsked) -> dict[str, CouponState]:
+    async def _states(self, connection: Connection, asked: QuoteAsked) -> CouponStates:
         if not asked.coupons:
             return {}
         codes, user_id = codes_of(asked), asked.user_id

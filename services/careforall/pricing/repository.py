@@ -76,9 +76,11 @@ async def forget_demand(connection: Connection, hours: int) -> None:
     await connection.execute(_FORGET_DEMAND, hours)
 
 
-async def rulebook_version(connection: Connection) -> int:
-    """Return the version of the rules."""
-    return int(await connection.fetchval(_VERSION))
+async def rules_now(connection: Connection) -> tuple[int, datetime]:
+    """Return the version of the rules, with the database's clock (rule 4)."""
+    row = await connection.fetchrow(_VERSION)
+    assert row is not None
+    return row["version"], row["now"]
 
 
 async def rulebook(connection: Connection) -> Rulebook:
@@ -192,7 +194,7 @@ FROM demand
 WHERE sku = ANY($1::text[]) AND hour >= (SELECT clock_timestamp()) - make_interval(hours => $2)
 ORDER BY sku, hour
 """
-_VERSION = "SELECT version FROM rulebook"
+_VERSION = "SELECT version, clock_timestamp() AS now FROM rulebook"
 _RULEBOOK = """
 SELECT version,
        (SELECT coalesce(jsonb_agg(p), '[]') FROM promotions AS p) AS promotions,
