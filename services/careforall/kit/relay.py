@@ -36,7 +36,7 @@ class StreamReplaced(Exception):
 
 _PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
 _IDLE_POLL = 0.25
-_GATHER = 0.05
+GATHER = 0.05
 """Seconds in which rows gather between two batches that were not full: a turn costs the same for one row as for many."""
 _LOCK_NAMESPACE = 0x52454C41
 _CHECK_STREAM_EVERY = 10.0
@@ -134,7 +134,7 @@ class Relay:
             turn, lost = await self._publish(rows)
             crash.point("relay.after_ack_before_mark")
             if not lost and not self._check_due() and not self._resting():
-                await asyncio.sleep(_GATHER if len(rows) < BATCH else 0)
+                await asyncio.sleep(GATHER if len(rows) < BATCH else 0)
                 continue
             await self._turn(turn)
             turn = Turn()

@@ -35,7 +35,7 @@ from careforall.kit.http.identity import Principal, ServiceTokens, Verifier
 from careforall.kit.http.limits import Limiter
 from careforall.kit.jobs import Scheduler
 from careforall.kit.operations import Operations
-from careforall.kit.relay import Relay, nudge_subject
+from careforall.kit.relay import GATHER, Relay, nudge_subject
 from careforall.kit.retention import retention_job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.kit.settings import Settings
@@ -50,7 +50,6 @@ ADVISORIES = "ADVISORIES"
 _JWKS = "query.accounts.jwks"
 _API_KEY = "query.accounts.api_key"
 _REDRIVE_EVERY = 1.0
-_NUDGE_EVERY = 0.005
 _PATIENCE = 30.0
 """Seconds in which a command gets its connection."""
 
@@ -323,21 +322,29 @@ class Process:
 
 
 class _Nudge:
-    """Tells the relay of a commit, at most once in a few milliseconds."""
+    """Tells the relay of a commit: at once after a pause, and of those that follow together, as it gathers them anyway."""
 
     def __init__(self, bus: Bus, subject: str) -> None:
         self._bus = bus
         self._subject = subject
-        self._scheduled = False
+        self._resting = False
+        self._due = False
 
     def __call__(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_later(_NUDGE_EVERY, self._send)
+        if self._resting:
+            self._due = True
+        else:
+            self._send()
 
     def _send(self) -> None:
-        self._scheduled = False
+        self._resting, self._due = True, False
+        asyncio.get_running_loop().call_later(GATHER, self._rested)
         self._bus.hint(self._subject)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._due:
+            self._send()
 
 
 async def _refuse_old_schema(database: Database, definition: Definition) -> None:
