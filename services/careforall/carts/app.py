@@ -22,7 +22,7 @@ def build(resources: Resources) -> Parts:
         consumers=consumers(service),
         queries={CLEAR: service.answer_clear, CONTENTS: service.answer_contents},
         jobs=(Job(name="carts-abandon", every=600, work=service.abandon),),
-        stop=(service.changing.drain, service.clearing.drain),
+        stop=(service.drain,),
     )
 
 

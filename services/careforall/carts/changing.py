@@ -227,11 +227,11 @@ class _Table:
 
 
 def _all_locked(batch: Sequence[Wanted], locked: Sequence[Cart]) -> bool:
-    """Whether every cart that should be there is ours."""
+    """Whether every cart that is meant is there and ours, so that nobody else can hold one of them."""
     ids = {cart.id for cart in locked}
     users = {cart.user_id for cart in locked if cart.state == "ACTIVE"}
     return all(
-        (wanted.owner.user_id in users if wanted.owner.user_id is not None else wanted.owner.fresh or wanted.owner.cart_id in ids)
+        (wanted.owner.user_id in users if wanted.owner.user_id is not None else wanted.owner.cart_id in ids)
         and _guest(wanted) in {None, *ids}
         for wanted in batch
     )

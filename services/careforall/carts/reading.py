@@ -67,6 +67,11 @@ class Reading:
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
+    async def drain(self) -> None:
+        """Wait until all is dropped that should be dropped soon."""
+        if self._later:
+            await asyncio.wait(self._later)
+
     async def goods(self, skus: Sequence[str]) -> dict[str, Goods]:
         """Return goods by SKU, a few seconds old at most."""
         wanted = list(dict.fromkeys(skus))

@@ -142,6 +142,12 @@ class CartsService:
         while await self._database.run(work) == _ABANDONED:
             pass
 
+    async def drain(self) -> None:
+        """Wait until everything accepted is answered, and what it changed is out of the cache."""
+        await self.changing.drain()
+        await self.clearing.drain()
+        await self._reading.drain()
+
     async def _held(self, wanted: Wanted, hold: Hold | None) -> Done:
         """Write a change; where it is refused or was written before, what was held for it is given back.
 

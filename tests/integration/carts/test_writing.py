@@ -18,6 +18,7 @@ from careforall.carts.domain import Add, Merge
 from careforall.carts.errors import CartClosed
 from careforall.carts.service import CartsService
 from careforall.carts.settings import CartsSettings
+from careforall.contracts.carts import Clear
 from careforall.contracts.catalog import Variant
 from careforall.kit.bus import BrokerUnavailable
 from careforall.kit.cache import Cache
@@ -55,7 +56,7 @@ async def desk(servers: ServerUrls) -> AsyncIterator[Desk]:
         cache = Cache(servers.redis, prefix=f"carts-{secrets.token_hex(4)}:")
         stack.push_async_callback(cache.close)
         service = CartsService(database, settings, cache=cache, ask=_away)
-        stack.push_async_callback(service.changing.drain)
+        stack.push_async_callback(service.drain)
         variant = Variant(variant_id=new_id(), sku="CUP", attributes={"size": "L"}, price_difference=Decimal(1))
         cup = product("CUP", sale_price=Decimal(8), max_per_order=1000, variants=(variant,))
         await database.run(lambda opened: service.projection.products(opened, [(cup, 1)]))
@@ -85,12 +86,13 @@ async def test_the_price_is_that_of_the_sale_with_the_variant_s_difference(desk:
     assert done.cart.items[0].price_at_addition == Decimal(9)
 
 
-async def test_rule_01_a_held_cart_waits_and_delays_no_neighbour(desk: Desk) -> None:
-    held, free = Owner(user_id=new_id()), Owner(user_id=new_id())
+@pytest.mark.parametrize("held", [Owner(user_id=new_id()), new_guest()], ids=["user", "guest's first request again"])
+async def test_rule_01_a_held_cart_waits_and_delays_no_neighbour(desk: Desk, held: Owner) -> None:
+    free = Owner(user_id=new_id())
     for owner in (held, free):
         await desk.add(owner)
     async with connection(desk.url) as opened, opened.transaction():
-        await opened.execute("SELECT 1 FROM carts WHERE user_id = $1 FOR UPDATE", held.user_id)
+        await opened.execute("SELECT 1 FROM carts WHERE user_id = $1 OR id = $2 FOR UPDATE", held.user_id, held.cart_id)
         waiting = asyncio.ensure_future(desk.add(held))
         async with asyncio.timeout(2):
             done = await desk.add(free)
@@ -100,6 +102,19 @@ async def test_rule_01_a_held_cart_waits_and_delays_no_neighbour(desk: Desk) -> 
     done = await waiting
     assert done.cart is not None
     assert done.cart.version == 2
+
+
+async def test_carts_that_became_orders_are_cleared_together_and_once(desk: Desk) -> None:
+    owners = [Owner(user_id=new_id()) for _ in range(3)]
+    carts = [done.cart for done in [await desk.add(owner, quantity=3) for owner in owners] if done.cart is not None]
+    for _ in range(2):
+        asked = [Clear(cart_id=cart.id, units={"CUP": bought}) for cart, bought in zip(carts, (3, 2, 1), strict=True)]
+        told = await asyncio.gather(*(desk.service.clearing.clear(one) for one in asked))
+        assert [one.state for one in told] == ["CONVERTED"] * 3
+    left = [await desk.service.show(owner) for owner in owners]
+    assert [[item.quantity for item in shown.items] for shown in left] == [[], [1], [2]]
+    assert not {shown.cart_id for shown in left} & {cart.id for cart in carts}
+    assert (await desk.service.clearing.clear(Clear(cart_id=new_id(), units={}))).state is None
 
 
 async def test_old_carts_are_abandoned_guests_first_and_users_later(desk: Desk) -> None:
