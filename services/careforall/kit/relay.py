@@ -36,7 +36,7 @@ class StreamReplaced(Exception):
 
 _PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
 _IDLE_POLL = 0.25
-GATHER = 0.05
+_GATHER = 0.05
 """Seconds in which rows gather between two batches that were not full: a turn costs the same for one row as for many."""
 _LOCK_NAMESPACE = 0x52454C41
 _CHECK_STREAM_EVERY = 10.0
@@ -49,9 +49,36 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[tuple[object, str], ...] = ()
 
 
-def nudge_subject(instance: str, service: str) -> str:
-    """Return the core subject on which an API process tells the relay that it committed."""
+def _nudge_subject(instance: str, service: str) -> str:
+    """Return the core subject on which who writes tells the relay that it committed."""
     return f"hint.{instance}.outbox.{service}"
+
+
+class Nudge:
+    """Tells the relay of a commit: at once after a pause, and of those that follow together, as it gathers them anyway."""
+
+    def __init__(self, bus: Bus, instance: str, service: str) -> None:
+        self._bus = bus
+        self._subject = _nudge_subject(instance, service)
+        self._resting = False
+        self._due = False
+
+    def __call__(self) -> None:
+        """Note a commit."""
+        if self._resting:
+            self._due = True
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        self._resting, self._due = True, False
+        asyncio.get_running_loop().call_later(_GATHER, self._rested)
+        self._bus.hint(self._subject)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._due:
+            self._send()
 
 
 class Relay:
@@ -72,7 +99,7 @@ class Relay:
         self._bus = bus
         self._stream = stream
         self._resting = resting
-        self._nudge = nudge_subject(instance, service)
+        self._nudge = _nudge_subject(instance, service)
         self._wake = asyncio.Event()
         self._checked_stream = 0.0
         self._stream_created: datetime | None = None
@@ -134,7 +161,7 @@ class Relay:
             turn, lost = await self._publish(rows)
             crash.point("relay.after_ack_before_mark")
             if not lost and not self._check_due() and not self._resting():
-                await asyncio.sleep(GATHER if len(rows) < BATCH else 0)
+                await asyncio.sleep(_GATHER if len(rows) < BATCH else 0)
                 continue
             await self._turn(turn)
             turn = Turn()

@@ -35,7 +35,7 @@ from careforall.kit.http.identity import Principal, ServiceTokens, Verifier
 from careforall.kit.http.limits import Limiter
 from careforall.kit.jobs import Scheduler
 from careforall.kit.operations import Operations
-from careforall.kit.relay import GATHER, Relay, nudge_subject
+from careforall.kit.relay import Nudge, Relay
 from careforall.kit.retention import retention_job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.kit.settings import Settings
@@ -175,7 +175,7 @@ class Process:
         database = self._database(definition, settings)
         await database.open()
         await _refuse_old_schema(database, definition)
-        database.on_commit = _Nudge(self._bus, nudge_subject(settings.instance, definition.name))
+        database.on_commit = Nudge(self._bus, settings.instance, definition.name)
         self._build(definition, settings, database)
 
     def _database(self, definition: Definition, settings: Settings) -> Database:
@@ -319,32 +319,6 @@ class Process:
     async def _on_suspended(self, message: Msg) -> None:
         envelope = decode_envelope(message.data)
         self._verifier.revoke(envelope.aggregate_id, envelope.occurred_at.timestamp())
-
-
-class _Nudge:
-    """Tells the relay of a commit: at once after a pause, and of those that follow together, as it gathers them anyway."""
-
-    def __init__(self, bus: Bus, subject: str) -> None:
-        self._bus = bus
-        self._subject = subject
-        self._resting = False
-        self._due = False
-
-    def __call__(self) -> None:
-        if self._resting:
-            self._due = True
-        else:
-            self._send()
-
-    def _send(self) -> None:
-        self._resting, self._due = True, False
-        asyncio.get_running_loop().call_later(GATHER, self._rested)
-        self._bus.hint(self._subject)
-
-    def _rested(self) -> None:
-        self._resting = False
-        if self._due:
-            self._send()
 
 
 async def _refuse_old_schema(database: Database, definition: Definition) -> None:

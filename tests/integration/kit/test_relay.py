@@ -14,7 +14,7 @@ from careforall.kit.bus import Bus
 from careforall.kit.db import Database
 from careforall.kit.ids import new_id
 from careforall.kit.operations import Operations
-from careforall.kit.relay import BATCH, replay
+from careforall.kit.relay import BATCH, Nudge, replay
 from careforall.launch.servers import Nats
 from careforall_testing.plumbing import Bells, bells, connected, count, numbers, opened, relay_of, runner_of, running, store
 from careforall_testing.polling import eventually
@@ -175,6 +175,26 @@ async def test_rule_05_one_relay_is_active_and_another_takes_over_when_it_is_gon
                 await store(database, [bell.ring(2)])
                 await published(database, 2)
                 assert await _lock_holder(database) not in {None, holder}
+
+
+async def test_of_a_rush_of_commits_the_relay_hears_at_once_and_again_after_the_last(bus: Bus) -> None:
+    instance, heard = f"test-{new_id().hex}", 0
+
+    async def hear(_: object) -> None:
+        nonlocal heard
+        heard += 1
+
+    await bus.listen(f"hint.{instance}.outbox.bells", hear)
+    nudge = Nudge(bus, instance, "bells")
+    nudge()
+    await eventually(lambda: heard == 1, what="the first is told of at once")
+    for _ in range(100):
+        nudge()
+    await eventually(lambda: heard == 2, what="those that follow are told of together")
+    await asyncio.sleep(0.3)
+    assert heard == 2
+    nudge()
+    await eventually(lambda: heard == 3, what="one after a pause")
 
 
 async def test_the_broker_away_only_delays(database: Database) -> None:
