@@ -59,7 +59,8 @@ class Asking:
         """Ask about an object of an intent and apply all the gateway says; None while the intent is not here.
 
         Raises:
-            GatewayRefused: The gateway does not know the object, or was not asked.
+            GatewayRefused: The gateway does not know the object.
+            GatewayNotAsked: It was not asked.
             GatewayUnknown: It did not answer, or the payment would not stand still.
         """
         for _ in range(_TRIES):

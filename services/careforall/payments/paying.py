@@ -113,6 +113,7 @@ class Paying:
         Raises:
             GatewayDeclined: The means of payment was declined.
             GatewayRefused: It cannot be paid like this, or is in another state by now.
+            GatewayNotAsked: Nothing happened.
             GatewayUnknown: Nobody knows yet; it is asked about soon.
         """
         try:
@@ -184,7 +185,7 @@ class Paying:
         if last is not None and last.gateway_object:
             try:
                 await self._asking.learn(identifier, last.gateway, last.gateway_object)
-            except (GatewayRefused, GatewayUnknown) as error:
+            except (GatewayRefused, GatewayNotAsked, GatewayUnknown) as error:
                 log.info("gateway cannot be asked", payment_id=str(identifier), error=str(error))
         return await self._read(identifier)
 
@@ -198,7 +199,7 @@ class Paying:
             )
         except GatewayUnknown as error:
             return await self._note(attempt, status="UNKNOWN", reason=str(error)[:200])
-        except GatewayRefused as error:
+        except (GatewayRefused, GatewayNotAsked) as error:
             if again and isinstance(error, GatewayNotAsked):
                 return attempt  # what became of the earlier call is as unknown as before
             return await self._note(attempt, status="FAILED", reason=str(error)[:200], code=error.code[:80])
@@ -223,7 +224,7 @@ class Paying:
             lesson = await self._asking.learn(attempt.intent_id, attempt.gateway, attempt.gateway_object)
             if paper.expired and lesson is not None and not lesson.shown.facts:
                 await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
-        except (GatewayRefused, GatewayUnknown, GatewayAway) as error:
+        except (GatewayRefused, GatewayNotAsked, GatewayUnknown, GatewayAway) as error:
             log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
 
     async def _end(
@@ -250,8 +251,6 @@ class Paying:
             try:
                 told = (await self._gateways.call(gateway, what, ask)).facts
                 told = tuple(instead if instead is not None and _ended(fact) else fact for fact in told)
-            except GatewayNotAsked:
-                raise
             except GatewayRefused as refusal:
                 return await self._explained(intent, gateway, refusal)
         except (GatewayUnknown, GatewayNotAsked) as error:

@@ -21,7 +21,7 @@ from careforall.payments import repository_reconciliation as rows
 from careforall.payments.asking import Asking
 from careforall.payments.comparing import Finding, Run, RunKind
 from careforall.payments.errors import GatewayNotSetUp, ReconcilerOff, RunNotFound
-from careforall.payments.gateways.base import GatewayRefused, GatewayUnknown
+from careforall.payments.gateways.base import GatewayNotAsked, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.metrics import DIVERGENCE, RECONCILED_AGE
 from careforall.payments.schemas_reconciliation import RunOrder, RunsOut, run_out
@@ -179,7 +179,7 @@ class Reconciling:
         pace.calls = run.calls
         try:
             await self._slices(run, pace)
-        except (Exhausted, SwitchedOff, GatewayRefused, GatewayUnknown) as error:
+        except (Exhausted, SwitchedOff, GatewayRefused, GatewayNotAsked, GatewayUnknown) as error:
             log.warning("reconciliation stopped", run_id=str(run.id), gateway=run.gateway, reason=str(error))
             await self._end(run, "STOPPED", str(error))
         else:

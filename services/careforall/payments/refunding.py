@@ -157,8 +157,6 @@ class Refunding:
                 "refund",
                 lambda gateway: gateway.refund(_charged(ordered), refund.amount, refund_id=refund.id, reason=refund.reason),
             )
-        except GatewayNotAsked:
-            raise
         except GatewayRefused as error:
             refused = GatewayRefund(id=f"refused_{refund.id}", status="FAILED")
             await self._database.run(lambda connection: self._record(connection, refund, refused))

@@ -152,6 +152,8 @@ class Steps:
             return PaymentStep(outcome="DECLINED", code=error.code, reason=str(error)[:200])
         except GatewayUnknown:
             return PaymentStep(outcome="PENDING", redirect_url=f"/pay/{asked.intent_id}")
+        except GatewayNotAsked as error:
+            return PaymentStep(outcome="PENDING", redirect_url=page, code=error.code)
         except GatewayRefused as error:
             return await self._not_paid(asked.intent_id, error, page)
         return _STATES.get(paid.status, PaymentStep(outcome="PENDING", redirect_url=page))
@@ -171,8 +173,8 @@ class Steps:
         return PaymentStep(outcome="PENDING", redirect_url=f"/pay/{intent_id}")
 
     async def _not_paid(self, intent_id: UUID, error: GatewayRefused, redirect_url: str) -> PaymentStep:
-        """The gateway did nothing: it wants the payer on its page, was not asked, or the object went on without us."""
-        if error.code == PAGE_ONLY or isinstance(error, GatewayNotAsked):
+        """The gateway did nothing: it wants the payer on its page, or the object went on without us."""
+        if error.code == PAGE_ONLY:
             return PaymentStep(outcome="PENDING", redirect_url=redirect_url, code=error.code)
         intent = await self._paying.look(intent_id)
         if intent.status != "INITIATED":
@@ -186,7 +188,7 @@ class Steps:
             after = await self._paying.capture_intent(intent)
         except IllegalTransition:
             return _end(await self._read(intent.id))
-        except (GatewayAway, GatewayRefused):
+        except GatewayAway:
             return _PENDING
         return PaymentStep(outcome="CAPTURED") if after.captured_amount else _PENDING
 
@@ -197,7 +199,7 @@ class Steps:
             ended = await self._paying.void(intent.id)
         except IllegalTransition:
             return PaymentStep(outcome="CAPTURED")
-        except (GatewayAway, GatewayRefused):
+        except GatewayAway:
             return _PENDING
         return _end(ended)
 

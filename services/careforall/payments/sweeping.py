@@ -21,7 +21,7 @@ from careforall.payments import repository_reconciliation as rows
 from careforall.payments.asking import Asking, Lesson, Note
 from careforall.payments.comparing import Action, Bucket, Finding, Run
 from careforall.payments.domain import DisputeFact, Intent, RefundFact
-from careforall.payments.gateways.base import Gateway, GatewayNotAsked, GatewayObject, GatewayPage, GatewayRefused
+from careforall.payments.gateways.base import Gateway, GatewayObject, GatewayPage, GatewayRefused
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.metrics import FINDINGS
 from careforall.payments.recording import record_fee
@@ -186,8 +186,6 @@ class Sweep:
         await self._pace.step()
         try:
             shown = await self._gateways.call(self._run.gateway, "show", lambda api: api.show(ours.gateway_object))
-        except GatewayNotAsked:
-            raise
         except GatewayRefused:
             await self._note(pair, "ours_only", "none")
             return
@@ -214,8 +212,6 @@ class Sweep:
             return
         try:
             await self._asking.learn(pair.ours.id, self._run.gateway, named, cause="reconciled", note=self._noting(pair, bucket))
-        except GatewayNotAsked:
-            raise
         except GatewayRefused as error:
             await self._alarm(pair, bucket, f"the gateway does not show it: {error}")
 

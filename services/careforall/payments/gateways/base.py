@@ -26,16 +26,23 @@ AnyName = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]*\Z")]
 """The same where there may be none."""
 
 
-class GatewayRefused(Exception):
-    """The gateway answered that it did not do it: nothing moved."""
+class _Coded(Exception):
+    """Something that did not happen, with the reason as a code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-class GatewayNotAsked(GatewayRefused):
-    """The gateway is away or busy and was not asked: nothing happened, and asking later may help."""
+class GatewayRefused(_Coded):
+    """The gateway answered that it did not do it: nothing moved."""
+
+
+class GatewayNotAsked(_Coded):
+    """The gateway is away or busy and was not asked: nothing happened, and asking later may help.
+
+    No kind of refusal: it says nothing of what was to be asked about.
+    """
 
 
 class GatewayUnknown(Exception):
@@ -95,7 +102,7 @@ def plain(text: str, limit: int = 200) -> str:
 
 
 class Gateway(Protocol):
-    """One company that moves money. All calls may raise GatewayRefused or GatewayUnknown."""
+    """One company that moves money. All calls may raise GatewayRefused, GatewayNotAsked or GatewayUnknown."""
 
     name: str
     livemode: bool

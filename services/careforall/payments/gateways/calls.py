@@ -65,7 +65,7 @@ class Caller:
 
     async def _once(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         parent = context.current().traceparent
-        with self._tracing.span(f"{self._name} {what}", parent, answers=(GatewayRefused,), gateway=self._name):
+        with self._tracing.span(f"{self._name} {what}", parent, answers=(GatewayRefused, GatewayNotAsked), gateway=self._name):
             try:
                 async with asyncio.timeout(self._seconds):
                     result = await call()
@@ -75,7 +75,7 @@ class Caller:
             except GatewayUnknown:
                 self._breaker.failed()
                 raise
-            except GatewayRefused:
+            except (GatewayRefused, GatewayNotAsked):
                 self._breaker.succeeded()
                 raise
         self._breaker.succeeded()

@@ -25,6 +25,7 @@ from typing_extensions import override
 from careforall.payments.domain import DisputeFact, Fact, Intent, StateFact
 from careforall.payments.gateways.base import (
     Gateway,
+    GatewayNotAsked,
     GatewayObject,
     GatewayPage,
     GatewayRefund,
@@ -236,7 +237,7 @@ class PayPal(Gateway):
             async with asyncio.timeout(self._disputes_within):
                 found = await self._api.get(_DISPUTES, decode_disputes, params=query)
                 read = [dispute_fact(await self._whole(one), order.id) for one in found.items]
-        except (GatewayRefused, GatewayUnknown, TimeoutError) as error:
+        except (GatewayRefused, GatewayNotAsked, GatewayUnknown, TimeoutError) as error:
             log.warning("disputes could not be read", order=order.id, error=str(error))
             return []
         return [fact for fact in read if fact is not None]

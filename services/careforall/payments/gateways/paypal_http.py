@@ -133,7 +133,7 @@ def _read(response: httpx2.Response, what: str, decode: Callable[[bytes], T]) ->
     raise _refused(refusal, response.status_code, what)
 
 
-def _refused(refusal: _Refusal, status: int, what: str) -> GatewayRefused | GatewayUnknown:
+def _refused(refusal: _Refusal, status: int, what: str) -> GatewayRefused | GatewayNotAsked | GatewayUnknown:
     first = refusal.details[0] if refusal.details else _Problem()
     code = plain(first.issue or refusal.name or refusal.error, 80)
     message = plain(first.description or refusal.message or refusal.error_description)

@@ -50,7 +50,8 @@ class Gateways:
         """Call a gateway by name.
 
         Raises:
-            GatewayRefused: It did not do it, or was never asked.
+            GatewayRefused: It did not do it.
+            GatewayNotAsked: It was never asked.
             GatewayUnknown: It may have happened.
         """
         gateway = self._gateways.get(name)
