@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from careforall.accounts import repository as accounts
 from careforall.carts import repository as carts
 from careforall.kit import migrate
 from careforall.kit.ids import new_id
@@ -28,6 +29,9 @@ CALLS: dict[str, tuple[str, Call]] = {
     "carts are locked": ("carts", lambda opened: carts.lock_carts(opened, [new_id()], [new_id()])),
     "goods are read": ("carts", lambda opened: carts.goods(opened, ["MUG", "CAP"])),
     "prices are read": ("pricing", lambda opened: pricing.offers(opened, ["MUG", "CAP"], 0)),
+    "receivers are read": ("accounts", lambda opened: accounts.receiving(opened, [new_id()])),
+    "sagas are read": ("orders", lambda opened: sagas.runs(opened, [new_id()])),
+    "what carts became is read": ("orders", lambda opened: orders.bought_of_carts(opened, [new_id()])),
     "sagas are locked": ("orders", lambda opened: sagas.lock(opened, [new_id()])),
     "turns are written": ("orders", lambda opened: orders.write(opened, Changes())),
     "intents are locked": ("payments", lambda opened: payments.lock_intents(opened, [new_id()])),
