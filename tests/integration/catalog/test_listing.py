@@ -152,6 +152,7 @@ async def test_pages_and_cursors_show_everything_once_in_the_same_order(house: S
         ("brand=%00", "/brand", "invalid_value"),
         ("color=%00", "/color", "invalid_value"),
         ("Color=red", "/Color", "unknown_parameter"),
+        ("limit=2", "/limit", "unknown_parameter"),
         ("attr.=red", "/", "unknown_parameter"),
     ],
 )

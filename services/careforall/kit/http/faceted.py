@@ -16,6 +16,8 @@ from careforall.kit.money import LIMIT
 MAX_DEPTH = 10_000
 """Products that page numbers reach; cursors lead on."""
 _NAMES = {"category", "brand", "min_price", "max_price", "rating", "in_stock", "sort", "page", "size", "cursor", "q"}
+_MEANT = {"limit": "size", "per_page": "size", "page_size": "size", "offset": "page"}
+"""What other lists call it: as the name of an attribute it would quietly find nothing."""
 _PREFIX = "attr."
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST_GROUPS = 10
@@ -84,6 +86,10 @@ def attributes_of(request: Request[Any, Any, Any], *, besides: Iterable[str] = (
     for given, value in request.query_params.multi_items():
         if given in taken:
             continue
+        if _MEANT.get(given) in taken:
+            raise InvalidInput.field(
+                f"/{given}", "unknown_parameter", f"it is `{_MEANT[given]}` here; an attribute is `attr.{given}`"
+            )
         name = given.removeprefix(_PREFIX)
         if not _ATTRIBUTE.fullmatch(name):
             raise InvalidInput.field(f"/{name[:_LONGEST]}", "unknown_parameter", "no filter and no attribute has this name")
