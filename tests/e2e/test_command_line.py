@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,7 +13,10 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from careforall.launch.ports import LOOPBACK, free_port
+from careforall.launch.processes import end_group, spawn
 from careforall_testing.journey import Journey
+from careforall_testing.platform import client_of
 from careforall_testing.polling import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -143,3 +149,27 @@ async def test_status_tells_that_no_instance_of_this_clone_runs(journey: Journey
     finally:
         del journey.platform.environment["CAREFORALL_STATE_DIR"]
     assert "nobody" in told
+
+
+async def test_a_port_that_somebody_shares_is_not_joined(journey: Journey) -> None:
+    with socket.create_server((LOOPBACK, 0), reuse_port=True) as sharing:
+        port = sharing.getsockname()[1]
+        told = await said(journey, "serve", "donations", "--port", str(port), status=1)
+    assert f"Port {port} of 127.0.0.1 is taken by another program: stop that, or choose another port." in told
+
+
+async def test_the_workers_of_one_command_share_its_port(journey: Journey, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "careforall", "serve", "donations", "--role", "api", "--port", str(port), "--workers", "2"]
+    process = spawn(command, log=tmp_path / "log", env=journey.platform.environment, death_signal=signal.SIGKILL)
+
+    async def both() -> bool:
+        return (tmp_path / "log").read_text().count('"ready"') == 2
+
+    try:
+        await eventually(both, within_s=30, what="both workers")
+        async with client_of(f"http://{LOOPBACK}:{port}") as client:
+            assert (await client.get("/readyz")).status_code == 200
+    finally:
+        end_group(process.pid)
+        process.wait()

@@ -32,6 +32,12 @@ def serve(
         int, typer.Option(envvar="CAREFORALL_INTERNAL_PORT", help="Port of the internal listener; 0 for none.")
     ] = 0,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Processes; more than one share the port.")] = 1,
+    fd: Annotated[
+        int, typer.Option(envvar="CAREFORALL_FD", min=0, help="A socket that listens already, instead of the port; 0 for none.")
+    ] = 0,
+    internal_fd: Annotated[
+        int, typer.Option(envvar="CAREFORALL_INTERNAL_FD", min=0, help="The same for the internal listener.")
+    ] = 0,
     wait: Annotated[
         float,
         typer.Option(
@@ -50,8 +56,9 @@ def serve(
     """
     from careforall.contracts import streams  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit import crash, logs  # noqa: PLC0415 - as above
+    from careforall.kit.listening import Listener, PortTaken  # noqa: PLC0415 - as above
     from careforall.kit.migrate import MigrationError  # noqa: PLC0415 - as above
-    from careforall.kit.runtime import Listener, Process, SchemaBehind  # noqa: PLC0415 - as above
+    from careforall.kit.runtime import Process, SchemaBehind  # noqa: PLC0415 - as above
 
     environment = {**os.environ, **({"CAREFORALL_INSTANCE": instance} if instance else {})}
     pairs = with_settings(chosen(services), environment)
@@ -65,9 +72,12 @@ def serve(
         signal.signal(signal.SIGTERM, _leave)
         asyncio.run(migrated(pairs, wait))
     process = Process(pairs, streams.ALL, roles)
+    listener = Listener(
+        host=host, port=port, internal_port=internal_port, shared=workers > 1, given=fd, internal_given=internal_fd
+    )
     try:
-        _run(process.run(Listener(host=host, port=port, internal_port=internal_port)))
-    except (SchemaBehind, MigrationError) as error:
+        _run(process.run(listener))
+    except (SchemaBehind, MigrationError, PortTaken) as error:
         raise CannotServe(str(error)) from error
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 import msgspec
 import structlog
-from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar
 from nats.aio.msg import Msg
@@ -34,6 +33,7 @@ from careforall.kit.http.edge import Edge
 from careforall.kit.http.identity import Principal, ServiceTokens, Verifier
 from careforall.kit.http.limits import Limiter
 from careforall.kit.jobs import Scheduler
+from careforall.kit.listening import Listener
 from careforall.kit.operations import Operations
 from careforall.kit.relay import Nudge, Relay
 from careforall.kit.retention import retention_job
@@ -52,14 +52,6 @@ _API_KEY = "query.accounts.api_key"
 _REDRIVE_EVERY = 1.0
 _PATIENCE = 30.0
 """Seconds in which a command gets its connection."""
-
-
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a process listens."""
-
-    host: str
-    port: int
-    internal_port: int
 
 
 @contextlib.asynccontextmanager
@@ -254,10 +246,10 @@ class Process:
             flag=self._flag,
             uploads=[upload for service in services for upload in service.parts.uploads],
         )
-        found = [_server(edge, listener.host, listener.port)]
+        found = [listener.public(edge)]
         if "api" in self._roles and listener.internal_port:
             inside = internal_app(services, health=self._health, verifier=self._verifier, traces=self._traces)
-            found.append(_server(inside, listener.host, listener.internal_port))
+            found.append(listener.internal(inside))
         return found
 
     def _background(self) -> list[Awaitable[None]]:
@@ -355,10 +347,6 @@ def _hearing(hear: Callable[[bytes], Awaitable[None]]) -> Callable[[Msg], Awaita
         await hear(message.data)
 
     return heard
-
-
-def _server(app: Any, host: str, port: int) -> Server:
-    return Server(app, address=host, port=port, interface=Interfaces.ASGI, log_enabled=False, log_access=False, backlog=4096)
 
 
 def _otlp(settings: Settings) -> str:

@@ -28,9 +28,9 @@ def get(port: int, path: str, *, timeout_s: float = 5) -> tuple[int, Any]:
         connection.close()
 
 
-def is_ready(port: int) -> bool:
+def is_ready(port: int, *, timeout_s: float = 2) -> bool:
     """Whether `/readyz` says so."""
-    return get(port, "/readyz", timeout_s=2)[0] == http.client.OK
+    return get(port, "/readyz", timeout_s=timeout_s)[0] == http.client.OK
 
 
 def service_states(port: int, others: Sequence[int], known: Sequence[str]) -> dict[str, str]:

@@ -21,8 +21,8 @@ from careforall.launch.credentials import Credentials, load_or_create
 from careforall.launch.errors import LaunchError
 from careforall.launch.guard import stop_signals, watched
 from careforall.launch.local_servers import make_servers, stop_servers
-from careforall.launch.plan import Once, Plan, Step
-from careforall.launch.ports import LOOPBACK, free_port, is_free, port_or_free
+from careforall.launch.plan import Once, Plan, Process, Step
+from careforall.launch.ports import LOOPBACK, Doors
 from careforall.launch.processes import PAUSE_S, spawn, started_at
 from careforall.launch.reporter import OutputClosedError, Reporter
 from careforall.launch.server_process import Server
@@ -35,7 +35,11 @@ from careforall.launch.watcher import SERVER, SERVICE, stop_left_overs
 
 READY_TIMEOUT_S = 90.0
 SUPERVISE_PAUSE_S = 0.2
+PROBE_TIMEOUT_S = 0.5
+"""A probe is not refused while its process starts, it waits."""
 LOG_LINES = 25
+DESCRIPTORS = ("CAREFORALL_FD", "CAREFORALL_INTERNAL_FD")
+"""How a process is told the sockets it answers on: the first, and that of the internal routes where it serves them."""
 
 
 class InterruptedLaunchError(LaunchError):
@@ -58,6 +62,7 @@ class Launcher:
         self.state = State(instance=wish.instance)
         self.servers: dict[str, Server] = {}
         self.services: list[ServiceProcess] = []
+        self.doors: Doors | None = None
         self.extra: list[Running] = []
         self.stop_requested = False
 
@@ -97,7 +102,7 @@ class Launcher:
         self.reporter.line(f"CareForAll starts (instance {self.wish.instance}, data in {self.folder.path})")
         credentials = load_or_create(self.folder)
         self._start_servers(credentials)
-        self._choose_ports()
+        self._open_doors()
         for step in self.plan.steps:
             self._run_step(step, credentials)
         with self.reporter.step(f"{', '.join(process.name for process in self.plan.processes)} answer"):
@@ -124,18 +129,13 @@ class Launcher:
         ports = {role: server.port for role, server in self.servers.items()}
         self._remember(dsn={**own, **self.environment.server_urls}, server_ports=ports)
 
-    def _choose_ports(self) -> None:
-        internal = {process.name: port_or_free(self.state.internal_ports.get(process.name, 0)) for process in self.plan.processes}
-        self._remember(port=self._public_port(), internal_ports=internal)
-
-    def _public_port(self) -> int:
-        wished = self.wish.port
-        if wished is None:
-            known = self.state.port
-            return known if known and is_free(known) else port_or_free(DEFAULT_PORT)
-        if wished and not is_free(wished):
-            raise LaunchError(f"Port {wished} is taken by another program: choose another, or --port 0 for any free one.")
-        return wished or free_port()
+    def _open_doors(self) -> None:
+        wished, known = self.wish.port, self.state.internal_ports
+        self.doors = Doors.opened(
+            [self.state.port or DEFAULT_PORT, DEFAULT_PORT, 0] if wished is None else [wished],
+            internal={process.name: known.get(process.name, 0) for process in self.plan.processes},
+        )
+        self._remember(port=self.doors.port, internal_ports=self.doors.internal_ports)
 
     def _run_step(self, step: Step, credentials: Credentials) -> None:
         if not self._is_due(step):
@@ -182,18 +182,21 @@ class Launcher:
             self._note_running()
 
     def _start_services(self, credentials: Credentials) -> None:
-        self.services = [
-            ServiceProcess(
-                process,
-                env=self._environment_of(process.name, credentials),
-                log=self.folder.logs / f"{process.name}.log",
-                cwd=self.environment.places.root,
-            )
-            for process in self.plan.processes
-        ]
+        self.services = [self._service(process, credentials) for process in self.plan.processes]
         for service in self.services:
             service.start()
             self._note_running()
+
+    def _service(self, process: Process, credentials: Credentials) -> ServiceProcess:
+        assert self.doors is not None
+        doors = self.doors.of(process.name, serves=process is self.plan.processes[0])
+        return ServiceProcess(
+            process,
+            env={**self._environment_of(process.name, credentials), **dict(zip(DESCRIPTORS, map(str, doors), strict=False))},
+            log=self.folder.logs / f"{process.name}.log",
+            cwd=self.environment.places.root,
+            doors=doors,
+        )
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -210,7 +213,7 @@ class Launcher:
             time.sleep(PAUSE_S)
 
     def _stands_back_when_ready(self, service: ServiceProcess) -> bool:
-        if not health.is_ready(self._ready_port(service)):
+        if not health.is_ready(self._ready_port(service), timeout_s=PROBE_TIMEOUT_S):
             return False
         service.stand_back()
         return True
@@ -253,6 +256,8 @@ class Launcher:
         if self.services:
             with contextlib.suppress(OutputClosedError):
                 self.reporter.line("Stopping: services first, then servers ...")
+        if self.doors is not None:
+            self.doors.close()
         for service in self.services:
             service.ask_to_stop()
         for service in self.services:

@@ -32,8 +32,19 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | str = "/",
     stdin: str | None = None,
+    keep: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process in its own session, writing to ``log``, that the kernel signals when we die.
+
+    Args:
+        command: what to run.
+        log: file its output is appended to.
+        death_signal: what the kernel sends it when we die.
+        identity: whom it runs as.
+        env: its environment, complete; ours if None.
+        cwd: folder it works in.
+        stdin: what it reads; nothing if None.
+        keep: descriptors of ours that it has too.
 
     Raises:
         LaunchError: called outside the main thread; the kernel takes the end of the starting *thread* for our death.
@@ -49,6 +60,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
             cwd=cwd,
+            pass_fds=keep,
             start_new_session=True,
             preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509 - must run after the change of user, which clears it
             **who.popen_arguments,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from careforall.launch.plan import Process
@@ -23,6 +23,7 @@ class ServiceProcess:
         env: its environment, complete.
         log: file its output is appended to.
         cwd: folder it works in.
+        doors: descriptors of the sockets it answers on.
         clock: monotonic seconds.
     """
 
@@ -33,12 +34,13 @@ class ServiceProcess:
         env: Mapping[str, str],
         log: Path,
         cwd: Path,
+        doors: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan = process
         self.log = log
         self.popen: subprocess.Popen[bytes] | None = None
-        self._env, self._cwd, self._clock = env, cwd, clock
+        self._env, self._cwd, self._doors, self._clock = env, cwd, doors, clock
         self._pause_s = FIRST_PAUSE_S
         self._started = self._next_start = 0.0
         self._in_front = False
@@ -52,7 +54,7 @@ class ServiceProcess:
         """Start it now."""
         self._started = self._clock()
         self._next_start = 0.0
-        self.popen = spawn(self.plan.command, log=self.log, env=self._env, cwd=self._cwd)
+        self.popen = spawn(self.plan.command, log=self.log, env=self._env, cwd=self._cwd, keep=self._doors)
         self._in_front = self.plan.niceness > 0
 
     @property

@@ -150,6 +150,15 @@ def test_what_dies_is_started_again(state_dir: Path) -> None:
         assert all_gone(workers, timeout_s=0.1)
 
 
+def test_who_asks_while_the_api_is_started_again_waits_for_it(state_dir: Path) -> None:
+    with launched(state_dir) as platform:
+        state = platform.start_and_wait()
+        killed = platform.running()["api"].pid
+        os.kill(killed, signal.SIGKILL)
+        assert poll(lambda: not is_running(killed, platform.running()["api"].start), timeout_s=5)
+        assert int(ask(state.port, "/pid")["pid"]) != killed
+
+
 def test_services_get_the_addresses_and_secrets_of_their_instance(state_dir: Path) -> None:
     with launched(state_dir) as platform:
         state = platform.start_and_wait()

@@ -282,12 +282,9 @@ def client_of(url: str, *, timeout_s: float = 10.0) -> httpx2.AsyncClient:
 
 
 def _reserved() -> socket.socket:
-    """A port nobody else is given while this socket lives.
-
-    Servers here share ports (SO_REUSEPORT), so two that were given the same one would silently answer for each other.
-    """
+    """A port nobody else is given while this socket lives; a server may listen on it, as this does not."""
     holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind((LOOPBACK, 0))
     return holder
 

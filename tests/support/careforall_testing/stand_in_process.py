@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,8 +45,9 @@ def serve(options: argparse.Namespace) -> None:
         sys.exit("this stand-in cannot start")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     subprocess.Popen(["sleep", "600"])
-    port = os.environ["CAREFORALL_PORT"]
-    with http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler) as server:
+    port, door = int(os.environ["CAREFORALL_PORT"]), int(os.environ["CAREFORALL_FD"])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False) as server:
+        server.socket = socket.socket(fileno=door)
         server.serve_forever(poll_interval=0.05)
 
 
