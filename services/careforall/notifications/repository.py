@@ -114,6 +114,11 @@ async def claim(connection: Connection, channel: str, limit: int, lease: float) 
     return sorted((_outbound(row) for row in rows), key=lambda message: message.id)
 
 
+async def hold(connection: Connection, identifiers: Sequence[UUID], lease: float) -> None:
+    """Lease messages that are being sent for longer."""
+    await connection.execute(_HOLD, identifiers, lease)
+
+
 async def settle(connection: Connection, verdicts: Sequence[Verdict]) -> None:
     """Note what became of leased messages."""
     ordered = sorted(verdicts, key=lambda verdict: verdict.id)
@@ -248,6 +253,11 @@ WHERE id IN (
     FOR UPDATE SKIP LOCKED
 )
 RETURNING id, subject_id, template, channel, recipient, language, user_id, payload, retry_count, created_at
+"""
+_HOLD = """
+UPDATE notifications
+SET leased_until = clock_timestamp() + make_interval(secs => $2)
+WHERE id IN (SELECT id FROM notifications WHERE id = ANY($1::uuid[]) AND status IN ('PENDING', 'FAILED') ORDER BY id FOR UPDATE)
 """
 _SETTLE = """
 UPDATE notifications

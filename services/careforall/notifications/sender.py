@@ -4,17 +4,19 @@ Each channel has its own worker, lease, bounds and breaker (a bulkhead), so a de
 Several processes may run it: leases are taken with SKIP LOCKED. `app` runs one per channel as a job.
 """
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
 import structlog
 
-from careforall.kit import crash
+from careforall.kit import crash, tasks
 from careforall.kit.cache import Breaker
 from careforall.kit.db import Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import Problem, Unavailable
 from careforall.notifications import repository
 from careforall.notifications.channels.base import Carrier, Letter
 from careforall.notifications.domain import Outbound, Outcome, retry_delay
@@ -24,6 +26,7 @@ from careforall.notifications.rendering import NO_WORDS, Rendered, Renderer, Ren
 log = structlog.get_logger(__name__)
 
 LEASE = 120.0
+_HOLD_EVERY = LEASE / 3
 
 
 class Sender:
@@ -57,13 +60,27 @@ class Sender:
     async def _send(self, messages: Sequence[Outbound]) -> int:
         letters, outcomes = self._rendered(messages)
         if letters:
-            found = await self._carrier.carry(letters)
+            found = await self._carried(letters)
             outcomes |= {letter.message.id: outcome for letter, outcome in zip(letters, found, strict=True)}
             self._learn(found)
         crash.point("notifications.after_send_before_mark")
         verdicts = [verdict(message, outcomes[message.id], self._max_retries) for message in messages]
         await self._database.run(lambda connection: repository.settle(connection, verdicts))
         return self._count(verdicts)
+
+    async def _carried(self, letters: Sequence[Letter]) -> Sequence[Outcome]:
+        """Carry letters, and hold them meanwhile however slow the provider is: nobody else may send them too."""
+        holding = asyncio.ensure_future(self._hold([letter.message.id for letter in letters]))
+        try:
+            return await self._carrier.carry(letters)
+        finally:
+            await tasks.end([holding])
+
+    async def _hold(self, identifiers: Sequence[UUID]) -> None:
+        while True:
+            await asyncio.sleep(_HOLD_EVERY)
+            with contextlib.suppress(Problem, asyncpg.PostgresError):
+                await self._database.run(lambda connection: repository.hold(connection, identifiers, LEASE))
 
     def _rendered(self, messages: Sequence[Outbound]) -> tuple[list[Letter], dict[UUID, Outcome]]:
         """Render messages; one that cannot be rendered is given up at once, with the reason."""

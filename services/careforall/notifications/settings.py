@@ -25,7 +25,7 @@ class NotificationsSettings(Settings, frozen=True, kw_only=True):
     webhook_allow_private: bool = False
     """Let webhooks reach plain HTTP and addresses of private networks; for tests and closed networks only."""
     default_language: Literal["en", "de"] = "en"
-    max_retries: int = 8
-    """Tries after which a message becomes a dead letter."""
+    max_retries: int = 100
+    """Tries after which a message becomes a dead letter; a mail server may be away for almost three days."""
     send_batch: int = 500
     """Messages claimed at once by one channel."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +16,13 @@ from typing_extensions import override
 
 from careforall.kit.db import Database
 from careforall.kit.ids import new_id
+from careforall.notifications import sender as sender_module
+from careforall.notifications.channels import smtp as smtp_module
 from careforall.notifications.channels.base import Carrier, Letter
 from careforall.notifications.channels.mailbox import Mailbox
 from careforall.notifications.channels.smtp import Smtp
 from careforall.notifications.channels.webhook import WebhookCarrier
-from careforall.notifications.domain import Channel, Draft, Language, Outcome
+from careforall.notifications.domain import Channel, Draft, Language, Outcome, retry_delay
 from careforall.notifications.rendering import Rendered, Renderer, RenderingError
 from careforall.notifications.sender import Sender
 from careforall.notifications.settings import NotificationsSettings
@@ -238,26 +241,33 @@ class Inbox:
         return "250 OK"
 
 
-async def test_smtp_delivers_gives_up_the_unknown_and_retries_the_busy(
-    story: Any, database: Database, renderer: Renderer
-) -> None:
-    inbox = Inbox()
-    server = Controller(inbox, hostname="127.0.0.1", port=0)
-    loop_server = await asyncio.get_running_loop().create_server(server.factory, "127.0.0.1", 0)
+@asynccontextmanager
+async def mail_server(handler: Any) -> AsyncIterator[Smtp]:
+    """The way to a mail server that answers as `handler` says."""
+    server = Controller(handler, hostname="127.0.0.1", port=0)
+    server.loop.close()
+    listening = await asyncio.get_running_loop().create_server(server.factory, "127.0.0.1", 0)
     settings = NotificationsSettings(
         postgres_url="postgres://unused",
         secret_key="x" * 32,
         email_from=FROM,
-        smtp_port=loop_server.sockets[0].getsockname()[1],
+        smtp_port=listening.sockets[0].getsockname()[1],
         smtp_tls="none",
     )
-    server.loop.close()
+    try:
+        yield Smtp(settings)
+    finally:
+        listening.close()
+
+
+async def test_smtp_delivers_gives_up_the_unknown_and_retries_the_busy(
+    story: Any, database: Database, renderer: Renderer
+) -> None:
+    inbox = Inbox()
     await story.tell(*(story.completed(donor_email=f"{name}@example.org") for name in ("donor1", "nobody", "later")))
 
-    try:
-        assert await send(database, Smtp(settings), renderer) == 1
-    finally:
-        loop_server.close()
+    async with mail_server(inbox) as smtp:
+        assert await send(database, smtp, renderer) == 1
 
     assert {row["recipient"].split("@")[0]: row["status"] for row in await story.rows()} == {
         "donor1": "SENT",
@@ -267,6 +277,73 @@ async def test_smtp_delivers_gives_up_the_unknown_and_retries_the_busy(
     [mail] = inbox.got
     assert mail.rcpt_tos == ["donor1@example.org"]
     assert b"multipart/alternative" in mail.content
+
+
+class Unverified(Inbox):
+    """Takes no mails of ours yet."""
+
+    async def handle_MAIL(self, _server: Any, _session: Any, _envelope: Any, _address: str, _options: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        return "550 sender not verified"
+
+
+async def test_a_refused_sender_is_ours_to_repair_so_the_mails_are_kept(
+    story: Any, database: Database, renderer: Renderer
+) -> None:
+    await story.tell(story.completed(), story.completed())
+    async with mail_server(Unverified()) as smtp:
+        assert await send(database, smtp, renderer) == 0
+    assert await story.statuses() == {"FAILED": 2}
+
+    await story.due_now()
+    async with mail_server(Inbox()) as smtp:
+        assert await send(database, smtp, renderer) == 2
+
+
+class Thorough(Inbox):
+    """Looks through a mail for a while before it says that it has taken it."""
+
+    @override
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        await asyncio.sleep(1.0)  # not a wait: what the server takes
+        return await super().handle_DATA(server, session, envelope)
+
+
+async def test_a_mail_that_is_looked_through_for_long_is_sent_once(
+    story: Any, database: Database, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_module, "_TIMEOUT", 0.5)
+    await story.tell(story.completed())
+    inbox = Thorough()
+    async with mail_server(inbox) as smtp:
+        assert await send(database, smtp, renderer) == 1
+    assert len(inbox.got) == 1
+
+
+class Slow(Mailbox):
+    """Needs longer than a lease lasts."""
+
+    @override
+    async def carry(self, letters: Sequence[Letter]) -> Sequence[Outcome]:
+        await asyncio.sleep(1.5)  # not a wait: what the provider takes
+        return await super().carry(letters)
+
+
+async def test_a_slow_provider_gets_no_mail_from_a_second_sender_too(
+    story: Any, database: Database, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "LEASE", 0.5)
+    monkeypatch.setattr(sender_module, "_HOLD_EVERY", 0.1)
+    await story.tell(*(story.completed() for _ in range(5)))
+    first = asyncio.ensure_future(send(database, Slow(database, sender=FROM, batch=10), renderer))
+    await asyncio.sleep(1.0)  # not a wait: longer than the lease
+
+    assert await send(database, Mailbox(database, sender=FROM, batch=10), renderer) == 0
+    assert await first == 5
+
+
+def test_a_mail_server_may_be_away_for_two_days() -> None:
+    tries = NotificationsSettings(postgres_url="postgres://unused", secret_key="x" * 32).max_retries
+    assert sum(retry_delay(retries, 0.5) for retries in range(tries - 1)) > 2 * 86_400
 
 
 class Endpoint:
