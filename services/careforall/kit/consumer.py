@@ -26,7 +26,7 @@ from careforall.kit.bus import Bus
 from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
-from careforall.kit.errors import Locked, Unavailable
+from careforall.kit.errors import Locked, TooSlow, Unavailable
 from careforall.kit.ids import born_at
 from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
 from careforall.kit.pulling import Puller, delivery_of
@@ -44,6 +44,10 @@ _ACK_WAIT = 10.0
 _PARK_SECONDS = 3600.0
 _FETCH_WAIT = 5.0
 _ADVISORIES = 20
+_MAX_DELIVER = 20
+_GIVEN_UP = "max_deliveries: the process died or hung under it, or its rows were held by others, again and again"
+_LONGEST_CONTENTION = 60.0
+"""Rows may be held, or a database be slow, for some ten minutes before the broker has delivered a message too often."""
 _GATHER = 0.05
 """Seconds in which messages gather after a batch that was not full: a transaction costs almost the same for one as for many."""
 
@@ -154,8 +158,18 @@ async def apply(connection: Connection, consumer: Consumer, messages: Sequence[M
 
 
 def _is_contention(error: Exception) -> bool:
-    """Whether rows were held by somebody else: no fault of the message, so no attempt is counted (rule 7)."""
-    return isinstance(error, Locked) or (isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("40"))
+    """Whether rows were held by somebody else or the database was slow: no fault of the message, no attempt is counted (rule 7).
+
+    A message that always takes too long, and so is at fault itself, ends by the broker's own count.
+    """
+    return isinstance(error, Locked | TooSlow) or (
+        isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("40")
+    )
+
+
+def _after_contention(deliveries: int) -> float:
+    """Return the seconds before a message comes again, longer each time: the broker counts deliveries."""
+    return min(_LONGEST_CONTENTION, 2.0 ** (deliveries - 1)) * random.uniform(0.2, 1.0)  # noqa: S311 - jitter, not a secret
 
 
 class Runner:
@@ -220,7 +234,7 @@ class Runner:
         except NotFoundError:
             await advisory.ack()  # the message is older than its stream keeps
             return
-        await self._bury(message.data or b"", "max_deliveries: the process died or hung under it", attempts=0)
+        await self._bury(message.data or b"", _GIVEN_UP, attempts=0)
         await advisory.ack()
 
     async def _consume(self) -> None:
@@ -299,7 +313,8 @@ class Runner:
             await batch[0].handle.nak(delay=error.seconds)
         elif _is_contention(error):
             CONSUMED.labels(consumer=self.consumer.name, outcome="retried").inc()
-            await batch[0].handle.nak(delay=random.uniform(0.2, 1.0))  # noqa: S311 - jitter, not a secret
+            handle = batch[0].handle
+            await handle.nak(delay=_after_contention(delivery_of(handle).times))
         else:
             await self._failed(batch[0], error)
 
@@ -375,7 +390,7 @@ class Runner:
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=_ACK_WAIT,
-            max_deliver=20,
+            max_deliver=_MAX_DELIVER,
             max_ack_pending=10_000,
             filter_subjects=self.consumer.filters(),
         )

@@ -331,6 +331,44 @@ async def test_rule_07_a_row_that_somebody_else_holds_is_no_fault_of_the_message
     assert await count(database, "dead_letters") == 0
 
 
+async def test_rule_07_the_longer_a_row_is_held_the_more_seldom_a_message_comes_again(
+    kit_url: str, database: Database, bus: Bus, bell: Bells
+) -> None:
+    tries: list[float] = []
+
+    async def touching(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        tries.append(time.monotonic())
+        await note(connection, messages)
+
+    async with opened(kit_url, lock_timeout_ms=50) as impatient, database.connection() as holder:
+        held = holder.transaction()
+        await held.start()
+        await holder.execute("LOCK TABLE effects IN SHARE MODE")
+        async with running(runner_of(bell, impatient, bus, touching).run()):
+            await publish(bus, bell.subject, bell.sealed(1))
+            await asyncio.sleep(8)  # not a wait: as long as the rows are held
+            during = len(tries)
+            await held.rollback()
+            await eventually(lambda: _is(database, [1]), within_s=20)
+    assert during <= 6, tries
+
+
+async def test_rule_07_a_slow_database_is_no_fault_of_the_message(
+    kit_url: str, database: Database, bus: Bus, bell: Bells
+) -> None:
+    waits = [0.5, 0.5, 0.0]
+
+    async def slow(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        await connection.execute("SELECT pg_sleep($1)", waits.pop(0))
+        await note(connection, messages)
+
+    async with opened(kit_url, statement_timeout_ms=200) as impatient, running(runner_of(bell, impatient, bus, slow).run()):
+        await publish(bus, bell.subject, bell.sealed(1))
+        await applied(database, [1])
+    assert await count(database, "message_failures") == 0
+    assert await count(database, "dead_letters") == 0
+
+
 async def test_a_consumer_that_the_broker_forgot_is_made_again_by_itself(own_nats: Nats, database: Database) -> None:
     bell = bells()
     async with connected(own_nats.url) as bus:
