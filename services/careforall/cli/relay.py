@@ -13,6 +13,8 @@ from careforall.cli.registry import chosen, with_settings
 app = typer.Typer(no_args_is_help=True)
 
 _PAGE = 500
+_WINDOW = 600
+"""For so many seconds a stream takes what it hears again for a repeat (`kit/bus.Stream`)."""
 
 
 @app.command("replay")
@@ -21,10 +23,12 @@ def replay(
     since: Annotated[datetime | None, typer.Option(help="Only events created since (UTC).")] = None,
     instance: Instance = "default",
 ) -> None:
-    """Send published events again under the same ids; consumers that applied them skip them."""
+    """Send published events again under the same ids, once the broker has forgotten them; who applied them skips them."""
     for definition, settings in with_settings(chosen(services), service_variables(instance)):
         count = asyncio.run(_replay(settings.dsn(definition.name), since))
-        print(f"{definition.name}: {count} events will be sent again")
+        print(
+            f"{definition.name}: {count} events will be sent again, each {_WINDOW // 60} minutes after it was last sent or later"
+        )
 
 
 @app.command("snapshot")
@@ -46,7 +50,7 @@ async def _replay(dsn: str, since: datetime | None) -> int:
 
     connection = await asyncpg.connect(dsn, timeout=10, connection_class=CareConnection)
     try:
-        return await again(connection, since=since)
+        return await again(connection, since=since, known_for=_WINDOW)
     finally:
         await connection.close()
 

@@ -240,9 +240,13 @@ async def _note_stream(connection: Connection, created: datetime) -> int:
     return 0 if known is None else await replay(connection, since=None)
 
 
-async def replay(connection: Connection, *, since: datetime | None) -> int:
-    """Make published rows pending again, under the same ids; return how many."""
-    return int((await connection.execute(_REPLAY, since)).split()[-1])
+async def replay(connection: Connection, *, since: datetime | None, known_for: float = 0.0) -> int:
+    """Make published rows pending again, under the same ids; return how many.
+
+    A stream that was not wiped takes an id that it has heard within the last `known_for` seconds for a repeat, and keeps nothing:
+    such a row waits until that is over.
+    """
+    return int((await connection.execute(_REPLAY, since, known_for)).split()[-1])
 
 
 _ANY = """
@@ -280,6 +284,7 @@ WHERE outbox.id = refused.id
 _KNOWN_STREAM = "SELECT stream_created FROM relay_state FOR UPDATE"
 _REMEMBER_STREAM = "UPDATE relay_state SET stream_created = $1"
 _REPLAY = """
-UPDATE outbox SET status = 'PENDING', published_at = NULL
+UPDATE outbox
+SET status = 'PENDING', published_at = NULL, next_retry_at = nullif(published_at + make_interval(secs => $2), published_at)
 WHERE status = 'PROCESSED' AND ($1::timestamptz IS NULL OR created_at >= $1)
 """

@@ -6,12 +6,13 @@ import asyncio
 from functools import partial
 from uuid import UUID
 
+import msgspec
 import pytest
 from nats.js.api import StreamConfig
 
 from careforall.kit import outbox
 from careforall.kit.bus import Bus
-from careforall.kit.db import Database
+from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
 from careforall.kit.operations import Operations
 from careforall.kit.relay import BATCH, Nudge, replay
@@ -249,3 +250,25 @@ async def _lock_holder(database: Database) -> int | None:
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
     return row["pid"] if row else None
+
+
+async def test_a_replay_reaches_a_consumer_whose_database_lost_what_was_sent_a_moment_ago(database: Database, bus: Bus) -> None:
+    bell = bells()
+    window = 3.0
+    await bus.ensure_streams([msgspec.structs.replace(bell.stream, duplicate_window_seconds=window)])
+    await store(database, [bell.ring(1)])
+
+    async def restored(connection: Connection) -> None:
+        await connection.execute("DELETE FROM effects")
+        await connection.execute("DELETE FROM inbox")
+
+    async with running(relay_of(bell, database, bus).run(), runner_of(bell, database, bus).run()):
+        await eventually(partial(_is_heard, database))
+        await published(database, 1)
+        await database.run(restored)
+        assert await database.run(lambda connection: replay(connection, since=None, known_for=window)) == 1
+        await eventually(partial(_is_heard, database), within_s=15)
+
+
+async def _is_heard(database: Database) -> bool:
+    return await numbers(database) == [1]
