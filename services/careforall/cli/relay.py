@@ -13,8 +13,6 @@ from careforall.cli.registry import chosen, with_settings
 app = typer.Typer(no_args_is_help=True)
 
 _PAGE = 500
-_WINDOW = 600
-"""For so many seconds a stream takes what it hears again for a repeat (`kit/bus.Stream`)."""
 
 
 @app.command("replay")
@@ -25,9 +23,10 @@ def replay(
 ) -> None:
     """Send published events again under the same ids, once the broker has forgotten them; who applied them skips them."""
     for definition, settings in with_settings(chosen(services), service_variables(instance)):
-        count = asyncio.run(_replay(settings.dsn(definition.name), since))
+        window = definition.stream.duplicate_window_seconds if definition.stream else 0.0
+        count = asyncio.run(_replay(settings.dsn(definition.name), since, window))
         print(
-            f"{definition.name}: {count} events will be sent again, each {_WINDOW // 60} minutes after it was last sent or later"
+            f"{definition.name}: {count} events will be sent again, each {window / 60:g} minutes after it was last sent or later"
         )
 
 
@@ -42,7 +41,7 @@ def snapshot(
         asyncio.run(_snapshot(definition, settings, after))
 
 
-async def _replay(dsn: str, since: datetime | None) -> int:
+async def _replay(dsn: str, since: datetime | None, window: float) -> int:
     import asyncpg  # noqa: PLC0415 - lazy: --help stays quick
 
     from careforall.kit.db import CareConnection  # noqa: PLC0415 - as above
@@ -50,7 +49,7 @@ async def _replay(dsn: str, since: datetime | None) -> int:
 
     connection = await asyncpg.connect(dsn, timeout=10, connection_class=CareConnection)
     try:
-        return await again(connection, since=since, known_for=_WINDOW)
+        return await again(connection, since=since, known_for=window)
     finally:
         await connection.close()
 

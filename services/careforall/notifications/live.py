@@ -10,7 +10,6 @@ from litestar.response.sse import ServerSentEventMessage
 
 from careforall.kit import tasks
 from careforall.kit.errors import Unavailable
-from careforall.kit.ids import NIL
 from careforall.notifications.service import NotificationsService, Reader
 
 HEARTBEAT = 15.0
@@ -32,7 +31,7 @@ class Streams:
         self, service: NotificationsService, reader: Reader, after: UUID | None
     ) -> AsyncGenerator[ServerSentEventMessage, None]:
         """Yield new messages until the reader's session ends; without `after` only those from now on."""
-        last = after if after is not None else await self._newest(service, reader.user_id)
+        last = after if after is not None else await service.newest_in_inbox(reader.user_id)
         event = asyncio.Event()
         self._waiting.setdefault(str(reader.user_id), set()).add(event)
         try:
@@ -54,10 +53,6 @@ class Streams:
             return  # the database comes back, and the next heartbeat looks again
         for item in items:
             yield ServerSentEventMessage(event="message", id=str(item.id), data=msgspec.json.encode(item).decode())
-
-    async def _newest(self, service: NotificationsService, user_id: UUID) -> UUID:
-        found = await service.inbox(user_id, unread=False, before=None, limit=1)
-        return found[0].id if found else NIL
 
     async def _woken(self, event: asyncio.Event, seconds: float) -> bool:
         woken = await tasks.set_within(event, seconds)

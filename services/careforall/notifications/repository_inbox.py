@@ -58,7 +58,8 @@ async def _put_mails(connection: Connection, statement: str, mails: Sequence[Mai
 
 
 async def put_in_app(connection: Connection, messages: Sequence[InAppMessage]) -> None:
-    """Store a batch of in-app messages under the same rules."""
+    """Store a batch of in-app messages under the same rules, after whatever was stored before: streams go on by that order."""
+    await connection.execute(_ONE_AFTER_ANOTHER)
     await connection.execute(
         _PUT_IN_APP,
         [m.id for m in messages],
@@ -78,6 +79,12 @@ async def in_app(database: Database, user_id: UUID, *, unread: bool, before: UUI
 async def in_app_after(database: Database, user_id: UUID, after: UUID) -> list[InboxItem]:
     """Return what came into somebody's inbox after a message, oldest first."""
     return [InboxItem(**row) for row in await database.fetch(_IN_APP_AFTER, user_id, after)]
+
+
+async def newest_in_app(database: Database, user_id: UUID) -> UUID | None:
+    """Return what came into somebody's inbox last, if anything did."""
+    row = await database.fetchrow(_NEWEST_IN_APP, user_id)
+    return row["id"] if row else None
 
 
 async def mark_read(connection: Connection, user_id: UUID, identifier: UUID) -> InboxItem | None:
@@ -133,6 +140,7 @@ _PUT_NEW_MAILS = """
 INSERT INTO mailbox_messages (id, subject_id, sender, recipient, subject, text_body, html_body)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
 """
+_ONE_AFTER_ANOTHER = "SELECT pg_advisory_xact_lock(hashtext('notifications.in_app'))"
 _PUT_IN_APP = """
 INSERT INTO in_app_messages (id, user_id, subject_id, template, title, body)
 SELECT message.id, message.user_id, message.subject_id, message.template, message.title, message.body
@@ -152,10 +160,12 @@ LIMIT $4
 _IN_APP_AFTER = """
 SELECT id, subject_id, template, title, body, created_at, read_at
 FROM in_app_messages
-WHERE user_id = $1 AND id > $2
-ORDER BY id
+WHERE user_id = $1
+  AND (created_at, id) > (coalesce((SELECT created_at FROM in_app_messages WHERE user_id = $1 AND id = $2), '-infinity'), $2)
+ORDER BY created_at, id
 LIMIT 100
 """
+_NEWEST_IN_APP = "SELECT id FROM in_app_messages WHERE user_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1"
 _MARK_READ = """
 UPDATE in_app_messages SET read_at = coalesce(read_at, clock_timestamp())
 WHERE user_id = $1 AND id = $2

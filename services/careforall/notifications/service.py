@@ -14,7 +14,7 @@ from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message
 from careforall.kit.errors import DuplicateEntry, InvalidInput
 from careforall.kit.http.identity import Principal
-from careforall.kit.ids import new_id, parse_id
+from careforall.kit.ids import NIL, new_id, parse_id
 from careforall.kit.outbound import ForbiddenTarget, checked_url
 from careforall.notifications import repository, repository_inbox
 from careforall.notifications.channels.base import DirectCarrier, Letter
@@ -162,6 +162,10 @@ class NotificationsService:
     async def inbox_after(self, user_id: UUID, after: UUID) -> list[InboxItem]:
         """Return what came into somebody's inbox after a message."""
         return await repository_inbox.in_app_after(self._database, user_id, after)
+
+    async def newest_in_inbox(self, user_id: UUID) -> UUID:
+        """Return what came into somebody's inbox last; NIL when nothing did."""
+        return await repository_inbox.newest_in_app(self._database, user_id) or NIL
 
     async def mark_read(self, user_id: UUID, identifier: UUID) -> InboxItem:
         """Mark a message as read.

@@ -18,8 +18,16 @@ from careforall.notifications.rendering import Renderer
 from careforall.notifications.sender import Sender
 from careforall.notifications.service import Reader
 
+_HOLD_BACK = "UPDATE notifications SET leased_until = 'infinity'"
+_LET_GO = "UPDATE notifications SET leased_until = NULL WHERE leased_until = 'infinity'"
+
 
 async def notice(story: Any, database: Database, renderer: Renderer, user: UUID, heard: list[set[str]]) -> None:
+    await write(story, user)
+    await Sender(database, InApp(database, batch=10, hint=heard.append), renderer, max_retries=1).run()
+
+
+async def write(story: Any, user: UUID) -> None:
     await story.service.send(
         Draft(
             cause_event_id=new_id(),
@@ -31,7 +39,6 @@ async def notice(story: Any, database: Database, renderer: Renderer, user: UUID,
             payload={"title": "Hello", "text": "A word to you."},
         )
     )
-    await Sender(database, InApp(database, batch=10, hint=heard.append), renderer, max_retries=1).run()
 
 
 async def test_a_hint_brings_the_message_at_once_and_a_resumed_stream_what_was_missed(
@@ -55,6 +62,26 @@ async def test_a_hint_brings_the_message_at_once_and_a_resumed_stream_what_was_m
     resumed = streams.follow(story.service, reader, NIL)
     assert (await anext(resumed)).event == "message"
     await resumed.aclose()
+
+
+async def test_a_message_that_comes_late_is_not_skipped(story: Any, database: Database, renderer: Renderer) -> None:
+    user = new_id()
+    reader = Reader(user_id=user, until=datetime.now(UTC) + timedelta(minutes=1))
+    await write(story, user)
+    await database.run(lambda connection: connection.execute(_HOLD_BACK))
+    await notice(story, database, renderer, user, [])
+    stream = Streams().follow(story.service, reader, NIL)
+    first = await anext(stream)
+    await stream.aclose()
+
+    await database.run(lambda connection: connection.execute(_LET_GO))
+    await notice(story, database, renderer, new_id(), [])
+    resumed = Streams().follow(story.service, reader, UUID(str(first.id)))
+    late = await anext(resumed)
+    await resumed.aclose()
+    assert late.event == "message"
+    assert str(late.id) < str(first.id)
+    assert await story.service.newest_in_inbox(user) == UUID(str(late.id))
 
 
 async def test_a_stream_ends_with_the_session(story: Any) -> None:

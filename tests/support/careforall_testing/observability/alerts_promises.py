@@ -276,6 +276,24 @@ ALERTS = (
         by="name",
     ),
     Alert(
+        name="MessagesGivenUp",
+        expr='sum by (channel) (increase(notifications_sent_total{outcome="dead"}[6h])) > 5'
+        " > 0.1 * sum by (channel) (increase(notifications_sent_total[6h]))",
+        lasting="5m",
+        severity="warning",
+        summary="More than a tenth of the messages by {{ $labels.channel }} were given up on",
+        description="{{ $value | humanize }} in six hours: more than addresses that were mistyped.",
+        runbook="dead-letters.md",
+        fires={
+            'notifications_sent_total{channel="EMAIL", outcome="dead"}': "0+1x60",
+            'notifications_sent_total{channel="EMAIL", outcome="sent"}': "0+1x60",
+        },
+        calm={
+            'notifications_sent_total{channel="EMAIL", outcome="dead"}': "0+1x60",
+            'notifications_sent_total{channel="EMAIL", outcome="sent"}': "0+20x60",
+        },
+    ),
+    Alert(
         name="JobsFail",
         expr='sum by (job) (increase(scheduled_job_runs_total{outcome="failed"}[30m])) > 3',
         lasting="5m",
