@@ -233,7 +233,10 @@ async def export_me(service: AccountsService, principal: Principal) -> Response[
 
 @post("/users/me/erase", guards=[people_only], status_code=HTTP_200_OK, summary="Forget me")
 async def erase_me(service: AccountsService, principal: Principal) -> ErasureOut:
-    """Erase the caller for good: the person goes, amounts and dates of gifts stay without a name."""
+    """Erase the caller for good: the person goes, amounts and dates of gifts stay without a name.
+
+    Prove your mail first: what was given or kept under a mail that is not proved stays.
+    """
     return _as(ErasureOut, await service.people.erase(principal.user_id))
 
 

@@ -202,6 +202,8 @@ class People:
     async def erase(self, user_id: UUID) -> Erasure:
         """Forget the caller: the person goes, pseudonymous financial facts and the record of the erasure stay.
 
+        Anybody can sign up under any mail, so what others keep under it goes only if the caller has proved that it is theirs.
+
         Raises:
             LastAdmin: Nobody would be left to run the platform.
         """
@@ -209,10 +211,11 @@ class People:
         async def transaction(connection: Connection) -> Erasure:
             await refuse_last_admin(connection, user_id)
             user = await locked(connection, user_id)
-            donor_key = self._donor_keys.of(user.email)
+            mail = user.email if user.email_verified else ""
+            donor_key = self._donor_keys.of(mail) if mail else ""
             record = Erasure(id=new_id(), user_id=user_id, erased_at=datetime.now(UTC))
             await repository.erase_user(connection, record_id=record.id, user_id=user_id, donor_key=donor_key)
-            await outbox.insert(connection, _farewell(user, donor_key))
+            await outbox.insert(connection, _farewell(user, mail, donor_key))
             return record
 
         erased = await self._database.run(transaction)
@@ -280,11 +283,11 @@ async def _own_address(connection: Connection, identifier: UUID, user_id: UUID) 
     return found
 
 
-def _farewell(user: User, donor_key: str) -> list[Outgoing]:
+def _farewell(user: User, mail: str, donor_key: str) -> list[Outgoing]:
     gone = msgspec.structs.replace(user, version=user.version + 1)
     return [
         events.about(gone, UserSuspended(user_id=user.id, reason="DELETED")),
-        events.about(gone, UserErased(user_id=user.id, email=user.email, donor_key=donor_key)),
+        events.about(gone, UserErased(user_id=user.id, email=mail, donor_key=donor_key)),
     ]
 
 

@@ -74,7 +74,10 @@ class UserSuspended(_User, frozen=True, kw_only=True):
 
 
 class UserErased(_User, frozen=True, kw_only=True):
-    """The person is forgotten; `donor_key` finds pseudonymous facts that stay, `email` lets owners erase their copy."""
+    """The person is forgotten; `donor_key` finds pseudonymous facts that stay, `email` lets owners erase their copy.
+
+    Both are empty where the mail was never proved: only what hangs on `user_id` goes.
+    """
 
     SUBJECT: ClassVar[str] = "accounts.user_erased"
 

@@ -317,6 +317,8 @@ async def test_an_export_holds_everything_but_secrets(accounts: Any) -> None:
 
 async def test_erasure_removes_the_person_and_keeps_the_record(accounts: Any) -> None:
     token = await accounts.join()
+    link = await accounts.link_token("accounts.user_registered", "verification_url")
+    await accounts.post("/auth/verify-email", {"token": link})
     user = (await accounts.call("GET", "/users/me", token=token)).json()
     await accounts.post("/users/me/addresses", HOME, token=token)
     await accounts.call("PATCH", "/users/me/preferences", {"topics": ["PROMOTION"]}, token=token)
@@ -332,10 +334,20 @@ async def test_erasure_removes_the_person_and_keeps_the_record(accounts: Any) ->
     [(envelope, event)] = await accounts.events("accounts.user_erased")
     assert event == {"user_id": user["id"], "email": MAIL, "donor_key": donor_key}
     [(_, ended)] = await accounts.events("accounts.user_suspended")
-    assert (ended["reason"], envelope.aggregate_version) == ("DELETED", 3)
+    assert (ended["reason"], envelope.aggregate_version) == ("DELETED", 4)
     assert (await accounts.call("GET", "/users/me", token=token)).status_code == 401
     assert (await accounts.post("/auth/login", {"email": MAIL, "password": PASSWORD})).status_code == 401
     await accounts.signup()
+
+
+async def test_erasing_an_account_under_an_unproved_mail_forgets_nothing_of_its_owner(accounts: Any) -> None:
+    stranger = await accounts.join()
+
+    assert (await accounts.post("/users/me/erase", token=stranger)).status_code == 200
+
+    [(_, event)] = await accounts.events("accounts.user_erased")
+    assert (event["email"], event["donor_key"]) == ("", "")
+    assert await count(accounts, "users") == 0
 
 
 @pytest.mark.parametrize(
