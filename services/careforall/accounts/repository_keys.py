@@ -11,7 +11,10 @@ from uuid import UUID
 import msgspec
 
 from careforall.accounts.domain import ApiKey, LinkPurpose, RefreshState, Session, SessionEnd, SigningKey
+from careforall.contracts.accounts import UserSuspended
 from careforall.kit.db import Connection
+from careforall.kit.envelope import decode_envelope
+from careforall.kit.http.identity import Ended
 
 
 class KeyOwner(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +164,13 @@ async def keep_signing_keys(connection: Connection, kids: Sequence[str]) -> None
     await connection.execute(_KEEP_SIGNING_KEYS, list(kids))
 
 
+async def ended(connection: Connection, since: UUID) -> list[Ended]:
+    """Return whose tokens ended by an event with this id or a later one."""
+    rows = await connection.fetch(_ENDED, UserSuspended.SUBJECT, since)
+    told = [decode_envelope(row["payload"]) for row in rows]
+    return [Ended(user_id=event.aggregate_id, at=event.occurred_at.timestamp()) for event in told]
+
+
 def _api_key(row: Any) -> ApiKey:
     return msgspec.convert(dict(row), ApiKey)
 
@@ -288,4 +298,5 @@ _INSERT_SIGNING_KEY = """
 INSERT INTO signing_keys (kid, public_key, sealed_private_key, created_at, signs_from)
 VALUES ($1, $2, $3, $4, $5)
 """
+_ENDED = "SELECT payload FROM outbox WHERE event_type = $1 AND id >= $2"
 _KEEP_SIGNING_KEYS = "DELETE FROM signing_keys WHERE NOT kid = ANY ($1::text[])"

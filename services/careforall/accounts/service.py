@@ -17,6 +17,7 @@ from careforall.contracts.addresses import AddressesAsked
 from careforall.contracts.donor import DonorKeys
 from careforall.kit.db import Database
 from careforall.kit.errors import Unavailable
+from careforall.kit.http.identity import KeyDocument
 from careforall.kit.http.limits import Limiter
 
 
@@ -63,8 +64,9 @@ class AccountsService:
         await self._database.run(repository_keys.prune)
 
     async def answer_jwks(self, _: bytes) -> bytes:
-        """Answer `query.accounts.jwks`."""
-        return await self.signing.jwks()
+        """Answer `query.accounts.jwks`: the signing keys, and whose tokens ended while they might still live."""
+        published = msgspec.json.decode(await self.signing.jwks(), type=KeyDocument)
+        return msgspec.json.encode(KeyDocument(keys=published.keys, ended=await self.signing.ended()))
 
     async def answer_addresses(self, payload: bytes) -> bytes:
         """Answer `query.accounts.addresses`: those of the asked ones that are the user's own, with the user's mail."""

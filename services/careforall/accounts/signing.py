@@ -6,7 +6,7 @@ opened key in memory for some seconds, so that a token costs no query.
 
 import os
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -20,8 +20,8 @@ from careforall.accounts.settings import AccountsSettings
 from careforall.kit import secrets
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Unavailable
-from careforall.kit.http.identity import AUDIENCE, ISSUER
-from careforall.kit.ids import new_id
+from careforall.kit.http.identity import AUDIENCE, ISSUER, Ended
+from careforall.kit.ids import id_at, new_id
 
 _ALGORITHM = "EdDSA"
 _NONCE = 12
@@ -66,6 +66,12 @@ class Signing:
             keys, now = await self.rotate()
         shown = published_keys(keys, now, token_life=self._token_life)
         return msgspec.json.encode({"keys": [msgspec.Raw(key.public_key.encode()) for key in shown]})
+
+    async def ended(self) -> list[Ended]:
+        """Return whose tokens ended before their time, as far back as a token may live."""
+        since = id_at(datetime.now(UTC) - self._token_life, 0)
+        async with self._database.connection() as connection:
+            return await repository.ended(connection, since)
 
     async def rotate(self) -> tuple[list[SigningKey], datetime]:
         """Make the next key if it is time, forget keys nobody needs, and return what there is with the database's time."""

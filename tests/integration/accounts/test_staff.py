@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from careforall.kit.http.identity import InvalidToken, Verifier
+
 MAIL = "donor1@example.org"
 PASSWORD = "quiet harbour lamp"
 KEY = {"name": "Reports", "scopes": ["accounts:read", "donations:read"]}
@@ -16,6 +18,10 @@ KEY = {"name": "Reports", "scopes": ["accounts:read", "donations:read"]}
 
 def code(answer: Any) -> str:
     return str(answer.json()["code"])
+
+
+async def _nobody(_: str) -> None:
+    return None
 
 
 async def test_only_administrators_reach_staff_routes(accounts: Any) -> None:
@@ -48,6 +54,18 @@ async def test_users_are_found_and_paged(accounts: Any) -> None:
 async def test_bad_list_queries_are_refused(accounts: Any, query: str) -> None:
     answer = await accounts.call("GET", f"/users?{query}", token=await accounts.admin())
     assert answer.status_code == 422
+
+
+async def test_a_process_that_starts_after_a_suspension_refuses_the_tokens_it_ended(accounts: Any) -> None:
+    admin, fired = await accounts.admin(), await accounts.admin("admin2@example.org")
+    user = (await accounts.call("GET", "/users/me", token=fired)).json()
+    await accounts.call("PATCH", f"/users/{user['id']}", {"status": "SUSPENDED"}, token=admin)
+
+    started = Verifier(lambda: accounts.parts.queries["query.accounts.jwks"](b""), _nobody)
+
+    with pytest.raises(InvalidToken):
+        await started.token(fired)
+    assert (await started.token(admin)).is_admin
 
 
 async def test_unknown_ids_are_404(accounts: Any) -> None:

@@ -1,7 +1,8 @@
 """Who calls: access tokens verified locally by JWKS and remembered until they expire, API keys, and service tokens.
 
 Verifying EdDSA costs more than a whole request, so a verified token is remembered by its hash. A suspension forgets the user's
-tokens at once; without it they end by themselves after ten minutes.
+tokens at once; without it they end by themselves after ten minutes. Who was suspended comes with the signing keys too: a process
+that has just started, or was cut off from the broker, heard nothing of it.
 """
 
 import asyncio
@@ -74,6 +75,20 @@ class _Claims(msgspec.Struct, kw_only=True):
     email: str
     role: Role
     email_verified: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose tokens ended, and when: those issued until then (seconds since the epoch) are worth nothing."""
+
+    user_id: UUID
+    at: float
+
+
+class KeyDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The JWKS document; asked for over the broker it also tells whose living tokens have ended."""
+
+    keys: list[dict[str, Any]]
+    ended: list[Ended] = []
 
 
 FetchKeys = Callable[[], Awaitable[bytes]]
@@ -180,10 +195,12 @@ class Verifier:
 
     async def _refresh(self) -> None:
         try:
-            document = msgspec.json.decode(await self._fetch_keys())
+            document = msgspec.json.decode(await self._fetch_keys(), type=KeyDocument)
         except (Problem, OSError, msgspec.MsgspecError):
             return  # the keys we have stay good until somebody can be asked
-        self._keys = KeySet([OKPKey.import_key(key) for key in document["keys"]])
+        self._keys = KeySet([OKPKey.import_key(key) for key in document.keys])
+        for ended in document.ended:
+            self.revoke(ended.user_id, ended.at)
         self._keys_at = time.monotonic()
 
     async def _by_key(self, key: str) -> Principal:
