@@ -1,6 +1,5 @@
 """Rules about people without I/O: mails, passwords, texts, refresh tokens and the schedule of signing keys."""
 
-import ipaddress
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -24,7 +23,6 @@ PASSWORD_LENGTHS = range(8, 129)
 MAX_ADDRESSES = 50
 ADMIN_SCOPE = "admin"
 _PHONE = re.compile(r"\+?[0-9 ()./-]{3,32}")
-_NETWORK_BITS = 64
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,14 +254,3 @@ def checked_address(fields: AddressFields) -> AddressFields:
 def tidy(text: str) -> str:
     """Return a text in one Unicode form without surrounding blanks."""
     return unicodedata.normalize("NFC", text).strip()
-
-
-def network_of(address: str) -> str:
-    """Return what a rate limit counts for an address: one host of IPv4, a /64 of IPv6, which is what one customer gets."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
-    return address

@@ -6,8 +6,7 @@ request is refused.
 
 import hashlib
 
-from careforall.accounts.domain import network_of
-from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.http.limits import Limit, Limiter, network_of
 
 
 class CredentialLimits:

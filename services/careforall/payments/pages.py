@@ -9,7 +9,7 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.response import Redirect
 
 from careforall.kit import money
-from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.ids import parse_id
 from careforall.payments.domain import OPEN_ATTEMPTS, Intent
 from careforall.payments.errors import PaymentNotFound
@@ -54,7 +54,7 @@ class PayLimit:
         Raises:
             TooManyRequests: The limit is used up.
         """
-        await self._limiter.hit(self._limit, address)
+        await self._limiter.hit(self._limit, network_of(address))
 
 
 @get("/pay/{id:str}", media_type=MediaType.HTML, summary="The pay page", include_in_schema=False)

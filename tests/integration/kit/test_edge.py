@@ -35,7 +35,7 @@ async def callers(running: Platform) -> AsyncIterator[Callers]:
 @pytest.fixture
 def somewhere() -> dict[str, str]:
     """An address of one's own, so that tests do not use up each other's limit."""
-    return {"X-Forwarded-For": f"2001:db8::{new_id().hex[-4:]}:{new_id().hex[-4:]}"}
+    return {"X-Forwarded-For": f"2001:db8:{new_id().hex[-4:]}:{new_id().hex[-4:]}::1"}
 
 
 async def _talk(running: Platform, request: bytes) -> bytes:

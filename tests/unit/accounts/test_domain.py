@@ -20,7 +20,6 @@ from careforall.accounts.domain import (
     checked_password,
     checked_profile,
     judge_refresh,
-    network_of,
     published_keys,
     rotation_due,
     signing_key,
@@ -215,19 +214,6 @@ def test_rotation_is_due_when_the_newest_key_is_old() -> None:
     assert rotation_due([], NOW, every=month)
     assert rotation_due([key("a", -60 * 24 * 31)], NOW, every=month)
     assert not rotation_due([key("a", -60 * 24 * 31), key("b", -1)], NOW, every=month)
-
-
-@pytest.mark.parametrize(
-    ("address", "counted"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.7", "::ffff:192.0.2.7"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_addresses_are_counted_by_customer(address: str, counted: str) -> None:
-    assert network_of(address) == counted
 
 
 def test_states_are_frozen() -> None:

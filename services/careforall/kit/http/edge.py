@@ -23,7 +23,7 @@ from careforall.kit.errors import Forbidden, Problem, TooLarge, Unauthorized, Un
 from careforall.kit.http import problem
 from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
 from careforall.kit.http.identity import Verifier
-from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.http.uploads import Upload
 from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
 from careforall.kit.settings import RateLimits
@@ -143,9 +143,12 @@ class Edge:
         return upload
 
     async def _limit(self, exchange: "_Exchange") -> None:
-        key = exchange.headers.get(b"x-api-key")
-        own = (self._key, key.decode("latin-1")[:200]) if key is not None else (self._address, exchange.client)
-        await self._limiter.hit_all((self._everyone, "all"), own)
+        """Count the caller, then everybody: what is refused one caller must not use up the limit of all others."""
+        key = exchange.headers.get(b"x-api-key", b"").decode("latin-1")
+        # A key that nobody has vouched for is made up at no cost, so it does not stand in for the address.
+        own = (self._key, key) if key and self._verifier.knows(key) else (self._address, network_of(exchange.client))
+        await self._limiter.hit_all(own)
+        await self._limiter.hit_all((self._everyone, "all"))
         exchange.limited(own[0], self._limiter.field(*own))
 
     def _trace(self, exchange: "_Exchange", route: HotRoute | None) -> trace.Span | None:

@@ -144,6 +144,11 @@ class Verifier:
             raise InvalidToken("The token has ended, sign in again.")
         return known
 
+    def knows(self, key: str) -> bool:
+        """Whether an API key was good when somebody was last asked about it, not long ago."""
+        until, _ = self._owners.get(hashlib.sha256(key.encode()).digest(), (0.0, None))
+        return until > time.monotonic()
+
     def revoke(self, user_id: UUID, at: float | None = None) -> None:
         """Refuse all tokens issued to a user until `at` (seconds since the epoch; now if not given)."""
         self._revoked[user_id] = max(self._revoked.get(user_id, 0.0), time.time() if at is None else at)

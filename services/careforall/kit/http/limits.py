@@ -6,6 +6,7 @@ took and did not need, a thousandth of the limit at most.
 """
 
 import asyncio
+import ipaddress
 import time
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from careforall.kit.metrics import RATE_LIMITED
 log = structlog.get_logger(__name__)
 
 _STATS_SECONDS = 0.2
+_NETWORK_BITS = 64
 _LARGE = 60_000
 """Hits a minute from which on a limit is counted in advance: smaller ones see too few hits for it to matter."""
 _RESERVED_SECONDS = 1.0
@@ -235,3 +237,14 @@ def _answer(futures: list[asyncio.Future[bool]], *, allowed: int) -> None:
     for index, future in enumerate(futures):
         if not future.done():
             future.set_result(index < allowed)
+
+
+def network_of(address: str) -> str:
+    """Return what a rate limit counts for an address: one host of IPv4, a /64 of IPv6, which is what one customer gets."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return address if parsed.ipv4_mapped else str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
