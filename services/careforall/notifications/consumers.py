@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from careforall.contracts import streams
-from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
+from careforall.contracts.accounts import (
+    EmailVerificationRequested,
+    EmailVerified,
+    PasswordResetRequested,
+    PreferencesChanged,
+    UserErased,
+    UserRegistered,
+)
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
 from careforall.contracts.orders import OrderCancelled, OrderConfirmed, OrderCreated, OrderRefunded, OrderShipped
 from careforall.kit.consumer import Consumer
@@ -43,7 +50,14 @@ def consumers(service: NotificationsService) -> tuple[Consumer, ...]:
         Consumer(
             name="notifications-accounts",
             stream=streams.ACCOUNTS.name,
-            events=(UserRegistered, EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased),
+            events=(
+                UserRegistered,
+                EmailVerificationRequested,
+                EmailVerified,
+                PasswordResetRequested,
+                PreferencesChanged,
+                UserErased,
+            ),
             handler=on_accounts,
         ),
     )

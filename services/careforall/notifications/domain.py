@@ -8,7 +8,14 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
+from careforall.contracts.accounts import (
+    EmailVerificationRequested,
+    EmailVerified,
+    PasswordResetRequested,
+    PreferencesChanged,
+    UserErased,
+    UserRegistered,
+)
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
 from careforall.contracts.orders import OrderCancelled, OrderConfirmed, OrderCreated, OrderRefunded, OrderShipped
 from careforall.kit import money
@@ -17,7 +24,9 @@ from careforall.kit.envelope import Message
 Channel = Literal["EMAIL", "WEBHOOK", "IN_APP"]
 Status = Literal["PENDING", "SENT", "FAILED", "DEAD"]
 Language = Literal["en", "de"]
-AccountEvent = UserRegistered | EmailVerified | PasswordResetRequested | PreferencesChanged | UserErased
+AccountEvent = (
+    UserRegistered | EmailVerificationRequested | EmailVerified | PasswordResetRequested | PreferencesChanged | UserErased
+)
 DonationEvent = DonationCreated | DonationCompleted | DonationFailed | DonationRefunded
 OrderEvent = OrderCreated | OrderConfirmed | OrderShipped | OrderCancelled | OrderRefunded
 
@@ -245,21 +254,20 @@ def order_template_of(event: OrderEvent) -> str:
 
 
 def account_draft(message: Message[AccountEvent], people: Mapping[UUID, Person], setting: Setting) -> Draft | None:
-    """Return the mail that welcomes somebody or lets them choose a new password; other account events cause none."""
+    """Return the mail with somebody's link: to prove their mail, at sign-up and when they ask again, or to choose a password."""
     event = message.event
-    if not isinstance(event, UserRegistered | PasswordResetRequested):
+    if not isinstance(event, UserRegistered | EmailVerificationRequested | PasswordResetRequested):
         return None
     person = people.get(event.user_id)
-    welcome = isinstance(event, UserRegistered)
     return Draft(
         cause_event_id=message.event_id,
         subject_id=event.user_id,
-        template="welcome" if welcome else "password_reset",
+        template="password_reset" if isinstance(event, PasswordResetRequested) else "welcome",
         channel="EMAIL",
         recipient=event.email,
         language=(person.language if person else None) or setting.default_language,
         payload=_account_payload(event),
-        fact=f"welcome:{event.user_id}" if welcome else None,
+        fact=f"welcome:{event.user_id}" if isinstance(event, UserRegistered) else None,
         user_id=event.user_id,
     )
 
@@ -419,10 +427,14 @@ def _moment(event: DonationEvent) -> str:
             return ""
 
 
-def _account_payload(event: UserRegistered | PasswordResetRequested) -> dict[str, str]:
-    if isinstance(event, UserRegistered):
-        return {"name": event.first_name, "url": event.verification_url}
-    return {"url": event.reset_url}
+def _account_payload(event: UserRegistered | EmailVerificationRequested | PasswordResetRequested) -> dict[str, str]:
+    match event:
+        case UserRegistered():
+            return {"name": event.first_name, "url": event.verification_url}
+        case EmailVerificationRequested():
+            return {"name": "", "url": event.verification_url}
+        case PasswordResetRequested():
+            return {"url": event.reset_url}
 
 
 def _plain(amount: Decimal) -> str:

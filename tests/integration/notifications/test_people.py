@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from careforall.contracts.accounts import EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased, UserRegistered
+from careforall.contracts.accounts import (
+    EmailVerificationRequested,
+    EmailVerified,
+    PasswordResetRequested,
+    PreferencesChanged,
+    UserErased,
+    UserRegistered,
+)
 from careforall.kit.db import Database
 from careforall.kit.errors import InvalidInput
 from careforall.kit.http.identity import Principal
@@ -53,6 +60,20 @@ async def test_signing_up_and_forgetting_the_password_are_mailed(story: Any, dat
         "Choose a new password",
     ]
     assert "http://127.0.0.1/r2" in found[0].text
+
+
+async def test_a_new_link_to_prove_a_mail_is_mailed_each_time_it_is_asked_for(
+    story: Any, database: Database, renderer: Renderer
+) -> None:
+    user = new_id()
+    await story.tell(UserRegistered(user_id=user, email=MAIL, first_name="Ada", verification_url="http://127.0.0.1/v1"))
+    for link in ("v2", "v3"):
+        await story.tell(EmailVerificationRequested(user_id=user, email=MAIL, verification_url=f"http://127.0.0.1/{link}"))
+    await Sender(database, Mailbox(database, sender="x@example.org", batch=10), renderer, max_retries=1).run()
+
+    found = await story.service.mailbox(to=MAIL, subject_id=user, before=None, limit=10)
+    assert len(found) == 3
+    assert "http://127.0.0.1/v3" in found[0].text
 
 
 async def test_only_a_proven_mail_gets_gifts_into_its_inbox_in_the_language_chosen(
