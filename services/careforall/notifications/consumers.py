@@ -50,14 +50,11 @@ def consumers(service: NotificationsService) -> tuple[Consumer, ...]:
         Consumer(
             name="notifications-accounts",
             stream=streams.ACCOUNTS.name,
-            events=(
-                UserRegistered,
-                EmailVerificationRequested,
-                EmailVerified,
-                PasswordResetRequested,
-                PreferencesChanged,
-                UserErased,
-            ),
+            events=(UserRegistered, EmailVerified, PasswordResetRequested, PreferencesChanged, UserErased),
             handler=on_accounts,
+        ),
+        # One of its own, which begins at the oldest message: who asked before anybody listened is answered too.
+        Consumer(
+            name="notifications-links", stream=streams.ACCOUNTS.name, events=(EmailVerificationRequested,), handler=on_accounts
         ),
     )
