@@ -139,10 +139,13 @@ class Aftercare:
     async def decide(self, return_id: UUID, by: Principal, note: str, *, approve: bool) -> tuple[Order, Return]:
         """Approve a return, which restocks and then refunds, or reject it; deciding again the same way changes nothing."""
         refuse_texts(text_error("/note", note, limit=500))
-        decided = await self._database.run(lambda connection: self._decide(connection, return_id, by, note, approve=approve))
-        order, found = decided
-        if approve:
-            await self._settle(_named(f"return|{return_id}"), "RETURN", order, found)
+        order, found, run = await self._database.run(
+            lambda connection: self._decide(connection, return_id, by, note, approve=approve)
+        )
+        if run is not None:
+            await self._follow(run)
+        elif approve:
+            await self._settle(order, found)
         await self._changed([order.id])
         return await self._read(order.id), await self.returned(return_id)
 
@@ -156,7 +159,8 @@ class Aftercare:
 
     async def _decide(
         self, connection: Connection, return_id: UUID, by: Principal, note: str, *, approve: bool
-    ) -> tuple[Order, Return]:
+    ) -> tuple[Order, Return, Run | None]:
+        """Decide, and with an approval begin its saga: who approved need not be there any more for the money to go back."""
         seen = await repository_returns.by_id(connection, return_id)
         if seen is None:
             raise ReturnNotFound
@@ -165,39 +169,34 @@ class Aftercare:
         assert found is not None
         status = "APPROVED" if approve else "REJECTED"
         if found.status == status or (approve and found.status == "REFUNDED"):
-            return order, found
+            return order, found, None
         if found.status != "PENDING":
             raise IllegalTransition(f"This return is {found.status} already.")
-        await repository_returns.decide(connection, return_id, status, by.user_id, note)
-        if approve:
-            back = {line.sku: line.quantity for line in found.lines}
-            fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._driver.told_at())
-            await _record(connection, _returned(order, fact))
-        return order, found
+        if not approve:
+            await repository_returns.decide(connection, found, status, by.user_id, note)
+            return order, found, None
+        found = msgspec.structs.replace(found, amount=domain.return_amount(order, found.lines, {}))
+        await repository_returns.decide(connection, found, status, by.user_id, note)
+        back = {line.sku: line.quantity for line in found.lines}
+        fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._driver.told_at())
+        await _record(connection, _returned(order, fact))
+        return order, found, await self._driver.start_with(connection, *_backwards(order, found))
 
-    async def _settle(self, saga_id: UUID, kind: str, order: Order, found: Return | None) -> Run | None:
+    async def _settle(self, order: Order, found: Return | None) -> None:
         """Begin, or go on with, the saga by which goods and money go back."""
-        sale = Sale(
-            order_id=order.id,
-            intent_id=order.intent_id,
-            user_id=order.user_id,
-            order_number=order.order_number,
-            holder_id=order.saga_id,
-            refund_amount=found.amount if found else None,
-            refund_reason=(f"return {found.label}" if found else f"cancelled: {order.reason}")[:200],
-            return_id=found.id if found else None,
-            back=found.lines if found else tuple(ReturnLine(sku=line.sku, quantity=line.quantity) for line in order.lines),
-            correlation_id=order.correlation_id,
-            traceparent=order.traceparent,
-        )
-        saga = Saga(id=saga_id, type="RETURN" if kind == "RETURN" else "CANCEL")
+        saga, sale = _backwards(order, found)
         try:
-            run = await self._driver.start(saga, sale)
-            return await self._driver.follow(run)
+            await self._follow(await self._driver.start(saga, sale))
         except Fenced:
-            return await self._driver.settled(saga_id)
-        except Away:
-            return None
+            await self._driver.settled(saga.id)
+
+    async def _follow(self, run: Run) -> None:
+        try:
+            await self._driver.follow(run)
+        except Fenced:
+            await self._driver.settled(run.saga.id)
+        except Away as error:
+            log.info("goods and money go back later", saga_id=str(run.saga.id), error=str(error))
 
     async def _cancel_pending(self, order: Order, reason: str) -> tuple[Order, bool]:
         run = await self._store.load(order.saga_id)
@@ -217,17 +216,18 @@ class Aftercare:
 
     async def _reverse(self, order: Order, reason: str, by: Principal) -> tuple[Order, bool]:
         fact = Fact(order_id=order.id, to="CANCELLED", cause=f"cancelled by {by.user_id}", reason=reason)
-        cancelled = await self._step(order.id, fact, order.version)
-        await self._settle(_named(f"cancel|{order.id}"), "CANCEL", cancelled, None)
+        run = await self._database.run(lambda connection: self._call_off(connection, order, fact))
+        if run is not None:
+            await self._follow(run)
         await self._changed([order.id])
         after = await self._read(order.id)
         return after, await self._is_refunded(after)
 
     async def _is_refunded(self, order: Order) -> bool:
-        run = await self._store.load(_named(f"cancel|{order.id}"))
+        run = await self._store.load(named(f"cancel|{order.id}"))
         if run is None and order.paid_by:
-            await self._settle(_named(f"cancel|{order.id}"), "CANCEL", order, None)
-            run = await self._store.load(_named(f"cancel|{order.id}"))
+            await self._settle(order, None)
+            run = await self._store.load(named(f"cancel|{order.id}"))
         return run is None or (run.saga.ended and not run.sale.refund_pending)
 
     async def _paid_by_hand(self, order: Order) -> Order:
@@ -255,20 +255,25 @@ class Aftercare:
         except (Fenced, Away):
             await self._driver.settled(run.saga.id)
 
-    async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
-        async def work(connection: Connection) -> Order:
-            order = await self._locked(connection, order_id)
-            if version is not None and version != order.version:
-                raise VersionConflict(order.version)
-            steps = domain.walk(order, msgspec.structs.replace(fact, at=self._driver.told_at()))
-            if not steps:
-                raise IllegalTransition(f"This order is {order.status} already.", status_of_order=order.status)
-            await _record(connection, steps)
-            return steps[-1].order
+    async def _call_off(self, connection: Connection, order: Order, fact: Fact) -> Run | None:
+        """Cancel, and begin the saga that sends the money back: whoever cancelled need not be there any more."""
+        cancelled = await self._take_step(connection, order.id, fact, order.version)
+        return await self._driver.start_with(connection, *_backwards(cancelled, None))
 
-        changed = await self._database.run(work)
+    async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
+        changed = await self._database.run(lambda connection: self._take_step(connection, order_id, fact, version))
         await self._changed([order_id])
         return changed
+
+    async def _take_step(self, connection: Connection, order_id: UUID, fact: Fact, version: int | None) -> Order:
+        order = await self._locked(connection, order_id)
+        if version is not None and version != order.version:
+            raise VersionConflict(order.version)
+        steps = domain.walk(order, msgspec.structs.replace(fact, at=self._driver.told_at()))
+        if not steps:
+            raise IllegalTransition(f"This order is {order.status} already.", status_of_order=order.status)
+        await _record(connection, steps)
+        return steps[-1].order
 
     async def _locked(self, connection: Connection, order_id: UUID) -> Order:
         found = (await repository.lock_orders(connection, [order_id])).get(order_id)
@@ -291,8 +296,29 @@ async def _record(connection: Connection, steps: Sequence[Step]) -> None:
     await repository.write(connection, changes)
 
 
-def _named(name: str) -> UUID:
+def named(name: str) -> UUID:
+    """Return the id of the saga by which an order or a return goes back, which is one however often it is asked for."""
     return uuid5(UUID("0b6c0a52-0d0e-5c6b-8f6d-5d3f4f1f7a10"), name)
+
+
+def _backwards(order: Order, found: Return | None) -> tuple[Saga, Sale]:
+    """Return the saga by which the goods and the money of a return, or of a whole order, go back."""
+    sale = Sale(
+        order_id=order.id,
+        intent_id=order.intent_id,
+        user_id=order.user_id,
+        order_number=order.order_number,
+        holder_id=order.saga_id,
+        refund_amount=found.amount if found else None,
+        refund_reason=(f"return {found.label}" if found else f"cancelled: {order.reason}")[:200],
+        return_id=found.id if found else None,
+        back=found.lines if found else tuple(ReturnLine(sku=line.sku, quantity=line.quantity) for line in order.lines),
+        correlation_id=order.correlation_id,
+        traceparent=order.traceparent,
+    )
+    if found is not None:
+        return Saga(id=named(f"return|{found.id}"), type="RETURN"), sale
+    return Saga(id=named(f"cancel|{order.id}"), type="CANCEL"), sale
 
 
 def _returned(order: Order, fact: Fact) -> list[Step]:

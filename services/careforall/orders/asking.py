@@ -140,6 +140,8 @@ class Asks:
             return Answered(step="lock", outcome="REFUSED", reason=pricing_of.why_unpriced(quote)), msgspec.structs.replace(
                 sale, short=gone
             )
+        if quote.total <= 0:
+            return Answered(step="lock", outcome="REFUSED", reason="nothing_to_pay"), sale
         return Answered(step="lock", outcome="DONE"), pricing_of.priced(sale, quote)
 
     async def _pin(self, run: Run, identifier: UUID) -> Heard:
@@ -237,7 +239,7 @@ class Asks:
         return await self._settled("redeem", pricing.REDEEM, asked), run.sale
 
     async def _free(self, run: Run, identifier: UUID) -> Heard:
-        asked = pricing.Settle(step_id=identifier, holder_id=run.saga.id)
+        asked = pricing.Settle(step_id=identifier, holder_id=run.sale.holder_id or run.saga.id)
         return await self._settled("free", pricing.RELEASE, asked), run.sale
 
 

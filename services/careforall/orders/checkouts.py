@@ -30,6 +30,7 @@ from careforall.orders.errors import (
     CheckoutExpired,
     CheckoutNotFound,
     InventoryUnavailable,
+    NothingToPay,
     OutOfStock,
     PaymentDeclined,
     PriceChanged,
@@ -38,7 +39,7 @@ from careforall.orders.errors import (
 )
 from careforall.orders.goods import Goods
 from careforall.orders.records import Card, Notice, Run, Sale, Wanted
-from careforall.orders.saga_words import CancelAsked, PayAsked, Saga
+from careforall.orders.saga_words import CART_BOUGHT, CancelAsked, PayAsked, Saga
 from careforall.orders.schemas import NewCheckout, PayCheckout
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
@@ -132,9 +133,9 @@ class Checkouts:
         sale = msgspec.structs.replace(run.sale, card=card if wanted.payment_token else None, decline="", redirect_url="")
         asked = PayAsked(card=sale.card is not None)
         rise: PriceChanged | None = None
+        if run.sale.cart_id is not None and await self._store.bought(run.sale.cart_id):
+            return await self._cancelled(run, CART_BOUGHT)
         if run.saga.stage == "ready":
-            if run.sale.cart_id is not None and await self._store.bought(run.sale.cart_id):
-                return await self._cancelled(run, "cart_bought")
             asked, sale, rise = await self._at_what_price(run.saga.id, sale, asked)
         try:
             moved = await self._driver.take(run, asked, sale)
@@ -165,14 +166,16 @@ class Checkouts:
             raise ProductUnavailable(f"Not sold any more: {', '.join(gone)}.", skus=list(gone))
         old, new = sale.amounts.total, quote.total
         locked = sale.locked_until is not None and datetime.now(UTC) < sale.locked_until
-        if locked and new >= old:
+        elsewhere = quote.currency != sale.amounts.currency
+        if locked and (elsewhere or new >= old):
             return asked, sale, None
         relock = PayAsked(card=asked.card, relock=True)
         prices = f"{_shown(new, sale)} instead of {_shown(old, sale)}"
-        if new < old:
+        if new < old and not elsewhere:
             return relock, _noticed(sale, "price_dropped", f"It costs less by now: {prices}."), None
-        if pricing_of.rises_too_much(old, new, self._settings.price_rise_percent):
-            changed = PriceChanged(old_total=_shown(old, sale), new_total=_shown(new, sale), currency=sale.amounts.currency)
+        if elsewhere or pricing_of.rises_too_much(old, new, self._settings.price_rise_percent):
+            shown = money.show(new, quote.currency)
+            changed = PriceChanged(old_total=_shown(old, sale), new_total=shown, currency=quote.currency)
             return PayAsked(card=False, relock=True, hold=True), sale, changed
         return relock, _noticed(sale, "price_rose", f"It costs a little more by now: {prices}.") if new > old else sale, None
 
@@ -292,6 +295,8 @@ def _refuse(run: Run) -> NoReturn:
             raise ProductUnavailable(skus=list(run.sale.short))
         case "not_shipped_there":
             raise InvalidInput.field("/shipping_address_id", "not_shipped_there", "we do not ship there")
+        case "nothing_to_pay":
+            raise NothingToPay
         case "expired":
             raise CheckoutExpired
         case "inventory_unavailable":

@@ -290,7 +290,7 @@ def may_return(order: Order, now: datetime, days: int) -> bool:
 
 
 def return_amount(order: Order, lines: Sequence[ReturnLine], pending: Mapping[str, int]) -> Decimal:
-    """Return what goes back for lines: their share of what each line cost; shipping only where all of it comes back.
+    """Return what goes back for lines: their share of what each line cost; shipping, with its tax, for what comes back last.
 
     Args:
         order: The order.
@@ -307,20 +307,20 @@ def return_amount(order: Order, lines: Sequence[ReturnLine], pending: Mapping[st
         left = line.quantity - line.returned - pending.get(back.sku, 0) if line else 0
         if line is None or back.quantity > left:
             raise NotReturnable(f"At most {left} of {back.sku} can be returned.", sku=back.sku, left=left)
-        amount += _share(line, back.quantity, order.currency)
-    if _all_back(order, lines):
-        amount += order.shipping
+        amount += _share(line, line.returned + pending.get(back.sku, 0), back.quantity, order.currency)
+    if _all_back(order, lines, pending):
+        amount += order.total - sum((line.total for line in order.lines), Decimal(0))
     return min(amount, order.total - order.refunded_amount)
 
 
-def _share(line: Line, quantity: int, currency: str) -> Decimal:
-    """Return the part of a line's price, counted so that all parts together are exactly the line."""
+def _share(line: Line, earlier: int, quantity: int, currency: str) -> Decimal:
+    """Return the part of a line's price after those that came back earlier: all parts together are exactly the line."""
     places = Decimal(1).scaleb(-money.exponent(currency))
-    before = (line.total * line.returned / line.quantity).quantize(places)
-    after = (line.total * (line.returned + quantity) / line.quantity).quantize(places)
+    before = (line.total * earlier / line.quantity).quantize(places)
+    after = (line.total * (earlier + quantity) / line.quantity).quantize(places)
     return after - before
 
 
-def _all_back(order: Order, lines: Sequence[ReturnLine]) -> bool:
-    back = {line.sku: line.quantity for line in lines}
-    return all(line.returned + back.get(line.sku, 0) == line.quantity for line in order.lines)
+def _all_back(order: Order, lines: Sequence[ReturnLine], pending: Mapping[str, int]) -> bool:
+    back = {line.sku: line.quantity + pending.get(line.sku, 0) for line in lines}
+    return all(line.returned + back.get(line.sku, pending.get(line.sku, 0)) == line.quantity for line in order.lines)

@@ -15,10 +15,10 @@ import msgspec
 import structlog
 
 from careforall.kit import crash
-from careforall.kit.db import Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.db import Connection, Database
+from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.ids import new_id
-from careforall.orders import events, repository_sagas
+from careforall.orders import events, repository_sagas, store
 from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
@@ -85,6 +85,17 @@ class Driver:
         """
         before = Run(saga=saga, sale=sale, request_hash=request_hash)
         return await self._store.save(self._turn(before, *begin(saga), sale))
+
+    async def start_with(self, connection: Connection, saga: Saga, sale: Sale) -> Run | None:
+        """Begin a saga in the transaction of what it follows from, so that neither is there alone; None where there is one.
+
+        Its row is new, so that nobody who waits for it can hold what the caller has locked.
+        """
+        turn = self._turn(Run(saga=saga, sale=sale), *begin(saga), sale)
+        if not await repository_sagas.begin(connection, [turn]):
+            return None
+        await store.record(connection, [turn])
+        return turn.after
 
     async def take(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Run:
         """Write what an event makes of a saga, taking it over from whoever has it.
@@ -176,6 +187,8 @@ class Driver:
             log.info("saga waits for an owner", saga_id=str(run.saga.id), step=run.saga.stage, error=str(error))
         except Unavailable as error:
             log.warning("saga cannot be written", saga_id=str(run.saga.id), error=repr(error))
+        except Problem as error:
+            await self._postpone(run, repr(error))
 
     async def _advance(self, run: Run, *, patient: bool) -> Run:
         step = run.saga.step

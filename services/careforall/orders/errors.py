@@ -10,6 +10,7 @@ Problem
 +-- OutOfStock               409 out_of_stock
 +-- ProductUnavailable       409 product_unavailable
 +-- PriceChanged             409 price_changed
++-- NothingToPay             409 nothing_to_pay
 +-- CheckoutExpired          409 checkout_expired
 +-- CheckoutEnded            409 checkout_ended
 +-- StillMoving              409 order_busy
@@ -86,6 +87,13 @@ class PriceChanged(Conflict):
 
     code = "price_changed"
     title = "The price has changed: pay again to accept it"
+
+
+class NothingToPay(Conflict):
+    """Coupons take off all that the goods cost; orders of nothing cannot be paid. Nothing is held."""
+
+    code = "nothing_to_pay"
+    title = "There is nothing to pay"
 
 
 class CheckoutExpired(Conflict):

@@ -43,9 +43,9 @@ async def page(connection: Connection, status: str | None, before: UUID | None, 
     return [_return(row) for row in await connection.fetch(_PAGE, status, before, limit)]
 
 
-async def decide(connection: Connection, identifier: UUID, status: str, by: UUID, note: str) -> None:
-    """Approve or reject a locked return."""
-    await connection.execute(_DECIDE, identifier, status, by, note)
+async def decide(connection: Connection, found: Return, status: str, by: UUID, note: str) -> None:
+    """Approve or reject a locked return, with what goes back for it."""
+    await connection.execute(_DECIDE, found.id, status, by, note, found.amount)
 
 
 async def settle_refunded(connection: Connection, identifiers: Sequence[UUID]) -> None:
@@ -77,7 +77,7 @@ LIMIT $3
 """.replace("@columns@", _COLUMNS)
 _DECIDE = """
 UPDATE order_returns
-SET status = $2, decided_by = $3, decision_note = $4, version = version + 1, updated_at = clock_timestamp()
+SET status = $2, decided_by = $3, decision_note = $4, amount = $5, version = version + 1, updated_at = clock_timestamp()
 WHERE id = $1 AND status = 'PENDING'
 """
 _REFUNDED = """

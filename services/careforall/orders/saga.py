@@ -290,8 +290,11 @@ def _freed(saga: Saga, answer: Answered) -> Moved:
 def _return_restocked(saga: Saga, answer: Answered) -> Moved:
     if answer.outcome not in {"DONE", "NOT_HELD"}:
         return saga, ()
-    saga = _with(saga, "restock")
-    return _go(saga, "refund") if saga.type == "RETURN" else _end(saga, "COMPLETED")
+    return _go(_with(saga, "restock"), "refund" if saga.type == "RETURN" else "free")
+
+
+def _coupons_back(saga: Saga, answer: Answered) -> Moved:
+    return _end(_with(saga, "free"), "COMPLETED") if answer.outcome in {"DONE", "NOT_HELD"} else (saga, ())
 
 
 def _return_refunded(saga: Saga, answer: Answered) -> Moved:
@@ -316,4 +319,9 @@ _SELLING: Mapping[Step, _Move] = {
     "restock": _released,
     "free": _freed,
 }
-_RETURNING: Mapping[Step, _Move] = {**_SELLING, "restock": _return_restocked, "refund": _return_refunded}
+_RETURNING: Mapping[Step, _Move] = {
+    **_SELLING,
+    "restock": _return_restocked,
+    "refund": _return_refunded,
+    "free": _coupons_back,
+}

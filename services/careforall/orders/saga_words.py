@@ -22,6 +22,8 @@ CODE_VERSION = 1
 FORWARD: tuple[Step, ...] = ("reserve", "lock", "pin", "authorise", "confirm", "capture", "redeem")
 BACK: tuple[Step, ...] = ("cancel", "refund", "restock", "release", "free")
 STEPS: tuple[Step, ...] = FORWARD + BACK
+CART_BOUGHT = "cart_bought"
+"""Why a checkout is called off whose cart became an order by another one."""
 WAITS: frozenset[str] = frozenset({"ready", "payer"})
 ENDED: frozenset[SagaStatus] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
 

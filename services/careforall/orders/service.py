@@ -1,6 +1,6 @@
 """Orders as others see them: reads for buyers and staff, answers to other services, and what events change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,8 @@ from careforall.orders.domain import Fact, Order, Return
 from careforall.orders.driver import Driver
 from careforall.orders.errors import OrderNotFound
 from careforall.orders.goods import Goods
-from careforall.orders.records import Changes, Turn
-from careforall.orders.saga_words import PaymentTold
+from careforall.orders.records import Changes, Run, Turn
+from careforall.orders.saga_words import CART_BOUGHT, CancelAsked, PaymentTold
 from careforall.orders.schemas import OrderOut, TransitionOut, order_out
 
 _CACHED_SECONDS = 30
@@ -102,7 +102,9 @@ class OrdersService:
         missing = [intent for intent, _ in told if intent not in runs]
         if missing:
             raise UnknownIntent(f"no order has the intent {missing[0]}")
-        turns = [self.driver.turn(runs[intent], event) for intent, event in told]
+        carts = {run.sale.cart_id for run in runs.values() if run.saga.stage == "payer" and run.sale.cart_id is not None}
+        bought = await repository.bought_of_carts(connection, sorted(carts)) if carts else {}
+        turns = [self.driver.turn(runs[intent], _wanted(runs[intent], event, bought)) for intent, event in told]
         moved = [_at_once(turn) for turn in turns if turn.after.saga is not turn.before.saga]
         await store.record(connection, sorted(moved, key=lambda turn: turn.after.saga.id.int))
         await self._note_money(connection, facts)
@@ -143,6 +145,12 @@ class OrdersService:
                 raise OrderNotFound
             rows = await repository.history(connection, order_id)
         return order_out(order, [_transition(row, order.currency) for row in rows])
+
+
+def _wanted(run: Run, event: PaymentTold, bought: Collection[UUID]) -> PaymentTold | CancelAsked:
+    """Return what payments told; of a cart that was bought by another checkout meanwhile, that its money goes back."""
+    again = run.saga.stage == "payer" and event.status != "ENDED" and run.sale.cart_id in bought
+    return CancelAsked(reason=CART_BOUGHT) if again else event
 
 
 def _at_once(turn: Turn) -> Turn:

@@ -7,6 +7,7 @@ The steps of one moment are noted, and answered, in transactions that they share
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from functools import partial
 from uuid import UUID
 
@@ -208,7 +209,7 @@ class Steps:
             return _UNKNOWN
         if not intent.captured_amount:
             return _end(intent)
-        order = RefundOrder(reason=asked.reason[:200] or "order", amount=asked.amount)
+        order = RefundOrder(reason=asked.reason[:200] or "order", amount=_still_there(asked, intent))
         call = Call(scope="ask.payments.refund", key=str(asked.step_id), fingerprint=fingerprint(json.encode(asked)))
         try:
             told = await self._refunding.refund(asked.intent_id, order, call=call, by="orders")
@@ -230,6 +231,11 @@ class Steps:
     async def _read(self, intent_id: UUID) -> Intent | None:
         async with self._database.connection() as connection:
             return await repository.intent(connection, intent_id)
+
+
+def _still_there(asked: RefundStep, intent: Intent) -> Decimal | None:
+    """Return what is to go back: no more than is left, where staff has sent back a part already."""
+    return None if asked.amount is None else min(asked.amount, intent.captured_amount - intent.refunded_amount)
 
 
 def _end(intent: Intent | None) -> PaymentStep:

@@ -65,6 +65,66 @@ async def test_two_checkouts_of_one_cart_are_paid_once(shop: Shop, buyer: dict[s
     await shop.shelf_is(sku, 8, 0)
 
 
+async def test_a_checkout_whose_card_was_declined_is_not_paid_once_its_cart_was_bought(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-TABS-2", 10)
+    cart_id = await shop.cart(buyer, {sku: 2})
+    first = await shop.begin_checkout(buyer, cart_id)
+    assert (await shop.pay(buyer, first.json()["checkout_id"], "tok_declined")).status_code == 402
+    second = await shop.begin_checkout(buyer, cart_id)
+    assert (await shop.pay(buyer, second.json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    refused = await shop.pay(buyer, first.json()["checkout_id"])
+    assert (refused.status_code, refused.json().get("reason")) == (409, "cart_bought"), refused.text
+    await shop.shelf_is(sku, 8, 0)
+
+
+async def test_the_pay_page_of_a_cart_that_was_bought_meanwhile_sells_nothing(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-TABS-3", 10)
+    cart_id = await shop.cart(buyer, {sku: 2})
+    first = await shop.begin_checkout(buyer, cart_id)
+    waits = await shop.pay(buyer, first.json()["checkout_id"], "")
+    intent = waits.json()["pay_url"].rpartition("/")[2]
+    second = await shop.begin_checkout(buyer, cart_id)
+    assert (await shop.pay(buyer, second.json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    assert (await shop.tell_when_known(intent)).status_code == 200
+    await shop.order_in(buyer, waits.json()["order_id"], "CANCELLED")
+    await shop.shelf_is(sku, 8, 0)
+    payment = await shop.payment(intent)
+    assert payment["captured_amount"] == payment["refunded_amount"]
+
+
+async def test_a_price_in_another_currency_is_no_drop(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-YEN", 5, price="3000", currency="JPY")
+    checkout = await shop.checkout(buyer, {sku: 1})
+    await shop.sell(sku, price="25.00", currency="EUR")
+    paid = (await shop.pay(buyer, checkout["checkout_id"])).json()
+    assert (paid["total"], paid["currency"]) == ("3000", "JPY"), "the locked price is charged"
+
+
+async def test_what_a_coupon_pays_whole_is_refused_with_nothing_held(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-FREE", 5)
+    coupon = {"code": "TEA-FREE", "percent": "100", "total_limit": 1}
+    made = await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    refused = await shop.till(buyer, {sku: 1}, coupons=["TEA-FREE"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_pay"), refused.text
+    await shop.shelf_is(sku, 5, 0)
+    left = (await shop.client.get(f"/api/v1/admin/coupons/{made.json()['id']}", headers=shop.admin)).json()
+    assert (left["used"], left["held"]) == (0, 0)
+
+
+async def test_the_coupon_of_an_order_that_is_called_off_can_be_used_again(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-AGAIN", 5)
+    coupon = {"code": "TEA-AGAIN", "percent": "10", "per_user_limit": 1}
+    await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    for _ in range(2):
+        checkout = await shop.checkout(buyer, {sku: 1}, coupons=["TEA-AGAIN"])
+        assert checkout["total"] == "18.00", checkout
+        paid = await shop.pay(buyer, checkout["checkout_id"])
+        path = f"/api/v1/orders/{paid.json()['order_id']}/cancel"
+        gone = await shop.client.post(path, json={"reason": "oops"}, headers=buyer)
+        assert gone.status_code in {200, 202}, gone.text
+        await shop.shelf_is(sku, 5, 0)
+
+
 async def test_a_declined_card_keeps_the_goods_for_another(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("TEA-2", 10)
     checkout = await shop.checkout(buyer, {"TEA-2": 2})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -231,3 +232,71 @@ async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[st
     assert whole.json()["status"] == "REFUNDED", whole.text
     assert (await shop.seen(buyer, order["id"]))["status"] == "REFUNDED"
     assert (await shop.payment(order["payment"]["intent_id"]))["status"] == "REFUNDED"
+
+
+async def test_returns_that_wait_side_by_side_add_up_to_the_order(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("MUG-14", 5)
+    coupon = {"code": "MUG-14", "amount": "40.00", "currency": "EUR"}
+    await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    order = await _sent(shop, buyer, sku, 3, coupons=["MUG-14"])
+    asked = [await _ask_back(shop, buyer, order, sku, 1) for _ in range(3)]
+    assert [one["amount"] for one in asked] == ["6.67", "6.66", "6.67"]
+    for one in reversed(asked):
+        await _approved(shop, one)
+    after = await shop.seen(buyer, order)
+    assert (after["status"], after["refunded_amount"], after["total"]) == ("REFUNDED", "20.00", "20.00")
+
+
+async def test_shipping_and_its_tax_go_back_with_what_comes_back_last(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("MUG-15", 5)
+    rate = {"name": "Post", "country": "DE", "currency": "EUR", "amount": "5.00"}
+    tax = {"country": "DE", "category": "shipping", "percent": "20"}
+    made = [
+        await shop.client.post(f"/api/v1/admin/{path}", json=body, headers=shop.admin)
+        for path, body in (("shipping-rates", rate), ("tax-rates", tax))
+    ]
+    order = await _sent(shop, buyer, sku, 2)
+    for rule, path in zip(made, ("shipping-rates", "tax-rates"), strict=True):
+        await shop.client.delete(f"/api/v1/admin/{path}/{rule.json()['id']}", headers=shop.admin)
+    asked = [await _ask_back(shop, buyer, order, sku, 1) for _ in range(2)]
+    assert [one["amount"] for one in asked] == ["20.00", "26.00"]
+    for one in asked:
+        await _approved(shop, one)
+    after = await shop.seen(buyer, order)
+    assert (after["status"], after["refunded_amount"], after["total"]) == ("REFUNDED", "46.00", "46.00")
+
+
+async def test_what_staff_has_sent_back_already_does_not_hold_up_the_rest(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("MUG-16", 5)
+    order = await _sent(shop, buyer, sku, 1)
+    asked = await _ask_back(shop, buyer, order, sku, 1)
+    intent = (await shop.seen(buyer, order))["payment"]["intent_id"]
+    part, key = {"amount": "5.00", "reason": "sorry"}, {**shop.admin, "Idempotency-Key": "sorry-1"}
+    assert (await shop.client.post(f"/api/v1/payments/{intent}/refund", json=part, headers=key)).status_code == 201
+    await _approved(shop, asked)
+    assert (await shop.payment(intent))["refunded_amount"] == "20.00"
+
+
+async def _sent(shop: Shop, buyer: dict[str, str], sku: str, quantity: int, *, coupons: Sequence[str] = ()) -> str:
+    checkout = await shop.checkout(buyer, {sku: quantity}, coupons=coupons)
+    paid = await shop.pay(buyer, checkout["checkout_id"])
+    assert paid.status_code == 200, paid.text
+    order = str(paid.json()["order_id"])
+    path = f"/api/v1/orders/{order}/ship"
+    sent = await shop.client.post(path, json={"carrier": "Post", "tracking": "T-9"}, headers=shop.admin)
+    assert sent.status_code == 200, sent.text
+    return order
+
+
+async def _ask_back(shop: Shop, buyer: dict[str, str], order: str, sku: str, quantity: int) -> dict[str, Any]:
+    body = {"reason": "OTHER", "items": [{"sku": sku, "quantity": quantity}]}
+    answer = await shop.client.post(f"/api/v1/orders/{order}/return", json=body, headers=buyer)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def _approved(shop: Shop, asked: dict[str, Any]) -> None:
+    path, key = f"/api/v1/admin/returns/{asked['id']}/approve", {**shop.admin, "Idempotency-Key": asked["id"]}
+    answer = await shop.client.post(path, json={}, headers=key)
+    assert (answer.status_code, answer.json()["status"]) == (200, "REFUNDED"), answer.text

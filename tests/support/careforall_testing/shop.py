@@ -57,7 +57,7 @@ class Shop(Journey):
         assert answer.status_code in {200, 201}, answer.text
         return sku
 
-    async def sell(self, sku: str, *, price: str = "20.00", limit: int = 10, active: bool = True) -> None:
+    async def sell(self, sku: str, *, price: str = "20.00", limit: int = 10, active: bool = True, currency: str = "EUR") -> None:
         """Tell of a product of one SKU, or of a change of it, and wait until it is known."""
         product_id, version = self._products.get(sku, (new_id(), 0))
         self._products[sku] = product_id, version + 1
@@ -67,7 +67,7 @@ class Shop(Journey):
             name=f"Product {sku}",
             status="ACTIVE" if active else "INACTIVE",
             base_price=Decimal(price),
-            currency="EUR",
+            currency=currency,
             variants=(Variant(variant_id=new_id(), sku=sku),),
             max_per_order=limit,
             created_at=datetime.now(UTC),
