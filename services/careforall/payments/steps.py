@@ -235,7 +235,8 @@ class Steps:
 
 def _still_there(asked: RefundStep, intent: Intent) -> Decimal | None:
     """Return what is to go back: no more than is left, where staff has sent back a part already."""
-    return None if asked.amount is None else min(asked.amount, intent.captured_amount - intent.refunded_amount)
+    left = intent.captured_amount - intent.refunded_amount
+    return asked.amount if asked.amount is None or not left else min(asked.amount, left)
 
 
 def _end(intent: Intent | None) -> PaymentStep:
