@@ -1,5 +1,6 @@
 """All SQL of the donations service."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -145,19 +146,18 @@ async def export_page(connection: Connection, wanted: Filter, after: UUID | None
 
 async def take_steps(connection: Connection, steps: Sequence[Step]) -> None:
     """Record steps: the donation's last state, and one history row each."""
-    last = {step.donation.id: step.donation for step in steps}
-    after = [last[key] for key in sorted(last)]
-    await connection.execute(
-        _UPDATE_DONATIONS,
-        [d.id for d in after],
-        [d.status for d in after],
-        [d.version for d in after],
-        [d.payment_version for d in after],
-        [d.refunded_amount for d in after],
-        [d.settled_at for d in after],
-        [d.disputed_amount for d in after],
-        [d.dispute_version for d in after],
-    )
+    for after in _one_status_each(steps):
+        await connection.execute(
+            _UPDATE_DONATIONS,
+            [d.id for d in after],
+            [d.status for d in after],
+            [d.version for d in after],
+            [d.payment_version for d in after],
+            [d.refunded_amount for d in after],
+            [d.settled_at for d in after],
+            [d.disputed_amount for d in after],
+            [d.dispute_version for d in after],
+        )
     await connection.execute(
         _INSERT_HISTORY,
         [step.donation.id for step in steps],
@@ -169,6 +169,17 @@ async def take_steps(connection: Connection, steps: Sequence[Step]) -> None:
         [step.donation.refunded_amount for step in steps],
         [step.donation.disputed_amount for step in steps],
     )
+
+
+def _one_status_each(steps: Sequence[Step]) -> list[list[Donation]]:
+    """Return what to store, one statement after another: the database lets a donation take one step of its status in each."""
+    changes: Counter[UUID] = Counter()
+    rounds: dict[int, dict[UUID, Donation]] = {}
+    for step in steps:
+        donation = step.donation
+        changes[donation.id] += donation.status != step.from_status
+        rounds.setdefault(max(changes[donation.id], 1), {})[donation.id] = donation
+    return [[rounds[number][key] for key in sorted(rounds[number])] for number in sorted(rounds)]
 
 
 async def note_verified(connection: Connection, donor_key: str, user_id: UUID) -> None:

@@ -118,6 +118,14 @@ async def test_rule_05_a_history_in_every_order_and_in_copies_ends_the_same(hous
         assert len(events) == len(steps)
 
 
+async def test_rule_05_a_full_refund_that_is_heard_alone_completes_its_gift_first(house: GivingHouse, campaign: Given) -> None:
+    given = await house.give(campaign)
+    await say(house, refunded(given, "25.00", 4))
+    await becomes(house, given, "REFUNDED", "25.00")
+    assert await steps_of(house, given) == [(None, "PENDING"), ("PENDING", "COMPLETED"), ("COMPLETED", "REFUNDED")]
+    assert await events_of(house, given) == ["donations.created", "donations.completed", "donations.refunded"]
+
+
 async def test_a_failure_after_a_capture_changes_nothing(house: GivingHouse, campaign: Given) -> None:
     given = await house.give(campaign)
     await say(house, captured(given))
