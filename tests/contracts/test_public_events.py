@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,23 @@ def test_fields_of_tomorrow_stay_inside(subject: str) -> None:
     payload = golden(subject)["payload"] | {"card_of_tomorrow": "4111", "email": "x@example.org"}
     assert b"tomorrow" not in public.shown(subject, msgspec.json.encode(payload))
     assert b"example.org" not in public.shown(subject, msgspec.json.encode(payload))
+
+
+@pytest.mark.parametrize(("currency", "written"), [("EUR", "12.50"), ("JPY", "12"), ("KWD", "12.500")])
+def test_amounts_leave_with_the_places_of_their_currency(currency: str, written: str) -> None:
+    for kept in (written, f"{Decimal(written):.3f}"):  # a new gift's, and what the tables give back
+        money = {"amount": kept, "refunded_amount": kept, "disputed_amount": kept}
+        payload = golden("donations.completed")["payload"] | money | {"currency": currency}
+        told = json.loads(public.shown("donations.completed", msgspec.json.encode(payload)))
+        assert {told[name] for name in money} == {written}
+
+
+def test_amounts_of_lines_leave_as_those_of_their_order() -> None:
+    payload = golden("orders.confirmed")["payload"] | {"currency": "EUR", "refunded_amount": "0"}
+    payload["lines"][0] |= {"unit_price": "40.900", "total": "122.700"}
+    told = json.loads(public.shown("orders.confirmed", msgspec.json.encode(payload)))
+    line = told["lines"][0]
+    assert (told["refunded_amount"], line["unit_price"], line["total"]) == ("0.00", "40.90", "122.70")
 
 
 def _kept_back() -> list[type[Event]]:

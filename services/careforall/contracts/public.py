@@ -7,11 +7,13 @@ somebody writes it here. Nothing here says who somebody is, opens anything, or i
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from careforall.contracts import catalog, customers, donations, inventory, orders
+from careforall.kit import money
 from careforall.kit.envelope import Event
 
 
@@ -151,6 +153,7 @@ SUBJECTS = frozenset(event.SUBJECT for event in PUBLIC)
 
 _decoders = {event.SUBJECT: msgspec.json.Decoder(shape) for event, shape in PUBLIC.items()}
 _encode = msgspec.json.Encoder(decimal_format="string").encode
+_AMOUNTS = frozenset({"goal", "amount", "total", "unit_price", "refunded_amount", "disputed_amount", "base_price", "sale_price"})
 
 
 def shown(event_type: str, payload: bytes | msgspec.Raw) -> bytes:
@@ -159,4 +162,25 @@ def shown(event_type: str, payload: bytes | msgspec.Raw) -> bytes:
     Raises:
         KeyError: This event may not leave at all.
     """
-    return _encode(_decoders[event_type].decode(payload))
+    return _encode(_written(_decoders[event_type].decode(payload)))
+
+
+def _written(told: Any) -> Any:
+    """Return it with the currency's decimal places in every amount, however many the tables keep."""
+    try:
+        places = money.exponent(getattr(told, "currency", ""))
+    except money.MoneyError:  # nothing with a price, or money that we cannot write: better told as it is than not at all
+        return told
+    told = _in_places(told, places)
+    if isinstance(told, Order):
+        return msgspec.structs.replace(told, lines=tuple(_in_places(line, places) for line in told.lines))
+    return told
+
+
+def _in_places(told: Any, places: int) -> Any:
+    amounts = _AMOUNTS.intersection(told.__struct_fields__)
+    return msgspec.structs.replace(told, **{name: _places(getattr(told, name), places) for name in amounts})
+
+
+def _places(amount: Decimal | None, places: int) -> Decimal | None:
+    return None if amount is None else amount.quantize(Decimal(1).scaleb(-places))
