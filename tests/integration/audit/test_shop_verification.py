@@ -144,6 +144,15 @@ async def test_every_way_of_paying_for_nothing_or_buying_for_nothing_is_found(
     assert told == {name: [detail] for name, detail in found.items()}
 
 
+async def test_money_that_did_not_come_back_within_its_hour_is_found_by_who_looked_before(
+    databases: Databases, sold: Mapping[str, str]
+) -> None:
+    kept = f"{AN_HOUR_AGO}; UPDATE payment_intents SET refunded_amount = 1 WHERE status = 'REFUNDED'"
+    async with _books(databases, sold, payments=kept) as books:
+        violations = await _violations(books, invariants=(), since=datetime.now(UTC) - timedelta(minutes=2))
+    assert list(violations) == [CONFIRMED]
+
+
 @asynccontextmanager
 async def _books(databases: Databases, sold: Mapping[str, str], **damage: str) -> AsyncIterator[Books]:
     """Open a copy of the books in which some rows were changed behind the services' back."""
@@ -155,8 +164,10 @@ async def _books(databases: Databases, sold: Mapping[str, str], **damage: str) -
         yield await stack.enter_async_context(opened(Platform(dsns=dsns, streams={}, subscriptions=())))
 
 
-async def _violations(books: Books, invariants: Sequence[Invariant] = SHOP_ORDERS) -> dict[str, list[Violation]]:
-    span = Span(since=LONG_AGO, since_id=NIL, cut_off=datetime.now(UTC) + timedelta(minutes=1))
+async def _violations(
+    books: Books, invariants: Sequence[Invariant] = SHOP_ORDERS, *, since: datetime = LONG_AGO
+) -> dict[str, list[Violation]]:
+    span = Span(since=since, since_id=NIL, cut_off=datetime.now(UTC) + timedelta(minutes=1))
     outcomes = [await broken(books, one, LONG_AGO) for one in invariants]
     outcomes += [await compare(books, span) for _, compare in sales.COMPARISONS]
     return {one.name: one.violations for one in outcomes if one.violations}

@@ -3,7 +3,10 @@
 An order that failed or was cancelled may have been paid in the last moment: then its money goes back, which has an hour.
 """
 
+from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from careforall.audit.verification.balances import Comparison, Span, pages
 from careforall.audit.verification.books import Books
@@ -11,12 +14,15 @@ from careforall.audit.verification.report import Outcome, Violation
 
 _PAID = frozenset({"CONFIRMED", "PROCESSING", "SHIPPED", "DELIVERED", "RETURNED", "REFUNDED"})
 _ENDED = frozenset({"FAILED", "CANCELLED"})
+_WAY_BACK = timedelta(hours=1)
+"""How long money may be on its way back; who came by before that has to look at it again."""
 
 
 async def captured_orders_are_confirmed(books: Books, span: Span) -> Outcome:
     """Every captured intent of an order has its confirmed order, or went back."""
     found: list[Violation] = []
-    async for intents in pages(books, "payments", CAPTURED_ORDERS, span):
+    due = msgspec.structs.replace(span, since=span.since - _WAY_BACK)
+    async for intents in pages(books, "payments", CAPTURED_ORDERS, due):
         rows = await books.fetch("orders", ORDERS_OF_INTENTS, [intent["id"] for intent in intents])
         orders = {row["intent_id"]: row for row in rows}
         found += [
