@@ -8,14 +8,17 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from careforall.kit import crash
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
-from careforall.payments.domain import Intent
-from careforall.payments.gateways.base import GatewayObject, GatewayUnknown
+from careforall.payments.domain import STEPS, Intent, StateFact
+from careforall.payments.gateways.base import GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.recording import record
+
+log = structlog.get_logger(__name__)
 
 _TRIES = 3
 
@@ -73,8 +76,20 @@ class Asking:
             lesson = await self._apply(read, shown, gateway, cause, note)
             if lesson is not None:
                 crash.point("reconcile.after_apply")
+                await self._let_go(lesson, gateway, gateway_object)
                 return lesson
         raise StillMoving(f"{intent_id} changed each time it was asked about")
+
+    async def _let_go(self, lesson: Lesson, gateway: str, gateway_object: str) -> None:
+        """Release money that is held for an intent that has ended: nobody would ever take it or let it go."""
+        held = any(isinstance(fact, StateFact) and fact.target == "AUTHORIZED" for fact in lesson.shown.facts)
+        if not held or STEPS[lesson.after.status]:
+            return
+        key = f"{gateway_object}:release"
+        try:
+            await self._gateways.call(gateway, "cancel", lambda api: api.cancel(gateway_object, key=key))
+        except GatewayRefused as error:
+            log.warning("held money could not be released", payment_id=str(lesson.after.id), error=str(error))
 
     async def _apply(self, read: Intent, shown: GatewayObject, gateway: str, cause: str, note: Note | None) -> Lesson | None:
         """Apply facts to the version they were asked for, all in one transaction; None where that version is gone."""

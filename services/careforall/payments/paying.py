@@ -15,7 +15,7 @@ import structlog
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
 from careforall.payments.asking import Asking
-from careforall.payments.domain import OPEN_ATTEMPTS, Fact, Intent, StateFact
+from careforall.payments.domain import Fact, Intent, StateFact
 from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
 from careforall.payments.gateways.base import (
     Gateway,
@@ -81,6 +81,8 @@ class Paying:
             last = (await repository.last_attempts(connection, [identifier])).get(identifier)
             return Paper(intent=intent, attempt=last, expired=identifier in await repository.expired(connection, [identifier]))
 
+        if returned:
+            await self._paid_after_all(identifier)
         return await self._database.run(read)
 
     async def pay(self, identifier: UUID) -> str | None:
@@ -169,7 +171,7 @@ class Paying:
         if intent.status == "AUTHORIZED":
             intent = await self._end(intent, intent.gateway_object, intent.captured_via, "REFUNDED")
         elif intent.status == "INITIATED":
-            named = last.gateway_object if last is not None and last.status in OPEN_ATTEMPTS else ""
+            named = last.payable_object if last is not None else ""
             intent = await self._end(intent, named, last.gateway if last else intent.gateway, "FAILED")
         if intent.captured_amount:
             raise IllegalTransition("The money is captured: refund it instead.", status_of_payment=intent.status)
@@ -188,6 +190,12 @@ class Paying:
             except (GatewayRefused, GatewayNotAsked, GatewayUnknown) as error:
                 log.info("gateway cannot be asked", payment_id=str(identifier), error=str(error))
         return await self._read(identifier)
+
+    async def _paid_after_all(self, identifier: UUID) -> None:
+        """Who comes back after a decline has tried the same object by other means: that is an attempt, and is asked about."""
+        last = (await self._attempts(identifier)).get(identifier)
+        if last is not None and last.status == "FAILED" and last.payable_object and last.redirect_url:
+            await self._openings.plan(identifier)
 
     async def _open(self, intent: Intent, attempt: Attempt, *, again: bool = False) -> Attempt:
         """Call the gateway for a recorded attempt and record what came of it; `again` on the key of an earlier call."""

@@ -11,6 +11,7 @@ import msgspec
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 from careforall.kit.outbox import Outgoing
 from careforall.payments.domain import AttemptStatus, DisputeStatus, Intent, RefundStatus
+from careforall.payments.gateways.base import OBJECT_ENDED
 from careforall.payments.ledger import Entry
 
 
@@ -49,6 +50,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ask_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+    @property
+    def payable_object(self) -> str:
+        """The gateway's object that its payer may still pay, also after a decline; empty where there is none."""
+        over = self.status == "SUCCEEDED" or self.code == OBJECT_ENDED
+        return "" if over else self.gateway_object
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,6 +82,19 @@ class Desk(Struct, frozen=True, kw_only=True):
 
         return dict(await eventually(look, within_s=within_s, what=f"{intent} is {status}") or {})
 
+    async def declined(self, intent: str) -> None:
+        """Wait until the one attempt of an intent is known to have failed."""
+
+        async def look() -> bool:
+            return [attempt["status"] for attempt in (await self.shown(intent))["attempts"]] == ["FAILED"]
+
+        await eventually(look, what=f"{intent} is declined")
+
+    async def at_the_gateway(self, intent: str) -> str:
+        """How the gateway's object of an intent stands."""
+        answer = await self.running.client.get(f"/simulator/control/{intent}")
+        return str(answer.json()["payment_intent"]["status"])
+
     async def objects(self, intent: str) -> list[str]:
         """The gateway's objects that were made for an intent."""
         async with self.running.database("simulator") as opened:
@@ -138,11 +151,7 @@ async def test_after_a_decline_the_same_object_is_paid(desk: Desk) -> None:
     intent = await desk.intent()
     first = await desk.pay(intent)
     await desk.does(intent, "decline")
-
-    async def declined() -> bool:
-        return [attempt["status"] for attempt in (await desk.shown(intent))["attempts"]] == ["FAILED"]
-
-    await eventually(declined)
+    await desk.declined(intent)
     page = (await desk.running.client.get(f"/pay/{intent}")).text
     assert "The last try did not work" in page
     assert await desk.pay(intent) == first
@@ -211,6 +220,52 @@ async def test_an_unpaid_intent_is_ended_at_the_gateway_too(desk: Desk) -> None:
     async with desk.running.database("simulator") as opened:
         [row] = await opened.fetch("SELECT status FROM payment_intents WHERE id = $1", (await desk.objects(intent))[0])
     assert row["status"] == "canceled"
+
+
+async def test_what_is_payable_after_a_decline_ends_with_its_intent(desk: Desk) -> None:
+    intent = await desk.intent("ORDER")
+    await desk.pay(intent)
+    await desk.does(intent, "decline")
+    await desk.declined(intent)
+    assert (await desk.ordered(f"{intent}/void")).json()["status"] == "FAILED"
+    assert await desk.at_the_gateway(intent) == "canceled", "a buyer with another card could still have money held there"
+
+
+async def test_what_is_payable_after_a_decline_ends_with_its_time(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    await desk.does(intent, "decline")
+    await desk.declined(intent)
+    async with desk.running.database("payments") as opened:
+        await opened.execute("UPDATE payment_intents SET expires_at = clock_timestamp() WHERE id = $1", intent)
+    assert (await desk.reaches(intent, "FAILED", within_s=90))["reason"] == "expired"
+    assert await desk.at_the_gateway(intent) == "canceled"
+
+
+async def test_money_that_is_held_after_the_end_is_released(desk: Desk) -> None:
+    intent = await desk.intent("ORDER")
+    await desk.pay(intent)
+    async with desk.running.database("payments") as opened:
+        await opened.execute("UPDATE payment_intents SET declines = 9 WHERE id = $1", intent)
+    await desk.does(intent, "decline")
+    await desk.reaches(intent, "FAILED")
+    await desk.does(intent, "success")
+
+    async def released() -> bool:
+        return await desk.at_the_gateway(intent) == "canceled"
+
+    await eventually(released, within_s=30, what="nothing is held")
+
+
+async def test_a_payer_who_comes_back_after_a_decline_has_us_ask_too(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    await desk.does(intent, "decline")
+    await desk.declined(intent)
+    await desk.turn(drop=1.0)
+    await desk.does(intent, "success")
+    assert await desk.page(intent, "?return=1") == "Waiting for the gateway"
+    await desk.reaches(intent, "CAPTURED")
 
 
 @pytest.mark.parametrize("trouble", [{}, {"error_after_success": 1.0}])
