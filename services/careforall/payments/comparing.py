@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.payments.domain import Intent, StateFact
+from careforall.payments.domain import Intent, StateFact, paid_elsewhere
 from careforall.payments.gateways.base import GatewayObject
 
 Bucket = Literal["matched", "ours_only", "theirs_only", "amount_differs"]
@@ -79,7 +79,7 @@ def compare(theirs: GatewayObject, ours: Intent | None, *, returned: Decimal = D
         return _held(ours)
     if not ours.captured_amount:
         return "matched" if returned >= ours.amount else "theirs_only"
-    return "theirs_only" if _another(state, ours) else "matched"
+    return "theirs_only" if paid_elsewhere(ours, state.gateway_object) else "matched"
 
 
 def shown(status: str, amount: Decimal | None, currency: str | None) -> str:
@@ -99,8 +99,3 @@ def _held(ours: Intent) -> Bucket:
     if ours.captured_amount:
         return "ours_only"
     return "matched" if ours.status == "AUTHORIZED" else "theirs_only"
-
-
-def _another(state: StateFact, ours: Intent) -> bool:
-    """Whether a second object took money for an intent that was paid by a first one."""
-    return bool(state.gateway_object) and bool(ours.gateway_object) and state.gateway_object != ours.gateway_object

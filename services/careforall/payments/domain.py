@@ -331,13 +331,14 @@ def _differs(intent: Intent, amount: Decimal | None, currency: str | None) -> bo
 
 
 def _another_object(intent: Intent, fact: StateFact) -> bool:
-    """Whether a second object of the gateway captured what a first one had captured."""
-    return (
-        fact.target == "CAPTURED"
-        and bool(fact.gateway_object)
-        and bool(intent.gateway_object)
-        and fact.gateway_object != intent.gateway_object
-    )
+    """Whether a second object of a gateway captured what a first one had captured."""
+    return fact.target == "CAPTURED" and paid_elsewhere(intent, fact.gateway_object)
+
+
+def paid_elsewhere(intent: Intent, gateway_object: str) -> bool:
+    """Whether a captured intent was paid by anything but this object of a gateway; what is told generically has no object."""
+    named = bool(intent.gateway_object) or intent.captured_via == GENERIC
+    return named and bool(gateway_object) and gateway_object != intent.gateway_object
 
 
 def after(intent: Intent, fact: Fact, verdict: Verdict, *, via: str, now: datetime) -> Intent:

@@ -151,6 +151,12 @@ def test_a_second_object_that_captures_alarms() -> None:
     assert judge(captured, StateFact(target="CAPTURED", gateway_object="pi_1")).alarm == ""
 
 
+def test_a_gateway_that_captures_what_was_paid_elsewhere_alarms() -> None:
+    captured = intent("CAPTURED", captured_via=domain.GENERIC)
+    assert judge(captured, StateFact(target="CAPTURED", gateway_object="pi_2")).alarm == "double_capture"
+    assert judge(captured, StateFact(target="CAPTURED")).alarm == ""
+
+
 def test_a_decline_ends_the_try_and_only_the_last_one_ends_the_intent() -> None:
     declined = judge(intent(), DeclineFact(reason="no money"))
     assert (declined.outcome, declined.declined, declined.steps) == ("processed", True, ())
