@@ -129,6 +129,8 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     known: RefundStatus | None = None
     unapplied: bool = False
     """We know it as a refund of money that came after its intent had failed."""
+    answered: bool = False
+    """Whoever ordered it is waiting for this very answer."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -234,9 +236,15 @@ def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
     if fact.known in {"SUCCEEDED", "FAILED"}:
         return _after_settling(fact)
     if fact.status != "SUCCEEDED":
-        alarm = "unapplied_not_refunded" if fact.unapplied and fact.status == "FAILED" else ""
-        return Verdict(outcome="processed", refund_settles=fact.status, alarm=alarm)
+        return Verdict(outcome="processed", refund_settles=fact.status, alarm=_not_refunded(fact))
     return _judge_settled_refund(intent, fact)
+
+
+def _not_refunded(fact: RefundFact) -> str:
+    """Return the alarm of a refund that failed: its payer and whoever ordered it were told before that it is on its way."""
+    if fact.status != "FAILED" or fact.known != "PENDING" or fact.answered:
+        return ""
+    return "unapplied_not_refunded" if fact.unapplied else "refund_failed"
 
 
 def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:

@@ -202,7 +202,7 @@ class Effects:
     def _alarm(self, intent: Intent, fact: Fact, verdict: Verdict, source: Source) -> None:
         ALARMS.labels(kind=verdict.alarm).inc()
         detail = f"{source.cause}: {getattr(fact, 'amount', None)} {getattr(fact, 'currency', None)} {verdict.message}"
-        key = str(source.event_id or intent.id)
+        key = str(source.event_id or getattr(fact, "refund_id", intent.id))
         self.changes.alarms.append(
             Alarm(kind=verdict.alarm, gateway=source.via, subject_key=key, payment_id=intent.id, detail=detail[:500])
         )

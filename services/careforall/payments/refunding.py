@@ -159,10 +159,11 @@ class Refunding:
             )
         except GatewayRefused as error:
             refused = GatewayRefund(id=f"refused_{refund.id}", status="FAILED")
-            await self._database.run(lambda connection: self._record(connection, refund, refused))
+            answered = not ordered.again and refund.requested_by != "payments"
+            await self._database.run(lambda connection: self._record(connection, refund, refused, answered=answered))
             raise RefundRefused(str(error), refund_id=str(refund.id)) from error
 
-    async def _record(self, connection: Connection, refund: Refund, made: GatewayRefund) -> Answer:
+    async def _record(self, connection: Connection, refund: Refund, made: GatewayRefund, *, answered: bool = False) -> Answer:
         """Record the gateway's word, unless a webhook was faster, and keep the answer for repeats."""
         locked = await repository.lock_intent(connection, refund.intent_id)
         if locked is None:
@@ -173,6 +174,7 @@ class Refunding:
             amount=refund.amount,
             currency=locked.currency,
             status=made.status,
+            answered=answered,
             reason=refund.reason,
         )
         _, intent = await record(

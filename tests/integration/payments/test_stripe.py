@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -382,6 +383,18 @@ async def test_a_refund_that_failed_at_stripe_has_failed_here(desk: Desk) -> Non
     await eventually(failed, within_s=30)
     assert not [one for one in desk.fake.books.refunds.values() if one["payment_intent"] == money["id"]]
     assert (await desk.refund(intent, "25.00")).status_code == 201
+
+
+async def test_a_refund_that_fails_after_stripe_took_it_waits_for_a_person(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    intent, _ = await desk.paid()
+    monkeypatch.setattr(desk.fake.books, "make_refund", partial(desk.fake.books.make_refund, status="pending"))
+    assert (await desk.refund(intent, "10.00")).status_code == 202
+    [name] = [one["id"] for one in desk.fake.books.refunds.values() if one["metadata"].get("intent_id") == intent]
+    desk.fake.books.settle_refund(name, "failed")
+    await desk.told()
+    assert [one["status"] for one in (await desk.shown(intent))["refunds"]] == ["FAILED"]
+    alarms = (await desk.running.client.get("/api/v1/payments/alarms", headers=desk.callers.admin())).json()["items"]
+    assert [one["kind"] for one in alarms if one["payment_id"] == intent] == ["refund_failed"]
 
 
 async def test_a_refund_made_at_stripe_itself_is_ours_too(desk: Desk) -> None:

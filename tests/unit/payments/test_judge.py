@@ -198,7 +198,7 @@ def test_a_settled_refund_above_the_captured_amount_is_kept_and_alarms(state: Pa
     [
         (None, "PENDING", "processed", "", ""),
         ("PENDING", "PENDING", "ignored", "duplicate_transition", ""),
-        ("PENDING", "FAILED", "processed", "", ""),
+        ("PENDING", "FAILED", "processed", "", "refund_failed"),
         ("PENDING", "SUCCEEDED", "processed", "", ""),
         ("SUCCEEDED", "SUCCEEDED", "ignored", "duplicate_transition", ""),
         ("SUCCEEDED", "PENDING", "ignored", "out_of_order", ""),
@@ -211,6 +211,10 @@ def test_a_settled_refund_above_the_captured_amount_is_kept_and_alarms(state: Pa
 def test_every_pair_of_refund_states_has_its_outcome(known: Any, status: Any, outcome: str, reason: str, alarm: str) -> None:
     verdict = judge(intent("CAPTURED"), refund(known=known, status=status))
     assert (verdict.outcome, verdict.reason, verdict.alarm) == (outcome, reason, alarm)
+
+
+def test_who_is_told_at_once_that_a_refund_is_refused_needs_no_alarm() -> None:
+    assert judge(intent("CAPTURED"), refund(known="PENDING", status="FAILED", answered=True)).alarm == ""
 
 
 MOVES: dict[str, tuple[set[str], str, Fact]] = {
