@@ -9,6 +9,13 @@ import pytest
 from careforall_testing.charts import objects, pods, rendered
 from careforall_testing.policies import Peer, Policies
 
+BUCKET = (
+    "postgres.backup.enabled=true",
+    "postgres.backup.store.kind=commands",
+    *(f"postgres.backup.store.commands.{verb}=x" for verb in ("put", "get", "list", "delete")),
+    "postgres.networkPolicy.extraEgress[0].ports[0].port=443",
+    "postgres.networkPolicy.extraEgress[0].ports[0].protocol=TCP",
+)
 OUTSIDE = Peer(outside=True)
 GATEWAY = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "gateway"})
 MONITORING = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "monitoring"})
@@ -47,6 +54,8 @@ def peer(name: str) -> Peer:
         ("audit", "accounts", 8000),
         ("operator", "postgres", 5432),
         ("operator", "postgres", 8008),
+        ("postgres-bootstrap", "postgres", 5432),
+        ("postgres-bootstrap", "postgres", 8008),
         ("operator", "nats", 8222),
         ("operator", "donations-worker", 8000),
         ("payments", "outside", 443),
@@ -107,3 +116,30 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
 )
 def test_every_other_edge_is_closed(source: str, target: str, port: int) -> None:
     assert not policies().allow(peer(source), peer(target), port)
+
+
+@pytest.mark.parametrize("job", ["postgres-backup", "postgres-restore-proof"])
+def test_backups_reach_an_archive_outside_the_cluster(job: str) -> None:
+    found = objects(rendered("prod", *BUCKET))
+    own = dict(pods(found))[f"CronJob/careforall-{job}"]
+    asked = Policies(found)
+    source = Peer(pod=own["metadata"]["labels"])
+    assert asked.allow(source, OUTSIDE, 443)
+    assert asked.allow(source, POSTGRES, 5432)
+    assert not asked.allow(source, POSTGRES, 8008)
+    assert not asked.allow(source, OUTSIDE, 22)
+
+
+@pytest.mark.parametrize(
+    ("own", "port"),
+    [
+        (("postgres.external.enabled=true",), 5432),
+        (("postgres.enabled=false", "networkPolicies.servers.postgres[0]=6432"), 6432),
+        (("valkey.enabled=false", "global.redis.existingSecret=own-redis", "networkPolicies.servers.valkey[0]=6380"), 6380),
+        (("nats.enabled=false", "global.nats.address=nats.example.org:4222"), 4222),
+    ],
+)
+def test_servers_of_the_user_s_own_are_reached(own: tuple[str, ...], port: int) -> None:
+    found = objects(rendered("prod", *own))
+    service = dict(pods(found))["Deployment/careforall-donations"]
+    assert Policies(found).allow(Peer(pod=service["metadata"]["labels"]), OUTSIDE, port)

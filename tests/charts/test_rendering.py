@@ -153,6 +153,26 @@ def test_setup_has_another_name_whenever_it_does_something_else() -> None:
     assert job() != job("demo.enabled=false")
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "postgres.auth.existingSecret=x,operator.platform.database.restSecret=x",
+        "global.databases.existingSecret=x",
+        "global.imagePullSecrets[0]=x",
+        "postgres.image.tag=x",
+    ],
+)
+def test_bootstrap_has_another_name_whenever_its_pod_is_another(changed: str) -> None:
+    one, other = (
+        next(
+            job for job in objects(rendered("local", *sets)) if "-bootstrap-" in job["metadata"]["name"] and job["kind"] == "Job"
+        )
+        for sets in ((), (changed,))
+    )
+    assert one["spec"]["template"] != other["spec"]["template"]
+    assert one["metadata"]["name"] != other["metadata"]["name"]
+
+
 def test_the_operator_sees_its_own_keys_of_secrets_alone() -> None:
     found = objects(rendered("prod"))
     deployment = charts.named(found, "Deployment", "careforall-operator")

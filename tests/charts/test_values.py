@@ -51,6 +51,8 @@ SENSE = {
     "global.secrets.existingSecret=": "global.secrets.existingSecret: name a Secret",
     "global.publicUrl=": "global.publicUrl: say where people reach the platform",
     "nats.enabled=false": "global.nats.address: nats.enabled is false",
+    "postgres.external.enabled=true,global.databases.existingSecret=": "global.databases.existingSecret: PostgreSQL is your own",
+    "nats.enabled=false,global.nats.address=x:4222,global.nats.existingSecret=": "global.nats.existingSecret: nats.enabled",
     "valkey.enabled=false": "global.redis: valkey.enabled is false",
     "demo.enabled=true": "demo.enabled: made-up gifts belong into global.environment=development only",
     "nats.replicas=1": "global.nats.streamReplicas: 3 copies need as many servers, and nats.replicas is 1",

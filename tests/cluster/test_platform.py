@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from careforall_testing.cluster import Cluster
+from careforall_testing.cluster import CHART, Cluster, CommandFailed
 from careforall_testing.cluster_gifts import completed_gift, steady_gifts
 from careforall_testing.cluster_orders import confirmed_order
 from careforall_testing.cluster_platform import HOST, client_of, front_door, install, loadtests, serves, upgrade, verify
@@ -235,6 +235,19 @@ def test_setup_runs_once_for_each_change_and_keeps_what_is_there(platform: Clust
     before = {job["metadata"]["uid"] for job in platform.get("jobs", selector="app.kubernetes.io/name=setup")}
     upgrade(platform)
     assert {job["metadata"]["uid"] for job in platform.get("jobs", selector="app.kubernetes.io/name=setup")} == before
+
+
+def test_a_second_release_in_its_namespace_is_refused(platform: Cluster) -> None:
+    with pytest.raises(CommandFailed, match="has the release careforall already"):
+        platform.helm("install", "second", str(CHART), f"--values={CHART / 'values-local.yaml'}")
+
+
+def test_passwords_that_the_data_does_not_know_are_refused(platform: Cluster) -> None:
+    words = [f"--from-literal={one}-password=other" for one in ("superuser", "replication", "rest")]
+    platform.kubectl("create", "secret", "generic", "other-passwords", *words)
+    own = ("postgres.auth.existingSecret=other-passwords", "operator.platform.database.restSecret=other-passwords")
+    with pytest.raises(CommandFailed, match="was made with the superuser-password of the Secret careforall-postgres-auth"):
+        upgrade(platform, *(word for one in own for word in ("--set", one)))
 
 
 def test_an_uninstall_leaves_nothing_stuck(platform: Cluster) -> None:

@@ -1,5 +1,22 @@
+{{/* Not empty where PostgreSQL is a server of the user's own. */}}
+{{- define "careforall.ownPostgres" -}}
+{{- $postgres := .Values.postgres | default dict -}}
+{{- if or (not $postgres.enabled) ($postgres.external | default dict).enabled }}yes{{ end -}}
+{{- end -}}
+
+{{/* Refuses a second release beside another: an operator keeps every Platform and every Deployment of its namespace. */}}
+{{- define "careforall.alone" -}}
+{{- range (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- if and (hasKey $labels "careforall.dev/service") (ne (get $labels "app.kubernetes.io/instance") $.Release.Name) -}}
+{{- fail (printf "the namespace %s has the release %s already: their operators would take each other's pods and write each other's flags, so give each release a namespace of its own" $.Release.Namespace (get $labels "app.kubernetes.io/instance")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Refuses what cannot work, with a sentence that says what to do. */}}
 {{- define "careforall.check" -}}
+{{- include "careforall.alone" . -}}
 {{- $global := .Values.global -}}
 {{- if not (or $global.secrets.existingSecret $global.secrets.generate) -}}
 {{- fail "global.secrets.existingSecret: name a Secret with secret-key and webhook-secrets, or set global.secrets.generate=true to try the platform out" -}}
@@ -10,11 +27,14 @@
 {{- if and (not .Values.nats.enabled) (not $global.nats.address) -}}
 {{- fail "global.nats.address: nats.enabled is false, so name your own NATS as host:port" -}}
 {{- end -}}
+{{- if and (not .Values.nats.enabled) $global.nats.permissions (not $global.nats.existingSecret) -}}
+{{- fail "global.nats.existingSecret: nats.enabled is false, so name a Secret with the password of each service under its name, and of operator, or set global.nats.permissions=false where your NATS asks for none" -}}
+{{- end -}}
 {{- if and (not .Values.valkey.enabled) (not $global.redis.address) (not $global.redis.existingSecret) -}}
 {{- fail "global.redis: valkey.enabled is false, so give the address of your own, or a Secret with its url" -}}
 {{- end -}}
-{{- if and (not (.Values.postgres | default dict).enabled) (not $global.databases.existingSecret) -}}
-{{- fail "global.databases.existingSecret: postgres.enabled is false, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
+{{- if and (include "careforall.ownPostgres" .) (not $global.databases.existingSecret) -}}
+{{- fail "global.databases.existingSecret: PostgreSQL is your own, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
 {{- end -}}
 {{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
 {{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}

@@ -7,15 +7,19 @@ from careforall_testing.observability.alerts_promises import above
 from careforall_testing.observability.boards_cluster import DATABASE_FREE
 
 _HOUR = 3600
-_CRON = 'kube_cronjob_status_last_successful_time{namespace="giving", cronjob="careforall-postgres-'
+_NAMED = '{namespace="giving", cronjob="careforall-postgres-'
+_CRON = f"kube_cronjob_status_last_successful_time{_NAMED}"
+_MADE = f"kube_cronjob_created{_NAMED}"
 _DISK = '{namespace="giving", persistentvolumeclaim="data-careforall-postgres-0"}'
 _DEPLOYMENT = 'namespace="giving", deployment="careforall-donations"'
 _RESTARTS = 'kube_pod_container_status_restarts_total{namespace="giving", pod="careforall-orders-x", container="service"}'
 
 
 def _old(cronjob: str, hours: int) -> str:
-    newest = f'max by (namespace, cronjob) (kube_cronjob_status_last_successful_time{{cronjob=~".*-postgres-{cronjob}"}})'
-    return f"time() - {newest} > {hours * _HOUR}"
+    """Tell of what succeeded long ago, or never: that has no time of success, so it counts from when it was made."""
+    which = f'{{cronjob=~".*-postgres-{cronjob}"}}'
+    newest = f"kube_cronjob_status_last_successful_time{which} or kube_cronjob_created{which}"
+    return f"time() - max by (namespace, cronjob) ({newest}) > {hours * _HOUR}"
 
 
 def _ago(hours: int) -> str:
@@ -108,8 +112,8 @@ ALERTS = (
         summary="The newest backup is more than a day old",
         description="It is {{ $value | humanizeDuration }} old.",
         runbook="backup-age.md",
-        fires={f'{_CRON}backup"}}': _ago(26)},
-        calm={f'{_CRON}backup"}}': _ago(25)},
+        fires={f'{_MADE}backup"}}': _ago(26)},
+        calm={f'{_CRON}backup"}}': _ago(25), f'{_MADE}backup"}}': _ago(99)},
     ),
     Alert(
         name="RestoreNotProved",

@@ -19,6 +19,7 @@ _MEMBER = frozenset({"scope", "name"})
 FOREIGN = {
     "up": Foreign("Prometheus itself: whether a target answered", frozenset({"job", "instance"})),
     "kube_cronjob_status_last_successful_time": Foreign(_STATE, frozenset({"namespace", "cronjob"})),
+    "kube_cronjob_created": Foreign(_STATE, frozenset({"namespace", "cronjob"})),
     "kube_deployment_status_replicas_available": Foreign(_STATE, frozenset({"namespace", "deployment"})),
     "kube_deployment_spec_replicas": Foreign(_STATE, frozenset({"namespace", "deployment"})),
     "kube_pod_container_status_restarts_total": Foreign(_STATE, frozenset({"namespace", "pod", "container"})),

@@ -1,5 +1,5 @@
 {{/*
-Names and labels. The release's name is the prefix of everything, so two releases may share a namespace.
+Names and labels. The release's name is the prefix of everything.
 Call with (dict "root" $ "component" "nats"), where root is the chart's top context.
 */}}
 

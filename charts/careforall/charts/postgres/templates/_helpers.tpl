@@ -26,9 +26,9 @@ image: {{ include "common.image" (dict "root" . "image" .Values.image) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end -}}
 
-{{/* Labels of the pods that are clients of the database: the bootstrap Job and the backups. */}}
+{{/* Labels of the pods that are clients of the database: the bootstrap Job and the backups. Call with (dict "root" $ "component" "x" "clientOf" (list "postgres")). */}}
 {{- define "postgres.clientLabels" -}}
-{{- include "common.podLabels" (dict "root" .root "component" .component "clientOf" (list "postgres" "patroni")) -}}
+{{- include "common.podLabels" (dict "root" .root "component" .component "clientOf" .clientOf) -}}
 {{- end -}}
 
 {{/* What Patroni keeps in the cluster's own configuration; read once at the first start, handed over by the bootstrap Job afterwards. */}}
