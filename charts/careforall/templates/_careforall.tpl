@@ -34,7 +34,7 @@
 {{- fail "global.redis: valkey.enabled is false, so give the address of your own, or a Secret with its url" -}}
 {{- end -}}
 {{- if and (include "careforall.ownPostgres" .) (not $global.databases.existingSecret) -}}
-{{- fail "global.databases.existingSecret: PostgreSQL is your own, so name a Secret with one DSN per service under its name, and under reader-<name>" -}}
+{{- fail "global.databases.existingSecret: PostgreSQL is your own, so name a Secret with one DSN per service under its name and under reader-<name>, and one under operator for its heartbeat" -}}
 {{- end -}}
 {{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
 {{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}
