@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from careforall.launch.binaries import NATS, POSTGRES, VALKEY, Binary, Program, find_binary
 from careforall.launch.credentials import Credentials
 from careforall.launch.identity import unprivileged_identity
-from careforall.launch.ports import port_or_free
 from careforall.launch.server_process import Server
 from careforall.launch.servers import Nats, Postgres, Valkey
 from careforall.launch.settings import LaunchEnvironment
@@ -44,7 +43,7 @@ def make_servers(
             data=data,
             log=folder.logs / f"{kind.name}.log",
             identity=unprivileged_identity(sudo_user=environment.sudo_user, data=data, program=binary.path),
-            port=port_or_free(state.server_ports.get(role, 0)),
+            rather=state.server_ports.get(role, 0),
             password=passwords[role],
         )
     return servers

@@ -18,7 +18,7 @@ from typing import ClassVar
 from careforall.launch.binaries import Binary
 from careforall.launch.errors import LaunchError
 from careforall.launch.identity import Identity
-from careforall.launch.ports import free_port, is_free
+from careforall.launch.ports import free_port, is_free, port_or_free
 from careforall.launch.processes import PAUSE_S, children_of, send, spawn, stop_process
 
 START_TIMEOUT_S = 30.0
@@ -35,6 +35,7 @@ class Server(ABC):
         log: file its output is appended to.
         identity: whom it runs as.
         port: the port to listen on; 0 takes a free one and keeps it for later starts.
+        rather: the port to take, where `port` is 0, if nobody else has it.
         durable: False trades crash safety for speed, for tests.
         password: what clients must present; random when not given.
     """
@@ -50,6 +51,7 @@ class Server(ABC):
         log: Path,
         identity: Identity | None = None,
         port: int = 0,
+        rather: int = 0,
         durable: bool = True,
         password: str | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class Server(ABC):
         self.durable = durable
         self.password = password or secrets.token_urlsafe(24)
         self.process: subprocess.Popen[bytes] | None = None
+        self._rather = rather
         self._port_is_ours_to_choose = port == 0
         self._log_start = 0
 
@@ -99,13 +102,14 @@ class Server(ABC):
                 self.kill()
                 raise LaunchError(f"{self.name} did not become ready.\n{self.log_tail()}")
             self.launch()
+        self._port_is_ours_to_choose = False  # from now on others know it
 
     def launch(self) -> None:
         """Start without waiting; from the main thread only."""
         if self.running:
             raise LaunchError(f"{self.name} runs already.")
         if self.port == 0:
-            self.port = free_port()
+            self.port = port_or_free(self._rather)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.prepare()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0

@@ -109,6 +109,23 @@ def test_a_free_port_lost_to_another_program_is_replaced(state_dir: Path) -> Non
             server.stop()
 
 
+def test_a_port_that_others_know_is_not_replaced(state_dir: Path) -> None:
+    with running(Valkey, state_dir) as other:
+        other.stop()
+        with socket.create_server(("127.0.0.1", other.port)), pytest.raises(LaunchError, match="valkey did not become ready"):
+            other.start(timeout_s=5)
+
+
+def test_a_port_that_would_be_rather_taken_gives_way(state_dir: Path) -> None:
+    with running(Valkey, state_dir) as other:
+        server = Valkey(binary=other.binary, data=state_dir / "second", log=state_dir / "second.log", rather=other.port)
+        try:
+            server.start()
+            assert server.port != other.port
+        finally:
+            server.stop()
+
+
 def test_another_server_on_our_port_is_not_ours(state_dir: Path) -> None:
     with running(Valkey, state_dir) as other:
         impostor = Valkey(binary=other.binary, data=state_dir / "second", log=state_dir / "x.log", password=other.password)
