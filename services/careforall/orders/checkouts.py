@@ -39,7 +39,7 @@ from careforall.orders.errors import (
 )
 from careforall.orders.goods import Goods
 from careforall.orders.records import Card, Notice, Run, Sale, Wanted
-from careforall.orders.saga_words import CART_BOUGHT, CancelAsked, PayAsked, Saga
+from careforall.orders.saga_words import CART_BOUGHT, REPLACED, CancelAsked, PayAsked, Saga
 from careforall.orders.schemas import NewCheckout, PayCheckout
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
@@ -75,6 +75,7 @@ class Checkouts:
         if known is not None:
             return self._initiated(await self._driver.settled(known.saga.id) or known)
         sale = await self._sale(buyer, new)
+        await self._make_way(sale)
         if gone := await self._asks.sold_out(sale):
             raise OutOfStock(skus=gone)
         try:
@@ -212,6 +213,15 @@ class Checkouts:
             correlation_id=cause.correlation_id,
             traceparent=cause.traceparent,
         )
+
+    async def _make_way(self, sale: Sale) -> None:
+        """End the checkouts of this cart that wait for their buyer: what is held for them would be missing here.
+
+        One whose pay page may be open is left alone.
+        """
+        for run in await self._store.waiting(sale.user_id):
+            if run.sale.cart_id == sale.cart_id and (run.saga.stage == "ready" or run.saga.declined):
+                await self._cancelled(run, REPLACED)
 
     async def _refuse_bought(self, cart_id: UUID) -> None:
         """Refuse a cart that became an order while carts was away, so that nothing in it is bought twice; it is cleared first."""

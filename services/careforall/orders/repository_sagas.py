@@ -53,6 +53,11 @@ async def runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Run]:
     return {row["id"]: _run(row) for row in await connection.fetch(_SOME, ids)}
 
 
+async def waiting(connection: Connection, user_ids: Sequence[UUID]) -> list[Run]:
+    """Read the checkouts of people that wait for them, oldest first."""
+    return [_run(row) for row in await connection.fetch(_WAITING, list(user_ids))]
+
+
 async def runs_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Run]:
     """Lock the sagas that sell what intents pay for, in id order."""
     rows = await connection.fetch(_OF_INTENTS, list(ids))
@@ -148,7 +153,16 @@ UPDATE saga_state SET updated_at = updated_at
 WHERE id = ANY($1::uuid[])
 RETURNING id, turn
 """
-# One plan for all calls: see `kit/db.py`.
+# One plan for all calls of each: see `kit/db.py`.
+_WAITING = """
+SELECT @columns@
+FROM saga_state AS s
+WHERE s.user_id = ANY((SELECT $1::uuid[])::uuid[])
+  AND s.lease_until IS NOT NULL
+  AND s.type = 'CHECKOUT'
+  AND s.current_step IN ('ready', 'payer')
+ORDER BY s.id
+""".replace("@columns@", _COLUMNS)
 _SOME = """
 SELECT @columns@
 FROM saga_state s

@@ -24,6 +24,8 @@ BACK: tuple[Step, ...] = ("cancel", "refund", "restock", "release", "free")
 STEPS: tuple[Step, ...] = FORWARD + BACK
 CART_BOUGHT = "cart_bought"
 """Why a checkout is called off whose cart became an order by another one."""
+REPLACED = "replaced"
+"""Why one is called off whose buyer went to the till again with the same cart."""
 WAITS: frozenset[str] = frozenset({"ready", "payer"})
 ENDED: frozenset[SagaStatus] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
 

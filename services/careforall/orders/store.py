@@ -29,6 +29,7 @@ class Store:
         self._batch: GroupCommit[Turn, Run] = GroupCommit("sagas", database, self._write, max_batch=max_batch, flights=flights)
         self._runs: SharedRead[UUID, Run | None] = SharedRead(database, _runs)
         self._bought: SharedRead[UUID, Mapping[str, int]] = SharedRead(database, _bought)
+        self._waiting: SharedRead[UUID, list[Run]] = SharedRead(database, _waiting)
         self.drain = self._batch.drain
 
     async def save(self, turn: Turn) -> Run:
@@ -45,6 +46,10 @@ class Store:
     async def load(self, identifier: UUID) -> Run | None:
         """Read one saga."""
         return await self._runs.ask(identifier)
+
+    async def waiting(self, user_id: UUID) -> list[Run]:
+        """Read the checkouts of somebody that wait for them to pay."""
+        return await self._waiting.ask(user_id)
 
     async def bought(self, cart_id: UUID) -> Mapping[str, int]:
         """Return the units by SKU that were bought out of a cart; empty where it became no order."""
@@ -63,6 +68,11 @@ class Store:
 async def _runs(connection: Connection, identifiers: Sequence[UUID]) -> list[Run | None]:
     found = await repository_sagas.runs(connection, identifiers)
     return [found.get(one) for one in identifiers]
+
+
+async def _waiting(connection: Connection, user_ids: Sequence[UUID]) -> list[list[Run]]:
+    found = await repository_sagas.waiting(connection, user_ids)
+    return [[run for run in found if run.sale.user_id == one] for one in user_ids]
 
 
 async def _bought(connection: Connection, cart_ids: Sequence[UUID]) -> list[Mapping[str, int]]:
