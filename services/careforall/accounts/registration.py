@@ -69,7 +69,7 @@ class Registration:
             TooManyRequests: Too many tries for this mail or from this address.
         """
         mail = checked_email(email)
-        await self._limits.hit(mail, client)
+        await self._limits.verification(mail, client)
 
         async def transaction(connection: Connection) -> None:
             user = await repository.lock_user_by_email(connection, mail)
@@ -107,7 +107,7 @@ class Registration:
             TooManyRequests: Too many tries for this mail or from this address.
         """
         mail = checked_email(email)
-        await self._limits.hit(mail, client)
+        await self._limits.reset(mail, client)
         seconds = self._settings.reset_minutes * 60
 
         async def transaction(connection: Connection) -> None:

@@ -61,7 +61,7 @@ class Sessions:
             TooManyRequests: Too many tries for this account or from this address.
         """
         mail = _as_stored(email)
-        await self._limits.hit(mail, client)
+        await self._limits.login(mail, client)
         found = await self._credentials(mail)
         typed = self._passwords.typed(password)
         right = await self._passwords.matches(found.password_hash if found else None, typed)

@@ -242,6 +242,30 @@ async def test_logins_stay_limited_while_redis_is_away(accounts: Any) -> None:
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
 
 
+@pytest.mark.parametrize("options", [{"rate_login": 3}])
+@pytest.mark.parametrize("spent", ["/auth/login", "/auth/password/forgot", "/auth/verify-email"])
+async def test_who_uses_up_one_limit_of_a_mail_leaves_the_others(accounts: Any, spent: str) -> None:
+    await accounts.signup()
+    bodies = {
+        "/auth/login": {"email": MAIL, "password": PASSWORD},
+        "/auth/password/forgot": {"email": MAIL},
+        "/auth/verify-email": {"email": MAIL},
+    }
+    wrong = bodies[spent] | ({"password": "not my password"} if spent == "/auth/login" else {})
+
+    refused = [await accounts.post(spent, wrong) for _ in range(4)][-1]
+    others = {path: await accounts.post(path, body) for path, body in bodies.items() if path != spent}
+
+    assert (refused.status_code, code(refused)) == (429, "rate_limited")
+    assert {path: answer.is_success for path, answer in others.items()} == dict.fromkeys(others, True)
+
+
+@pytest.mark.parametrize("options", [{"rate_login": 3}])
+async def test_wishes_for_a_new_password_stay_limited(accounts: Any) -> None:
+    answers = [await accounts.post("/auth/password/forgot", {"email": MAIL}) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+
+
 @pytest.mark.parametrize("options", [{"password_workers": 1, "password_queue": 1}])
 async def test_a_full_queue_of_password_checks_is_refused_at_once(accounts: Any) -> None:
     await accounts.signup()
