@@ -12,6 +12,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils as validation  # type: ignore[import-untyped]  # has no types
 
+from careforall.accounts.pages import RESET, VERIFICATION
 from careforall.cli.registry import NAMES
 from careforall_operator.reconcile.labels import SCOPE_LABEL
 from careforall_operator.reconcile.observed import ClusterSeen, ServiceSeen
@@ -219,20 +220,31 @@ def test_only_audit_is_given_the_other_databases() -> None:
             assert keys == {service.removesuffix("-worker")}, name
 
 
-def test_every_service_has_a_database_and_every_public_path_an_owner() -> None:
-    values = yaml.safe_load((charts.CHART / "values.yaml").read_text())
-    assert sorted(values["global"]["databases"]["services"]) == sorted(NAMES)
+def owners() -> dict[str, str]:
+    """Which service each path of the front door leads to."""
     route = next(one for one in objects(rendered("local")) if one["kind"] == "HTTPRoute")
-    owned = {
+    return {
         match["path"]["value"]: rule["backendRefs"][0]["name"].removeprefix("careforall-")
         for rule in route["spec"]["rules"]
         for match in rule["matches"]
     }
+
+
+def test_every_service_has_a_database_and_every_public_path_an_owner() -> None:
+    values = yaml.safe_load((charts.CHART / "values.yaml").read_text())
+    assert sorted(values["global"]["databases"]["services"]) == sorted(NAMES)
+    owned = owners()
     document = json.loads((charts.ROOT / "docs" / "reference" / "openapi.json").read_text())
     for path, operations in document["paths"].items():
         tags = {tag for one in operations.values() if isinstance(one, dict) for tag in one.get("tags", [])} & set(NAMES)
         prefixes = [prefix for prefix in owned if path == prefix or path.startswith(prefix.rstrip("/") + "/")]
         assert not tags or owned[max(prefixes, key=len)] in tags, path
+
+
+def test_pages_that_mails_and_answers_lead_to_have_an_owner() -> None:
+    owned = owners()
+    linked = {VERIFICATION.path: "accounts", RESET.path: "accounts", "/pay": "payments", "/mailbox": "notifications"}
+    assert {path: owned.get(path) for path in linked} == linked
 
 
 def test_a_registry_goes_in_front_of_names_without_one_and_a_digest_beats_a_tag() -> None:

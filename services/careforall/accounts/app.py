@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from careforall.accounts import api
+from careforall.accounts import api, pages
 from careforall.accounts.service import AccountsService
 from careforall.accounts.settings import AccountsSettings
 from careforall.contracts import streams
@@ -18,6 +18,7 @@ def build(resources: Resources) -> Parts:
     return Parts(
         service=service,
         routes=api.ROUTES,
+        pages=(pages.router(),),
         queries={
             "query.accounts.jwks": service.answer_jwks,
             "query.accounts.api_key": service.answer_api_key,

@@ -52,7 +52,7 @@ class CredentialLimits:
         await self._hit(self._proofs, mail, client)
 
     async def newcomer(self, client: str) -> None:
-        """Count a sign-up or the use of a mailed link.
+        """Count a sign-up, or a mailed link that is opened or used.
 
         Raises:
             TooManyRequests: Too many from this address.

@@ -8,7 +8,7 @@ import secrets as randomness
 from uuid import UUID
 
 from careforall.accounts import events, repository, repository_keys
-from careforall.accounts.domain import Profile, User, checked_password, checked_profile
+from careforall.accounts.domain import LinkPurpose, Profile, User, checked_password, checked_profile
 from careforall.accounts.errors import EmailTaken, InvalidLink
 from careforall.accounts.limits import CredentialLimits
 from careforall.accounts.passwords import Passwords
@@ -132,8 +132,7 @@ class Registration:
             InvalidInput: The password is not acceptable; the link stays good.
         """
         await self._limits.newcomer(client)
-        async with self._database.connection() as connection:
-            mail = await repository_keys.peek_link(connection, _hash(token), "RESET_PASSWORD")
+        mail = await self._peek(token, "RESET_PASSWORD")
         if mail is None:
             raise InvalidLink
         typed = checked_password(password, self._passwords.breached, email=mail)
@@ -153,6 +152,15 @@ class Registration:
             return user.id
 
         self._forget(await self._database.run(transaction))
+
+    async def holds(self, token: str, purpose: LinkPurpose, *, client: str) -> bool:
+        """Whether a mailed link can still be used; looking does not use it up."""
+        await self._limits.newcomer(client)
+        return await self._peek(token, purpose) is not None
+
+    async def _peek(self, token: str, purpose: LinkPurpose) -> str | None:
+        async with self._database.connection() as connection:
+            return await repository_keys.peek_link(connection, _hash(token), purpose)
 
     async def _verification_url(self, connection: Connection, user_id: UUID) -> str:
         token = randomness.token_urlsafe(32)

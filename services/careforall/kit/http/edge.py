@@ -217,7 +217,9 @@ class _Exchange:
         """Pass the framework's answer on with our headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], *self._extra]}
+            said = {name for name, _ in message["headers"]}
+            # Of two policies browsers take the last: what a page says of itself must stand alone.
+            message = {**message, "headers": [*message["headers"], *(field for field in self._extra if field[0] not in said)]}
         await self._send(message)
 
     async def reply(self, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> None:
