@@ -35,7 +35,10 @@ def build(resources: Resources) -> Parts:
     settings = cast("NotificationsSettings", resources.settings)
     renderer = Renderer(public_url=settings.public_url)
     setting = Setting(
-        public_url=settings.public_url, webhook_url=settings.webhook_url, default_language=settings.default_language
+        public_url=settings.public_url,
+        webhook_url=settings.webhook_url,
+        default_language=settings.default_language,
+        pledge_mails_per_hour=settings.pledge_mails_per_hour,
     )
     email = _email(resources, settings)
     service = NotificationsService(

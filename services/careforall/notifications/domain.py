@@ -1,5 +1,6 @@
 """Rules of telling people, without I/O: who is told what about which event, and how long to wait before the next try."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -49,6 +50,7 @@ TEMPLATES = (
 """What can be said; each has a text and an HTML file per language."""
 
 FIRST_RETRY, LONGEST_RETRY = 5.0, 3600.0
+_LEADS_SOMEWHERE = ("://", "www.", "@")
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +139,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Names what is said; one fact is told once per channel, whichever event says it."""
     user_id: UUID | None = None
     donor_key: str | None = None
+    limited: bool = False
+    """Whether anybody may have caused it, so that its recipient gets only so many mails of its kind an hour."""
 
 
 class Outbound(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +185,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     webhook_url: str
     default_language: Language
+    pledge_mails_per_hour: int = 10
 
 
 def donation_drafts(
@@ -196,13 +201,15 @@ def donation_drafts(
     """
     event = message.event
     owner = people.get(event.donor_email.lower()) or _giver(event, unverified)
-    mail = _mail(message, owner, setting)
+    mail = _mail(message, owner, setting, limited=_is_anybodys(event, people))
     drafts = [mail]
     if owner is not None and owner.in_app:
-        drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(owner.user_id)))
+        drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(owner.user_id), limited=False))
     if setting.webhook_url:
         facts = public_payload(message)
-        drafts.append(msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts))
+        drafts.append(
+            msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts, limited=False)
+        )
     return drafts
 
 
@@ -234,7 +241,7 @@ def order_drafts(message: Message[OrderEvent], accounts: Mapping[UUID, Person], 
         drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(buyer.user_id)))
     if setting.webhook_url:
         facts = _public_order(message)
-        drafts.append(msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts))
+        drafts.append(_hook(mail, setting, facts))
     return drafts
 
 
@@ -339,6 +346,36 @@ def wanted(drafts: Sequence[tuple[Draft, datetime]], erased: Mapping[str, dateti
     return [draft for draft, at in drafts if not any(key in erased and at <= erased[key] for key in erasure_keys(draft))]
 
 
+def pace_of(draft: Draft) -> tuple[str, str]:
+    """Return what limited mails are counted by: the address and what they say."""
+    return draft.recipient.lower(), draft.template
+
+
+def within_pace(drafts: Sequence[Draft], sent: Mapping[tuple[str, str], int], most: int) -> list[Draft]:
+    """Return the drafts without the limited ones that are too many for their recipient.
+
+    Args:
+        drafts: In the order of their causes.
+        sent: How many there were within the hour, by pace.
+        most: How many there may be.
+    """
+    left = {pace: most - count for pace, count in sent.items()}
+    kept = []
+    for draft in drafts:
+        if draft.limited:
+            left[pace_of(draft)] -= 1
+            if left[pace_of(draft)] < 0:
+                continue
+        kept.append(draft)
+    return kept
+
+
+def greeted(name: str) -> str:
+    """Return a name as a mail greets with it: none that leads somewhere, because anybody may give in the name of any mail."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "" if any(mark in plain for mark in _LEADS_SOMEWHERE) else name
+
+
 def pseudonym(key: str) -> str:
     """Return what stands in place of an erased person's address."""
     return f"erased-{key[:16]}"
@@ -348,7 +385,23 @@ def _giver(event: DonationEvent, accounts: Mapping[UUID, Person]) -> Person | No
     return accounts.get(event.user_id) if isinstance(event, DonationCreated) and event.user_id else None
 
 
-def _mail(message: Message[DonationEvent], owner: Person | None, setting: Setting) -> Draft:
+def _hook(mail: Draft, setting: Setting, facts: dict[str, str]) -> Draft:
+    return msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts, limited=False)
+
+
+def _is_anybodys(event: DonationEvent, people: Mapping[str, Person]) -> bool:
+    """Whether no money and no proven mail stands behind an event: whoever knows an address can cause it."""
+    match event:
+        case DonationCreated():
+            owner = people.get(event.donor_email.lower())
+            return owner is None or owner.user_id != event.user_id
+        case DonationFailed():
+            return True
+        case DonationCompleted() | DonationRefunded():
+            return False
+
+
+def _mail(message: Message[DonationEvent], owner: Person | None, setting: Setting, *, limited: bool) -> Draft:
     event = message.event
     return Draft(
         cause_event_id=message.event_id,
@@ -361,13 +414,14 @@ def _mail(message: Message[DonationEvent], owner: Person | None, setting: Settin
         fact=fact_of(event),
         user_id=owner.user_id if owner else None,
         donor_key=event.donor_key,
+        limited=limited,
     )
 
 
 def _donor_payload(event: DonationEvent, setting: Setting) -> dict[str, str]:
     """What the donor themselves reads; their own name is theirs to see, anonymous or not."""
     return {
-        "name": event.donor_name,
+        "name": greeted(event.donor_name),
         "donation_id": str(event.donation_id),
         "campaign": event.campaign_title,
         "amount": _plain(event.amount),
@@ -430,7 +484,7 @@ def _moment(event: DonationEvent) -> str:
 def _account_payload(event: UserRegistered | EmailVerificationRequested | PasswordResetRequested) -> dict[str, str]:
     match event:
         case UserRegistered():
-            return {"name": event.first_name, "url": event.verification_url}
+            return {"name": greeted(event.first_name), "url": event.verification_url}
         case EmailVerificationRequested():
             return {"name": "", "url": event.verification_url}
         case PasswordResetRequested():

@@ -98,6 +98,12 @@ async def erased(connection: Connection, keys: Sequence[str]) -> Mapping[str, da
     return {row["key"]: row["erased_at"] for row in await connection.fetch(_ERASED, sorted(set(keys)))}
 
 
+async def mailed_lately(connection: Connection, paces: Sequence[tuple[str, str]], most: int) -> dict[tuple[str, str], int]:
+    """Return how many mails addresses got within the hour, by address in lower case and template; counts up to `most`."""
+    rows = await connection.fetch(_MAILED_LATELY, [mail for mail, _ in paces], [template for _, template in paces], most)
+    return {(row["mail"], row["template"]): row["mails"] for row in rows}
+
+
 async def erase(connection: Connection, *, user_id: UUID, email: str, donor_key: str, at: datetime, pseudonym: str) -> None:
     """Forget a person: addresses become a pseudonym, contents go, what waits is never sent."""
     await connection.execute(_NOTE_ERASURE, sorted({donor_key, str(user_id)}), at)
@@ -214,6 +220,21 @@ SET language = excluded.language, in_app = excluded.in_app, preferred_at = exclu
 WHERE people.preferred_at IS NULL OR people.preferred_at < excluded.preferred_at
 """
 _ERASED = "SELECT key, erased_at FROM erased_people WHERE key = ANY($1::text[])"
+_MAILED_LATELY = """
+SELECT asked.mail, asked.template, lately.mails
+FROM unnest($1::text[], $2::text[]) AS asked (mail, template)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS mails
+    FROM (
+        SELECT 1 FROM notifications
+        WHERE lower(recipient) = asked.mail
+          AND created_at > statement_timestamp() - interval '1 hour'
+          AND channel = 'EMAIL'
+          AND template = asked.template
+        LIMIT $3
+    ) AS found
+) AS lately
+"""
 _NOTE_ERASURE = """
 INSERT INTO erased_people (key, erased_at)
 SELECT key, $2 FROM unnest($1::text[]) AS key

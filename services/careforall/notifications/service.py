@@ -36,9 +36,11 @@ from careforall.notifications.domain import (
     donation_drafts,
     erasure_keys,
     order_drafts,
+    pace_of,
     pseudonym,
     wanted,
     wish_of,
+    within_pace,
 )
 from careforall.notifications.errors import InvalidTicket, NotificationNotFound, UnknownTemplate, UnusablePayload
 from careforall.notifications.metrics import SENDS
@@ -220,7 +222,21 @@ class NotificationsService:
 
     async def _keep(self, connection: Connection, drafts: Sequence[tuple[Draft, datetime]]) -> None:
         erased = await repository.erased(connection, [key for draft, _ in drafts for key in erasure_keys(draft)])
-        await self._store(connection, wanted(drafts, erased))
+        await self._store(connection, await self._paced(connection, wanted(drafts, erased)))
+
+    async def _paced(self, connection: Connection, drafts: list[Draft]) -> list[Draft]:
+        """Leave out mails that anybody may have caused where their recipient had enough of them within the hour.
+
+        Batches of several processes count side by side, so that each may let as many through.
+        """
+        limited = {pace_of(draft) for draft in drafts if draft.limited}
+        if not limited:
+            return drafts
+        most = self._setting.pledge_mails_per_hour
+        sent = await repository.mailed_lately(connection, sorted(limited), most)
+        kept = within_pace(drafts, sent, most)
+        SENDS.labels(channel="EMAIL", outcome="left_out").inc(len(drafts) - len(kept))
+        return kept
 
     async def _store(self, connection: Connection, drafts: Sequence[Draft]) -> None:
         """Store messages, and deliver along with them what needs no other company."""

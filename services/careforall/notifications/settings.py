@@ -27,5 +27,7 @@ class NotificationsSettings(Settings, frozen=True, kw_only=True):
     default_language: Literal["en", "de"] = "en"
     max_retries: int = 100
     """Tries after which a message becomes a dead letter; a mail server may be away for almost three days."""
+    pledge_mails_per_hour: int = 10
+    """Mails to one address about gifts that are not paid (noted, or failed) where their giver is not signed in as its owner."""
     send_batch: int = 500
     """Messages claimed at once by one channel."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationRefunded
+from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
 from careforall.kit import migrate
 from careforall.kit.db import Database, PoolSettings
 from careforall.kit.envelope import Event, Message
@@ -81,6 +81,10 @@ class Story:
     @staticmethod
     def completed(**changes: Any) -> DonationCompleted:
         return DonationCompleted(**{**_facts(), "status": "COMPLETED", "completed_at": datetime.now(UTC), **changes})
+
+    @staticmethod
+    def failed(**changes: Any) -> DonationFailed:
+        return DonationFailed(**{**_facts(), "status": "FAILED", **changes})
 
     @staticmethod
     def refunded(**changes: Any) -> DonationRefunded:

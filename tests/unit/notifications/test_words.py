@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from careforall.contracts.accounts import UserRegistered
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
 from careforall.contracts.orders import (
     OrderCancelled,
@@ -108,6 +109,44 @@ def test_every_donation_event_reads_well_in_both_languages(renderer: Renderer, k
     assert "<One>" not in words.html
     assert words.subject
     assert "\n" not in words.subject
+
+
+LURES = (
+    "<b>You won</b> http://evil.example/x",
+    "Visit WWW.evil.example",
+    "win@evil.example",
+    "ftp://evil",
+    "\uff57\uff57\uff57\uff0eevil",
+    "win\uff20evil",
+)
+
+
+@pytest.mark.parametrize("name", LURES)
+@pytest.mark.parametrize("kind", list(EVENTS))
+def test_a_name_that_leads_somewhere_is_not_greeted(renderer: Renderer, kind: type[Any], name: str) -> None:
+    message = told(kind, donor_name=name)
+    drafts = domain.donation_drafts(message, {}, {}, SETTING)
+    mail, hook = [next(draft for draft in drafts if draft.channel == channel) for channel in ("EMAIL", "WEBHOOK")]
+    words = renderer.render(mail.template, mail.language, mail.payload)
+
+    assert words.text.splitlines()[0] == "Hello,"
+    assert "<p>Hello,</p>" in words.html
+    assert "evil" not in words.text + words.html + words.subject
+    assert hook.payload["donor_name"] == name
+
+
+@pytest.mark.parametrize("name", LURES)
+def test_nobody_is_welcomed_by_a_name_that_leads_somewhere(renderer: Renderer, name: str) -> None:
+    event = UserRegistered(user_id=new_id(), email="donor1@example.org", first_name=name, verification_url="http://127.0.0.1/v")
+    message = msgspec.structs.replace(told(DonationCreated), event_type=event.SUBJECT, event=event)
+    mail = domain.account_draft(message, {}, SETTING)
+    assert mail is not None
+    assert "Hello,\n" in renderer.render(mail.template, mail.language, mail.payload).text
+
+
+@pytest.mark.parametrize("name", ["Donor <One>", "J.R. Öz", "Anna-Maria O'Neil", "A/B: C"])
+def test_any_other_name_is_greeted_as_it_was_written(name: str) -> None:
+    assert domain.greeted(name) == name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
