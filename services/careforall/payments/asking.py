@@ -13,8 +13,8 @@ import structlog
 from careforall.kit import crash
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
-from careforall.payments.domain import STEPS, Intent, StateFact
-from careforall.payments.gateways.base import GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.domain import STEPS, DeclineFact, Fact, Intent, StateFact
+from careforall.payments.gateways.base import OBJECT_ENDED, GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.recording import record
 
@@ -40,6 +40,11 @@ Note = Callable[[Connection, Lesson], Awaitable[None]]
 """Writes down a lesson in the transaction that applies it."""
 
 
+def passing(fact: Fact) -> bool:
+    """Whether a fact is a decline after which the object can still be paid."""
+    return isinstance(fact, DeclineFact) and fact.code != OBJECT_ENDED
+
+
 class StillMoving(GatewayUnknown):
     """The payment changed each time we asked; asking later helps."""
 
@@ -57,9 +62,24 @@ class Asking:
         self._max_attempts = max_attempts
 
     async def learn(
-        self, intent_id: UUID, gateway: str, gateway_object: str, *, cause: str = "asked", note: Note | None = None
+        self,
+        intent_id: UUID,
+        gateway: str,
+        gateway_object: str,
+        *,
+        cause: str = "asked",
+        declines: bool = True,
+        note: Note | None = None,
     ) -> Lesson | None:
         """Ask about an object of an intent and apply all the gateway says; None while the intent is not here.
+
+        Args:
+            intent_id: The intent.
+            gateway: Whom to ask.
+            gateway_object: The object to ask about.
+            cause: Why, in words.
+            declines: Whether a decline is news. PayPal tells the same one as often as it is asked, and each would count.
+            note: Writes down what was learned.
 
         Raises:
             GatewayRefused: The gateway does not know the object.
@@ -72,6 +92,8 @@ class Asking:
             if read is None:
                 return None
             shown = await self._gateways.call(gateway, "show", lambda api: api.show(gateway_object))
+            if not declines:
+                shown = msgspec.structs.replace(shown, facts=tuple(fact for fact in shown.facts if not passing(fact)))
             crash.point("reconcile.after_ask_before_apply")
             lesson = await self._apply(read, shown, gateway, cause, note)
             if lesson is not None:

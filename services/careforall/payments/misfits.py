@@ -101,7 +101,7 @@ class Misfits:
         changed = ""
         for name in made or [look.gateway_object]:
             await pace.step()
-            lesson = await self._asking.learn(owner, look.gateway, name, cause="asked after a misfit")
+            lesson = await self._asking.learn(owner, look.gateway, name, cause="asked after a misfit", declines=False)
             if lesson is None:
                 return ""
             changed = f"{changed} {lesson.before.status} > {lesson.after.status}" if lesson.changed else changed

@@ -93,7 +93,7 @@ def _shown(paper: Paper, *, returned: bool) -> Response[str]:
         title=intent.title,
         amount=f"{money.show(intent.amount, intent.currency)} {intent.currency}",
         refunded=f"{money.show(intent.refunded_amount, intent.currency)} {intent.currency}" if intent.refunded_amount else "",
-        declined=_declined(intent, paper.attempt),
+        declined="" if paper.asking else _declined(intent, paper.attempt),
         reason=intent.reason,
         test=not intent.livemode,
     )
@@ -104,6 +104,8 @@ def _state(paper: Paper, *, returned: bool) -> str:
     intent, last = paper.intent, paper.attempt
     if intent.status != "INITIATED":
         return intent.status.lower()
+    if paper.asking:
+        return "returned"
     if last is not None and last.status in OPEN_ATTEMPTS:
         if last.status != "OPEN":
             return "asking"

@@ -7,14 +7,15 @@ by `asking`, which applies by version. Payers of the same moment share transacti
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 import structlog
 
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
-from careforall.payments.asking import Asking
+from careforall.payments import repository_reconciliation as rows
+from careforall.payments.asking import Asking, passing
 from careforall.payments.domain import Fact, Intent, StateFact
 from careforall.payments.errors import GatewayAway, IllegalTransition, PaymentNotFound
 from careforall.payments.gateways.base import (
@@ -28,6 +29,7 @@ from careforall.payments.gateways.registry import Gateways
 from careforall.payments.opening import UNKNOWN_AFTER, Openings
 from careforall.payments.recording import Recorder, Told
 from careforall.payments.records import Attempt
+from careforall.payments.repository_reconciliation import Look
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,8 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent
     attempt: Attempt | None
     expired: bool
+    asking: bool = False
+    """Whether a payer who came back after a decline has had us ask, and we have not heard yet."""
 
 
 class Paying:
@@ -79,10 +83,10 @@ class Paying:
             if returned and intent.status == "INITIATED":
                 await repository.ask_soon(connection, identifier, _RETURNED_AFTER)
             last = (await repository.last_attempts(connection, [identifier])).get(identifier)
-            return Paper(intent=intent, attempt=last, expired=identifier in await repository.expired(connection, [identifier]))
+            expired = identifier in await repository.expired(connection, [identifier])
+            asking = returned and intent.status == "INITIATED" and await _asks_after_all(connection, last)
+            return Paper(intent=intent, attempt=last, expired=expired, asking=asking)
 
-        if returned:
-            await self._paid_after_all(identifier)
         return await self._database.run(read)
 
     async def pay(self, identifier: UUID) -> str | None:
@@ -191,12 +195,6 @@ class Paying:
                 log.info("gateway cannot be asked", payment_id=str(identifier), error=str(error))
         return await self._read(identifier)
 
-    async def _paid_after_all(self, identifier: UUID) -> None:
-        """Who comes back after a decline has tried the same object by other means: that is an attempt, and is asked about."""
-        last = (await self._attempts(identifier)).get(identifier)
-        if last is not None and last.status == "FAILED" and last.payable_object and last.redirect_url:
-            await self._openings.plan(identifier)
-
     async def _open(self, intent: Intent, attempt: Attempt, *, again: bool = False) -> Attempt:
         """Call the gateway for a recorded attempt and record what came of it; `again` on the key of an earlier call."""
         key = f"{intent.id}:{attempt.number}"
@@ -230,7 +228,7 @@ class Paying:
                 await self._open(paper.intent, attempt, again=True)
                 return
             lesson = await self._asking.learn(attempt.intent_id, attempt.gateway, attempt.gateway_object)
-            if paper.expired and lesson is not None and not lesson.shown.facts:
+            if paper.expired and lesson is not None and all(passing(fact) for fact in lesson.shown.facts):
                 await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
         except (GatewayRefused, GatewayNotAsked, GatewayUnknown, GatewayAway) as error:
             log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
@@ -289,6 +287,24 @@ class Paying:
         if found is None:
             raise PaymentNotFound
         return found
+
+
+async def _asks_after_all(connection: Connection, last: Attempt | None) -> bool:
+    """Have a declined object asked about, whose payer came back, and return whether that is still to be done.
+
+    The payer may have paid it by other means, whatever was heard of that. Once for each decline: who only reads the page again
+    has tried nothing new, and pressing its button makes an attempt that is asked about by itself.
+    """
+    if last is None or last.status != "FAILED" or not last.payable_object or not last.redirect_url:
+        return False
+    look = Look(
+        event_id=uuid5(last.intent_id, f"returned:{last.number}"),
+        gateway=last.gateway,
+        gateway_object=last.gateway_object,
+        payment_id=last.intent_id,
+        reason="returned",
+    )
+    return await rows.insert_looks(connection, [look]) > 0 or await rows.is_to_be_looked_at(connection, look.event_id)
 
 
 def _ended(fact: Fact) -> bool:

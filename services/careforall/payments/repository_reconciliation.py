@@ -19,7 +19,7 @@ _RUNNER = 0x52454343
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment to be asked about, because an event did not fit it."""
+    """A payment to be asked about, because an event did not fit it or its payer came back after a decline."""
 
     event_id: UUID
     gateway: str
@@ -186,6 +186,11 @@ async def insert_looks(connection: Connection, looks: Sequence[Look]) -> int:
     """Have payments looked at; an event that is known has had its look."""
     names = ("event_id", "gateway", "gateway_object", "payment_id", "reason")
     return len(await connection.fetch(_INSERT_LOOKS, *columns_of(looks, names)))
+
+
+async def is_to_be_looked_at(connection: Connection, event_id: UUID) -> bool:
+    """Whether a look is still to be done."""
+    return bool(await connection.fetchval(_IS_TO_BE_LOOKED_AT, event_id))
 
 
 async def due_looks(connection: Connection, limit: int) -> list[Look]:
@@ -388,6 +393,7 @@ FROM (
 WHERE l.event_id = due.event_id
 RETURNING l.event_id, l.gateway, l.gateway_object, l.payment_id, l.reason, l.asked
 """
+_IS_TO_BE_LOOKED_AT = "SELECT done_at IS NULL FROM reconciliation_looks WHERE event_id = $1"
 _END_LOOK = "UPDATE reconciliation_looks SET done_at = clock_timestamp(), outcome = $2 WHERE event_id = $1"
 _OBJECTS = """
 SELECT DISTINCT gateway_object FROM payment_attempts WHERE intent_id = $1 AND gateway = $2 AND gateway_object <> ''

@@ -268,6 +268,19 @@ async def test_a_payer_who_comes_back_after_a_decline_has_us_ask_too(desk: Desk)
     await desk.reaches(intent, "CAPTURED")
 
 
+async def test_a_payer_who_comes_back_declined_is_told_so(desk: Desk) -> None:
+    intent = await desk.intent()
+    await desk.pay(intent)
+    await desk.does(intent, "decline")
+    await desk.declined(intent)
+
+    async def told() -> bool:
+        return "The last try did not work" in (await desk.running.client.get(f"/pay/{intent}?return=1")).text
+
+    await eventually(told, within_s=15, what="the page tells of the decline")
+    assert len((await desk.shown(intent))["attempts"]) == 1
+
+
 @pytest.mark.parametrize("trouble", [{}, {"error_after_success": 1.0}])
 async def test_staff_refunds_at_the_gateway_once_however_it_answers(desk: Desk, trouble: dict[str, Any]) -> None:
     intent = await desk.intent()

@@ -212,6 +212,38 @@ async def test_after_a_decline_the_same_order_is_paid(desk: Desk) -> None:
     assert (len(desk.fake.orders_of(intent)), len(desk.fake.captures_of(intent))) == (1, 1)
 
 
+async def test_a_decline_counts_once_however_often_its_payer_looks_at_the_page(desk: Desk) -> None:
+    intent = await desk.intent()
+    desk.fake.trouble("refusal", "INSTRUMENT_DECLINED")
+    await desk.approved(intent)
+    await desk.settle()
+    for _ in range(2):
+        assert await desk.page(intent, "?return=1") == "Waiting for the gateway"
+    await desk.till.service.misfits.look()
+    assert await desk.page(intent, "?return=1") == "Complete your payment"
+    await desk.settle_now(intent)
+    assert ((await desk.till.row(intent))["declines"], await desk.attempts(intent)) == (1, ["FAILED"])
+    await desk.approved(intent)
+    await desk.settle()
+    assert await desk.status(intent) == "CAPTURED"
+
+
+async def test_a_declined_order_ends_with_its_time_and_is_not_taken_afterwards(desk: Desk) -> None:
+    intent = await desk.intent()
+    desk.fake.trouble("refusal", "INSTRUMENT_DECLINED")
+    order = await desk.approved(intent)
+    await desk.settle()
+    over = "UPDATE payment_intents SET expires_at = clock_timestamp() WHERE id = $1"
+    await desk.till.database.run(lambda connection: connection.execute(over, intent))
+    await desk.till.service.expire_intents()
+    await desk.settle()
+    assert ((await desk.till.row(intent))["reason"], await desk.status(intent)) == ("expired", "FAILED")
+    desk.fake.approve(order)
+    assert (await desk.deliver("CHECKOUT.ORDER.APPROVED", order)).status_code == 200
+    await desk.settle_now(intent)
+    assert desk.fake.captures_of(intent) == []
+
+
 async def test_a_lapsed_order_is_followed_by_a_new_one(desk: Desk) -> None:
     intent = await desk.intent()
     first = (await desk.pay(intent)).partition("token=")[2]
