@@ -269,8 +269,14 @@ def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:
             alarm="refund_exceeds_captured",
             refund_settles="SUCCEEDED",
         )
-    last: tuple[PaymentStatus, ...] = ("REFUNDED",) if intent.refunded_amount + fact.amount == captured else ()
-    return Verdict(outcome="processed", steps=(*walk, *last), refunded=fact.amount, refund_settles="SUCCEEDED")
+    back = intent.refunded_amount + fact.amount
+    return Verdict(
+        outcome="processed",
+        steps=(*walk, *(("REFUNDED",) if back == captured else ())),
+        refunded=fact.amount,
+        refund_settles="SUCCEEDED",
+        alarm="refund_of_disputed" if back + intent.disputed_amount > captured else "",
+    )
 
 
 def _after_settling(fact: RefundFact) -> Verdict:

@@ -308,6 +308,17 @@ async def test_a_token_that_ended_in_between_costs_nothing(desk: Desk) -> None:
     assert await desk.status(intent) == "CAPTURED"
 
 
+async def test_a_refund_of_money_that_is_disputed_is_told_to_a_person(desk: Desk) -> None:
+    intent = await desk.paid()
+    [order] = desk.fake.orders_of(intent)
+    desk.fake.dispute(order["id"], "25.00")
+    await desk.deliver("CUSTOMER.DISPUTE.CREATED", str(intent))
+    desk.fake.refund_by_hand(order["id"], "25.00")
+    assert (await desk.deliver("PAYMENT.CAPTURE.REFUNDED", order["id"])).json()["new_status"] == "REFUNDED"
+    raised = await desk.till.database.fetch("SELECT kind FROM payment_alarms WHERE payment_id = $1", intent)
+    assert [row["kind"] for row in raised] == ["refund_of_disputed"]
+
+
 async def test_held_money_is_captured_once(desk: Desk) -> None:
     intent = await desk.paid("ORDER")
     assert await desk.status(intent) == "AUTHORIZED"

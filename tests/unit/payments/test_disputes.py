@@ -112,7 +112,7 @@ def test_a_later_refund_does_not_park_a_dispute_that_counts() -> None:
     desk = Desk(intent())
     desk.tell([dispute("25.00"), refund("re_1", "10.00"), dispute("25.00", status="LOST")])
     assert (desk.intent.refunded_amount, desk.intent.disputed_amount) == (Decimal("10.00"), Decimal("25.00"))
-    assert desk.alarms == []
+    assert desk.alarms == ["refund_of_disputed"]
 
 
 @pytest.mark.parametrize(
