@@ -31,7 +31,6 @@ from careforall.orders import pricing_of, repository_items
 from careforall.orders.asking import Asks
 from careforall.orders.domain import Item
 from careforall.orders.records import Sale, Wanted
-from careforall.orders.service import OrdersService
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Store
 
@@ -136,7 +135,6 @@ def till_of(houses: Mapping[str, House], staff: UUID) -> Till:
         settings=settings,
         webhooks=Webhooks(payments.parts, payments.settings),
         staff=Principal(user_id=staff, email="", role="ADMIN"),
-        forget=cast("OrdersService", orders.parts.service).forget,
     )
 
 

@@ -6,7 +6,7 @@ the order is confirmed now, and so is all that follows.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -40,7 +40,6 @@ class Till(msgspec.Struct, frozen=True, kw_only=True):
     settings: OrdersSettings
     webhooks: Webhooks
     staff: Principal
-    forget: Callable[[Sequence[UUID]], Awaitable[None]]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +61,7 @@ class Story:
         self._till = till
         self._now = plan.at
         self._driver = Driver(till.database, till.asks, till.store, till.settings, clock=self._clock)
-        self._aftercare = Aftercare(till.database, till.store, self._driver, till.settings, till.forget)
+        self._aftercare = Aftercare(till.database, till.store, self._driver, till.settings)
         self._buyer = Principal(user_id=plan.sale.user_id, email=plan.sale.email, role="USER")
         self._run: Run | None = None
 

@@ -1,6 +1,6 @@
 """Use cases of orders once they are placed: staff's steps, cancelling, shipping, returns."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
@@ -30,11 +30,7 @@ _BY_STAFF: frozenset[OrderStatus] = frozenset({"PROCESSING", "SHIPPED", "DELIVER
 
 
 class Aftercare:
-    """What happens to orders after they were placed.
-
-    Args:
-        changed: Told of orders that changed, for caches.
-    """
+    """What happens to orders after they were placed."""
 
     def __init__(
         self,
@@ -42,13 +38,11 @@ class Aftercare:
         store: Store,
         driver: Driver,
         settings: OrdersSettings,
-        changed: Callable[[Sequence[UUID]], Awaitable[None]],
     ) -> None:
         self._database = database
         self._store = store
         self._driver = driver
         self._settings = settings
-        self._changed = changed
 
     async def set_status(self, order_id: UUID, status: str, version: int | None, by: Principal) -> Order:
         """Take a step as staff; PAID means CONFIRMED, which the saga does: stock first.
@@ -146,7 +140,6 @@ class Aftercare:
             await self._follow(run)
         elif approve:
             await self._settle(order, found)
-        await self._changed([order.id])
         return await self._read(order.id), await self.returned(return_id)
 
     async def returned(self, return_id: UUID) -> Return:
@@ -208,7 +201,6 @@ class Aftercare:
             await self._driver.follow(moved)
         except (Fenced, Away) as error:
             log.info("an order is called off by somebody else, or later", order_id=str(order.id), error=repr(error))
-        await self._changed([order.id])
         after = await self._read(order.id)
         if after.status != "PENDING":
             return after, after.status == "CANCELLED"
@@ -219,7 +211,6 @@ class Aftercare:
         run = await self._database.run(lambda connection: self._call_off(connection, order, fact))
         if run is not None:
             await self._follow(run)
-        await self._changed([order.id])
         after = await self._read(order.id)
         return after, await self._is_refunded(after)
 
@@ -240,7 +231,6 @@ class Aftercare:
         if not moved.saga.by_hand:
             raise StillMoving
         await self._ended(moved)
-        await self._changed([order.id])
         after = await self._read(order.id)
         if after.status == "PENDING":
             raise StillMoving
@@ -261,9 +251,7 @@ class Aftercare:
         return await self._driver.start_with(connection, *_backwards(cancelled, None))
 
     async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
-        changed = await self._database.run(lambda connection: self._take_step(connection, order_id, fact, version))
-        await self._changed([order_id])
-        return changed
+        return await self._database.run(lambda connection: self._take_step(connection, order_id, fact, version))
 
     async def _take_step(self, connection: Connection, order_id: UUID, fact: Fact, version: int | None) -> Order:
         order = await self._locked(connection, order_id)

@@ -43,7 +43,7 @@ def build(resources: Resources) -> Parts:
         direct=DirectOrders(database, goods, asks, store, driver, settings),
         driver=driver,
     )
-    service.aftercare = Aftercare(database, store, driver, settings, service.forget)
+    service.aftercare = Aftercare(database, store, driver, settings)
     reconciling = Reconciling(database)
     limit = api.OrderLimit(resources.limiter, settings.orders_per_minute)
     router = Router(

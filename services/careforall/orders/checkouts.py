@@ -75,14 +75,15 @@ class Checkouts:
         if known is not None:
             return self._initiated(await self._driver.settled(known.saga.id) or known)
         sale = await self._sale(buyer, new)
-        await self._make_way(sale)
+        replaced = await self._make_way(sale, saga_id)
+        sale = msgspec.structs.replace(sale, cart_holders=(*sale.cart_holders, *(one.saga.id for one in replaced)))
         if gone := await self._asks.sold_out(sale):
             raise OutOfStock(skus=gone)
         try:
             run = await self._driver.start(
                 Saga(id=saga_id, type="CHECKOUT"), sale, request_hash=call.fingerprint if call else None
             )
-            run = await self._driver.follow(run) or run
+            run = await self._driver.follow(run, instead=replaced) or run
         except Fenced:
             run = await self._fresh(saga_id)
         except Away as error:
@@ -214,14 +215,20 @@ class Checkouts:
             traceparent=cause.traceparent,
         )
 
-    async def _make_way(self, sale: Sale) -> None:
-        """End the checkouts of this cart that wait for their buyer: what is held for them would be missing here.
+    async def _make_way(self, sale: Sale, saga_id: UUID) -> list[Run]:
+        """Call off the checkouts of this cart that wait for their buyer, and return them: what they hold is still to be given up.
 
-        One whose pay page may be open is left alone.
+        One whose pay page may be open is left alone, and so is the one that the same key made a moment ago.
         """
+        replaced: list[Run] = []
         for run in await self._store.waiting(sale.user_id):
-            if run.sale.cart_id == sale.cart_id and (run.saga.stage == "ready" or run.saga.declined):
-                await self._cancelled(run, REPLACED)
+            waits = run.saga.stage == "ready" or run.saga.declined
+            if waits and run.sale.cart_id == sale.cart_id and run.saga.id != saga_id:
+                try:
+                    replaced.append(await self._driver.take(run, CancelAsked(reason=REPLACED)))
+                except Fenced:
+                    await self._driver.settled(run.saga.id)
+        return replaced
 
     async def _refuse_bought(self, cart_id: UUID) -> None:
         """Refuse a cart that became an order while carts was away, so that nothing in it is bought twice; it is cleared first."""

@@ -110,25 +110,36 @@ class Driver:
         moved, commands = advance(run.saga, event)
         return self._turn(run, moved, commands, sale or run.sale, epoch=run.epoch + 1, heard=event)
 
-    async def drive(self, run: Run, *, patient: bool) -> Run:
+    async def drive(self, run: Run, *, patient: bool, instead: Sequence[Run] = ()) -> Run:
         """Go on until a saga waits or has ended; an impatient caller is told of an owner that is away, where that is possible.
+
+        Args:
+            run: The saga.
+            patient: Whether an owner that is away is waited for.
+            instead: Sagas on their way back in whose place a new one steps: they go on once it has tried to hold its stock, with
+                theirs, and before it keeps a price with coupons that they had.
 
         Raises:
             Away: A step's owner did not answer; the sweeper goes on.
             Fenced: Somebody else drives it.
         """
+        if instead:
+            try:
+                run = await self._advance(run, patient=patient)
+            finally:
+                await asyncio.gather(*(self._go_back(one) for one in instead))
         while not run.saga.waits and not run.saga.ended:
             run = await self._advance(run, patient=patient)
         return await self._cleared(run)
 
-    async def follow(self, run: Run) -> Run | None:
-        """Drive a saga for somebody who waits; None where that takes too long, and it goes on without them.
+    async def follow(self, run: Run, *, instead: Sequence[Run] = ()) -> Run | None:
+        """Drive a saga for somebody who waits, see `drive`; None where that takes too long, and it goes on without them.
 
         Raises:
             Away: A step's owner did not answer; see `drive`.
             Fenced: Somebody else drives it.
         """
-        task = asyncio.ensure_future(self.drive(run, patient=False))
+        task = asyncio.ensure_future(self.drive(run, patient=False, instead=instead))
         self._followed.add(task)
         task.add_done_callback(self._let_go)
         done, _ = await asyncio.wait({task}, timeout=self._settings.saga_wait_seconds)
@@ -189,6 +200,10 @@ class Driver:
             log.warning("saga cannot be written", saga_id=str(run.saga.id), error=repr(error))
         except Problem as error:
             await self._postpone(run, repr(error))
+
+    async def _go_back(self, run: Run) -> None:
+        with contextlib.suppress(Away, Fenced):
+            await self.drive(run, patient=False)
 
     async def _advance(self, run: Run, *, patient: bool) -> Run:
         step = run.saga.step

@@ -51,7 +51,7 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gateway: str = "simulator"
     cart_id: UUID | None = None
     cart_holders: tuple[UUID, ...] = ()
-    """Under which inventory holds goods for the cart since they were put in (AT_CART)."""
+    """Under which inventory holds goods for the cart since they were put in (AT_CART), or for checkouts this one replaces."""
     wanted: tuple[Wanted, ...] = ()
     coupons: tuple[str, ...] = ()
     shipping_address: Address | None = None

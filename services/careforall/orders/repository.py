@@ -56,6 +56,11 @@ async def bought_of_carts(connection: Connection, cart_ids: Sequence[UUID]) -> d
     return found
 
 
+async def versions(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return in which versions orders are."""
+    return {row["id"]: row["version"] for row in await connection.fetch(_VERSIONS, list(ids))}
+
+
 async def states_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, OrderStatus]:
     """Return in which state the orders of intents are."""
     return {row["intent_id"]: row["status"] for row in await connection.fetch(_STATES, list(ids))}
@@ -195,6 +200,8 @@ JOIN order_lines AS l ON l.order_id = o.id
 WHERE o.cart_id = ANY((SELECT $1::uuid[])::uuid[]) AND o.confirmed_at IS NOT NULL
 GROUP BY o.cart_id, l.sku
 """
+# One plan for all calls: see `kit/db.py`.
+_VERSIONS = "SELECT id, version FROM orders WHERE id = ANY((SELECT $1::uuid[])::uuid[])"
 _STATES = "SELECT intent_id, status FROM orders WHERE intent_id = ANY($1::uuid[])"
 _MATCH = """
 WHERE ($1::uuid IS NULL OR o.user_id = $1)

@@ -12,6 +12,7 @@ from careforall.kit.cache import Cache
 from careforall.kit.db import Connection, Database
 from careforall.kit.http.identity import Principal
 from careforall.kit.outbox import Outgoing
+from careforall.kit.reads import SharedRead
 from careforall.orders import events, repository, repository_returns, repository_sagas, store
 from careforall.orders.aftercare import Aftercare
 from careforall.orders.checkouts import Checkouts
@@ -52,6 +53,7 @@ class OrdersService:
         self.driver = driver
         self.aftercare: Aftercare
         self._cache = cache
+        self._versions: SharedRead[UUID, int | None] = SharedRead(database, _versions)
 
     async def order(self, order_id: UUID, viewer: Principal) -> OrderOut:
         """Return an order with its transitions to its buyer or staff, from the cache where nothing can be moving.
@@ -59,12 +61,15 @@ class OrdersService:
         Raises:
             OrderNotFound: Also where it is somebody else's.
         """
-        cached = await self._cache.get(_key(order_id))
+        version = await self._versions.ask(order_id)
+        if version is None:
+            raise OrderNotFound
+        cached = await self._cache.get(_key(order_id, version))
         found = _decode_order(cached) if cached is not None else await self._read(order_id)
         if found.user_id != viewer.user_id and not viewer.is_admin:
             raise OrderNotFound
         if cached is None and found.status != "PENDING":
-            await self._cache.put({_key(order_id): json.encode(found)}, seconds=_CACHED_SECONDS)
+            await self._cache.put({_key(order_id, found.version): json.encode(found)}, seconds=_CACHED_SECONDS)
         return found
 
     async def orders(
@@ -83,10 +88,6 @@ class OrdersService:
             found = await repository_returns.page(connection, status, before, limit)
             currencies = await repository.currencies(connection, [one.order_id for one in found])
         return [(one, currencies[one.order_id]) for one in found]
-
-    async def forget(self, order_ids: Sequence[UUID]) -> None:
-        """Drop what is cached of orders that changed."""
-        await self._cache.drop(*(_key(one) for one in order_ids))
 
     async def hear_payments(
         self, connection: Connection, told: Sequence[tuple[UUID, PaymentTold]], facts: Mapping[UUID, Fact]
@@ -159,8 +160,14 @@ def _at_once(turn: Turn) -> Turn:
     return turn if saga.waits or saga.ended else msgspec.structs.replace(turn, lease=0.0)
 
 
-def _key(order_id: UUID) -> str:
-    return f"order:{order_id}"
+async def _versions(connection: Connection, order_ids: Sequence[UUID]) -> list[int | None]:
+    found = await repository.versions(connection, order_ids)
+    return [found.get(one) for one in order_ids]
+
+
+def _key(order_id: UUID, version: int) -> str:
+    """Name an order as it is in one version: what is kept under it is never out of date, whoever changes the order."""
+    return f"order:{order_id}:{version}"
 
 
 def _transition(row: Any, currency: str) -> TransitionOut:

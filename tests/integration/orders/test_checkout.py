@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import pytest
 
 from careforall.kit.ids import new_id
+from careforall.orders.domain import Item
+from careforall.orders.goods import Goods
 from careforall_testing.shop import Shop
 from careforall_testing.sizes import sizes
 
@@ -83,6 +86,56 @@ async def test_who_goes_to_the_till_again_is_not_locked_out_by_what_was_held_bef
     assert (refused.status_code, refused.json()["reason"]) == (409, "replaced")
     assert (await shop.pay(buyer, second.json()["checkout_id"])).json()["status"] == "CONFIRMED"
     await shop.shelf_is(sku, 0, 0)
+
+
+async def test_who_reloads_the_till_in_a_rush_keeps_the_last_piece(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-RUSH", 1)
+    rival = await shop.sign_up(f"rival-{new_id().hex}@example.org")
+    cart_id, theirs = await shop.cart(buyer, {sku: 1}), await shop.cart(rival, {sku: 1})
+    assert (await shop.begin_checkout(buyer, cart_id)).status_code == 201
+    over = asyncio.Event()
+
+    async def rush() -> list[int]:
+        told: list[int] = []
+        while not over.is_set():
+            told.append((await shop.begin_checkout(rival, theirs)).status_code)
+        return told
+
+    rivals = asyncio.gather(*(rush() for _ in range(4)))
+    answers = [await shop.begin_checkout(buyer, cart_id) for _ in range(10)]
+    over.set()
+    assert [answer.status_code for answer in answers] == [201] * 10
+    assert {status for told in await rivals for status in told} == {409}
+    assert (await shop.pay(buyer, answers[-1].json()["checkout_id"])).json()["status"] == "CONFIRMED"
+    await shop.shelf_is(sku, 0, 0)
+
+
+async def test_a_repeat_that_comes_late_does_not_end_its_own_checkout(
+    shop: Shop, buyer: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sku = await shop.stock("TEA-TWIN", 5)
+    cart, address = await shop.cart(buyer, {sku: 1}), await shop.address(buyer)
+    look, both, answered = Goods.items, asyncio.Event(), asyncio.Event()
+    asked: list[Sequence[str]] = []
+
+    async def slow(self: Goods, skus: Sequence[str]) -> Mapping[str, Item]:
+        asked.append(skus)
+        if len(asked) == 1:
+            await both.wait()
+        else:
+            both.set()
+            await answered.wait()
+        return await look(self, skus)
+
+    monkeypatch.setattr(Goods, "items", slow)
+    headers, body = {**buyer, "Idempotency-Key": "till-twin"}, {"cart_id": str(cart), "shipping_address_id": address}
+    twins = [asyncio.ensure_future(shop.client.post("/api/v1/checkout/initiate", json=body, headers=headers)) for _ in range(2)]
+    await asyncio.wait(twins, return_when=asyncio.FIRST_COMPLETED)
+    answered.set()
+    answers = [await one for one in twins]
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text + answers[1].text
+    assert len({answer.json()["checkout_id"] for answer in answers}) == 1
+    assert (await shop.pay(buyer, answers[0].json()["checkout_id"])).json()["status"] == "CONFIRMED"
 
 
 async def test_the_pay_page_of_a_cart_that_was_bought_meanwhile_sells_nothing(shop: Shop, buyer: dict[str, str]) -> None:

@@ -300,3 +300,23 @@ async def _approved(shop: Shop, asked: dict[str, Any]) -> None:
     path, key = f"/api/v1/admin/returns/{asked['id']}/approve", {**shop.admin, "Idempotency-Key": asked["id"]}
     answer = await shop.client.post(path, json={}, headers=key)
     assert (answer.status_code, answer.json()["status"]) == (200, "REFUNDED"), answer.text
+
+
+async def test_an_order_is_never_shown_as_it_was(shop: Shop, buyer: dict[str, str]) -> None:
+    """Staff who reads an order after money went back by another way sees it, and may act on what was read."""
+    await shop.stock("MUG-SEEN", 3, price="20.00")
+    order = await shop.bought(buyer, {"MUG-SEEN": 1})
+    intent = order["payment"]["intent_id"]
+    key = {"Idempotency-Key": str(new_id())}
+    body = {"amount": "5.00", "reason": "goodwill"}
+    back = await shop.client.post(f"/api/v1/payments/{intent}/refund", json=body, headers={**shop.admin, **key})
+    assert back.status_code == 201, back.text
+
+    async def look() -> dict[str, Any] | None:
+        seen = await shop.seen(buyer, order["id"])
+        return seen if seen["refunded_amount"] == "5.00" else None
+
+    seen = await eventually(look, within_s=15, what="the refund at the order")
+    step = {"status": "PROCESSING", "version": seen["version"]}
+    moved = await shop.front.patch(f"/api/v1/orders/{order['id']}/status", json=step, headers=shop.admin)
+    assert moved.status_code == 200, moved.text
