@@ -32,6 +32,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "receivers are read": ("accounts", lambda opened: accounts.receiving(opened, [new_id()])),
     "sagas are read": ("orders", lambda opened: sagas.runs(opened, [new_id()])),
     "waiting checkouts are read": ("orders", lambda opened: sagas.waiting(opened, [new_id()])),
+    "versions of orders are read": ("orders", lambda opened: orders.versions(opened, [new_id()])),
     "what carts became is read": ("orders", lambda opened: orders.bought_of_carts(opened, [new_id()])),
     "sagas are locked": ("orders", lambda opened: sagas.lock(opened, [new_id()])),
     "turns are written": ("orders", lambda opened: orders.write(opened, Changes())),

@@ -168,7 +168,8 @@ class Aftercare:
         if not approve:
             await repository_returns.decide(connection, found, status, by.user_id, note)
             return order, found, None
-        found = msgspec.structs.replace(found, amount=domain.return_amount(order, found.lines, {}))
+        # Where all of the money is back already, payments says so when it is asked for what was promised.
+        found = msgspec.structs.replace(found, amount=domain.return_amount(order, found.lines, {}) or found.amount)
         await repository_returns.decide(connection, found, status, by.user_id, note)
         back = {line.sku: line.quantity for line in found.lines}
         fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._driver.told_at())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.orders.domain import Item
-from careforall.orders.goods import Goods
 from careforall_testing.shop import Shop
 from careforall_testing.sizes import sizes
 
@@ -115,19 +112,15 @@ async def test_a_repeat_that_comes_late_does_not_end_its_own_checkout(
 ) -> None:
     sku = await shop.stock("TEA-TWIN", 5)
     cart, address = await shop.cart(buyer, {sku: 1}), await shop.address(buyer)
-    look, both, answered = Goods.items, asyncio.Event(), asyncio.Event()
-    asked: list[Sequence[str]] = []
+    asked = [asyncio.Event(), asyncio.Event()]
+    answered = asyncio.Event()
 
-    async def slow(self: Goods, skus: Sequence[str]) -> Mapping[str, Item]:
-        asked.append(skus)
-        if len(asked) == 1:
-            await both.wait()
-        else:
-            both.set()
-            await answered.wait()
-        return await look(self, skus)
+    async def side_by_side() -> None:
+        late = asked[0].is_set()
+        asked[late].set()
+        await (answered if late else asked[1]).wait()
 
-    monkeypatch.setattr(Goods, "items", slow)
+    monkeypatch.setattr(shop, "before_carts", side_by_side)
     headers, body = {**buyer, "Idempotency-Key": "till-twin"}, {"cart_id": str(cart), "shipping_address_id": address}
     twins = [asyncio.ensure_future(shop.client.post("/api/v1/checkout/initiate", json=body, headers=headers)) for _ in range(2)]
     await asyncio.wait(twins, return_when=asyncio.FIRST_COMPLETED)

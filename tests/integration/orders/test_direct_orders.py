@@ -320,3 +320,28 @@ async def test_an_order_is_never_shown_as_it_was(shop: Shop, buyer: dict[str, st
     step = {"status": "PROCESSING", "version": seen["version"]}
     moved = await shop.front.patch(f"/api/v1/orders/{order['id']}/status", json=step, headers=shop.admin)
     assert moved.status_code == 200, moved.text
+
+
+async def test_goods_come_back_also_where_all_of_their_money_has(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-PAID-BACK", 3, price="20.00")
+    order = await shop.bought(buyer, {"MUG-PAID-BACK": 2})
+    path = f"/api/v1/orders/{order['id']}"
+    assert (
+        await shop.front.post(f"{path}/ship", json={"carrier": "DHL", "tracking": "1"}, headers=shop.admin)
+    ).status_code == 200
+    body = {"reason": "DAMAGED", "items": [{"sku": "MUG-PAID-BACK", "quantity": 1}]}
+    asked = await shop.front.post(f"{path}/return", json=body, headers=buyer)
+    assert asked.status_code == 201, asked.text
+    key = {"Idempotency-Key": str(new_id())}
+    refund = f"/api/v1/payments/{order['payment']['intent_id']}/refund"
+    assert (await shop.client.post(refund, json={"reason": "sorry"}, headers={**shop.admin, **key})).status_code == 201
+
+    async def heard() -> bool:
+        return (await shop.seen(buyer, order["id"]))["refunded_amount"] == "40.00"
+
+    await eventually(heard, within_s=45, what="the refund at the order")
+    approve = f"/api/v1/admin/returns/{asked.json()['id']}/approve"
+    approved = await shop.front.post(approve, json={}, headers={**shop.admin, **key})
+    assert (approved.status_code, approved.json()["status"]) == (200, "REFUNDED"), approved.text
+    await shop.shelf_is("MUG-PAID-BACK", 2, 0)
+    assert (await shop.seen(buyer, order["id"]))["refunded_amount"] == "40.00"

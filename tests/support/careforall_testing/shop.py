@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -44,6 +45,9 @@ class Shop(Journey):
         self._products: dict[str, tuple[UUID, int]] = {}
         self.carts: dict[UUID, tuple[UUID | None, Contents]] = {}
         """What the till is told of carts, with their owners."""
+        self.before_carts: Callable[[], Awaitable[None]] | None = None
+        """Awaited before the till is told."""
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Answer what is asked of carts."""
@@ -158,6 +162,14 @@ class Shop(Journey):
         return await eventually(look, within_s=30, what=f"checkout {states}")
 
     async def _on_cart(self, message: Msg) -> None:
+        """Answer side by side: the broker's client hands over one question at a time."""
+        task = asyncio.ensure_future(self._tell_of_cart(message))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_of_cart(self, message: Msg) -> None:
+        if self.before_carts is not None:
+            await self.before_carts()
         asked = msgspec.json.decode(message.data, type=ContentsAsked)
         owner, found = self.carts.get(asked.cart_id, (None, Contents()))
         await message.respond(json.encode(found if owner == asked.user_id else Contents()))
