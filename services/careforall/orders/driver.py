@@ -202,7 +202,7 @@ class Driver:
             await self._postpone(run, repr(error))
 
     async def _go_back(self, run: Run) -> None:
-        with contextlib.suppress(Away, Fenced):
+        with contextlib.suppress(Away, Fenced, Problem):
             await self.drive(run, patient=False)
 
     async def _advance(self, run: Run, *, patient: bool) -> Run:

@@ -337,7 +337,8 @@ async def test_goods_come_back_also_where_all_of_their_money_has(shop: Shop, buy
     assert (await shop.client.post(refund, json={"reason": "sorry"}, headers={**shop.admin, **key})).status_code == 201
 
     async def heard() -> bool:
-        return (await shop.seen(buyer, order["id"]))["refunded_amount"] == "40.00"
+        seen = await shop.seen(buyer, order["id"])
+        return bool(seen["refunded_amount"] == "40.00")
 
     await eventually(heard, within_s=45, what="the refund at the order")
     approve = f"/api/v1/admin/returns/{asked.json()['id']}/approve"
