@@ -19,6 +19,7 @@ BUCKET = (
 OUTSIDE = Peer(outside=True)
 GATEWAY = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "gateway"})
 MONITORING = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "monitoring"})
+KEDA = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "keda"})
 STRANGER = Peer(pod={"app": "stranger"})
 POSTGRES = Peer(pod={"careforall.dev/postgres": "careforall-postgres", "app.kubernetes.io/instance": "careforall"})
 GIVING = "networkPolicies.gatewayNamespaces.kubernetes\\.io/metadata\\.name=gateway"
@@ -36,7 +37,8 @@ def templates() -> dict[str, Peer]:
 
 
 def peer(name: str) -> Peer:
-    known = {"outside": OUTSIDE, "gateway": GATEWAY, "monitoring": MONITORING, "stranger": STRANGER, "postgres": POSTGRES}
+    known = {"outside": OUTSIDE, "gateway": GATEWAY, "monitoring": MONITORING, "keda": KEDA, "stranger": STRANGER}
+    known["postgres"] = POSTGRES
     if name in known:
         return known[name]
     return next(one for key, one in templates().items() if key == f"careforall-{name}" or key.startswith(f"careforall-{name}-"))
@@ -57,6 +59,7 @@ def peer(name: str) -> Peer:
         ("postgres-bootstrap", "postgres", 5432),
         ("postgres-bootstrap", "postgres", 8008),
         ("operator", "nats", 8222),
+        ("keda", "nats", 8222),
         ("operator", "donations-worker", 8000),
         ("payments", "outside", 443),
         ("notifications-worker", "outside", 587),
@@ -103,6 +106,10 @@ def test_an_edge_that_is_needed_is_open(source: str, target: str, port: int) -> 
         ("gateway", "postgres", 8008),
         ("monitoring", "postgres", 5432),
         ("monitoring", "nats", 4222),
+        ("monitoring", "nats", 8222),
+        ("keda", "nats", 4222),
+        ("keda", "postgres", 5432),
+        ("keda", "donations-worker", 8000),
         ("stranger", "collector", 4318),
         ("nats", "collector", 4318),
         ("gateway", "collector", 4318),

@@ -132,6 +132,7 @@ def test_a_count_that_somebody_else_owns_is_not_written(owner: str) -> None:
     own = ["services.services.donations.scaling.owner=" + owner]
     if owner == "KEDA":
         own += ["services.services.donations.scaling.stream=S", "services.services.donations.scaling.consumer=c"]
+        own += ["networkPolicies.kedaNamespaces.kubernetes\\.io/metadata\\.name=keda"]
     found = objects(rendered("prod", *own))
     assert "replicas" not in charts.named(found, "Deployment", "careforall-donations")["spec"]
     kinds = {"HPA": "HorizontalPodAutoscaler", "KEDA": "ScaledObject"}

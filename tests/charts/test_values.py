@@ -62,6 +62,8 @@ SENSE = {
     "operator.enabled=false": "scaling.owner is Operator, but operator.enabled is false",
     "operator.platform.database.restSecret=": "restSecret: postgres.auth.existingSecret is own-postgres, so name it here too",
     "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
+    "services.services.donations.scaling.owner=KEDA,services.services.donations.scaling.stream=A,"
+    "services.services.donations.scaling.consumer=b": "say where it runs, such as networkPolicies.kedaNamespaces",
     "observability.collector.enabled=true": "observability.collector.exporters: say where traces go",
 }
 

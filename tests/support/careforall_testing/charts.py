@@ -38,6 +38,7 @@ EVERYTHING = (
     "services.services.totals-worker.scaling.consumer=totals",
     "postgres.podMonitor.enabled=true",
     "networkPolicies.monitoringNamespaces.kubernetes\\.io/metadata\\.name=monitoring",
+    "networkPolicies.kedaNamespaces.kubernetes\\.io/metadata\\.name=keda",
     "observability.rules.prometheusRule=on",
     "observability.rules.configMap=true",
     "observability.monitors.podMonitor=on",
