@@ -18,7 +18,7 @@ from careforall_operator.reconcile.labels import SCOPE_LABEL
 from careforall_operator.reconcile.observed import ClusterSeen, ServiceSeen
 from careforall_operator.reconcile.routes import plan_route
 from careforall_testing import charts
-from careforall_testing.charts import PLATFORM_APIS, PROFILES, containers, objects, pods, rendered
+from careforall_testing.charts import PLATFORM_APIS, PROFILES, containers, named, objects, pods, rendered
 
 FOREIGN = {
     "HTTPRoute",
@@ -258,3 +258,20 @@ def test_a_registry_goes_in_front_of_names_without_one_and_a_digest_beats_a_tag(
 def test_no_annotation_of_a_controller_is_assumed() -> None:
     ingress = next(one for one in objects(rendered("everything")) if one["kind"] == "Ingress")
     assert "annotations" not in ingress["metadata"]
+
+
+def test_a_member_that_runs_is_the_same_whether_its_cluster_was_restored_or_not() -> None:
+    usual, restored = (
+        objects(rendered("prod", "postgres.backup.enabled=true", *more))
+        for more in ((), ("postgres.restore.enabled=true", "postgres.restore.targetTime=2027-01-15T19:00:00Z"))
+    )
+    assert named(usual, "StatefulSet", "careforall-postgres") == named(restored, "StatefulSet", "careforall-postgres")
+    begins, begun = (_patroni(one)["bootstrap"] for one in (restored, usual))
+    assert (begins["method"], begins["restore"]["until"]) == ("restore", "2027-01-15T19:00:00Z")
+    assert "method" not in begun
+
+
+def _patroni(found: list[dict[str, Any]]) -> dict[str, Any]:
+    text = named(found, "ConfigMap", "careforall-postgres-settings")["data"]["patroni.yaml"]
+    settings: dict[str, Any] = yaml.safe_load(text)
+    return settings

@@ -38,6 +38,8 @@ SCHEMA = {
     "observability.collector.secretEnv.token.secret=x": "token",
     "observability.collector.resources.limits.memory=512M": "/collector/resources/limits/memory",
     "services.monitoring.labels.release=1": "/monitoring/labels/release",
+    "postgres.restore.targetTime=yesterday": "/restore/targetTime",
+    "postgres.restore.timeline=old": "/restore/timeline",
 }
 LOADTESTS = {
     "loadtests.profile=smoke": "profile",
@@ -64,6 +66,7 @@ SENSE = {
     "services.services.donations.scaling.owner=KEDA": "scaling.stream: KEDA needs to know",
     "services.services.donations.scaling.owner=KEDA,services.services.donations.scaling.stream=A,"
     "services.services.donations.scaling.consumer=b": "say where it runs, such as networkPolicies.kedaNamespaces",
+    "postgres.restore.enabled=true": "postgres.restore reads what postgres.backup wrote",
     "observability.collector.enabled=true": "observability.collector.exporters: say where traces go",
 }
 

@@ -69,8 +69,9 @@ class Patroni(msgspec.Struct, frozen=True, kw_only=True):
 
     def leader(self) -> str:
         """Return the member that holds the leader's lock; empty where nobody does."""
-        annotations = self.cluster.get("configmap", f"{SCOPE}-leader")["metadata"]["annotations"]
-        return str(annotations.get("leader", ""))
+        state = self.cluster.get("configmaps", selector=f"careforall.dev/postgres={SCOPE}")
+        leaders = [one["metadata"]["annotations"] for one in state if one["metadata"]["name"] == f"{SCOPE}-leader"]
+        return str(leaders[0].get("leader", "")) if leaders else ""
 
     def sync_standby(self) -> str:
         """Return a member that may take over without loss; empty where there is none."""
@@ -141,16 +142,39 @@ class Patroni(msgspec.Struct, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def installed(cluster: Cluster, *values: str) -> Iterator[Patroni]:
     """Install the subchart alone in a fresh namespace, with a pod that writes."""
-    with tempfile.TemporaryDirectory() as folder, cluster.fresh_namespace("postgres") as namespace:
-        chart = standalone_chart(Path(folder))
-        repository, tag = IMAGE.split(":")
-        chosen = [f"image.repository={repository}", f"image.tag={tag}", *values]
-        settings = [word for value in chosen for word in ("--set", value)]
-        namespace.helm("install", RELEASE, str(chart), *settings, "--wait", "--timeout=120s")
-        patroni = Patroni(cluster=namespace)
-        patroni.settled()
+    with cluster.fresh_namespace("postgres") as namespace:
+        patroni = install(namespace, *values)
         start_client(namespace)
         yield patroni
+
+
+def install(namespace: Cluster, *values: str, verb: str = "install") -> Patroni:
+    """Install or upgrade the subchart alone, and wait until its members are one cluster."""
+    begin(namespace, *values, "--wait", "--wait-for-jobs", "--timeout=180s", verb=verb)
+    patroni = Patroni(cluster=namespace)
+    patroni.settled()
+    return patroni
+
+
+def begin(namespace: Cluster, *values: str, verb: str = "install") -> None:
+    """Install or upgrade the subchart alone, and wait for nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        namespace.helm(verb, RELEASE, *_chosen(Path(folder), values))
+
+
+def refused(namespace: Cluster, *values: str, verb: str = "install") -> str:
+    """Ask Helm for an install or upgrade that is refused, and return why."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = namespace.helm(verb, RELEASE, *_chosen(Path(folder), values), check=False)
+    assert "Error: " in said, said
+    return said
+
+
+def _chosen(folder: Path, values: tuple[str, ...]) -> list[str]:
+    repository, tag = IMAGE.split(":")
+    chosen = [f"image.repository={repository}", f"image.tag={tag}", *(value for value in values if not value.startswith("--"))]
+    options = [value for value in values if value.startswith("--")]
+    return [str(standalone_chart(folder)), *options, *(word for value in chosen for word in ("--set", value))]
 
 
 def standalone_chart(folder: Path) -> Path:

@@ -1,27 +1,32 @@
-"""Takes base backups (`take`) and proves that they restore (`prove`); run by two CronJobs with the database image's own Python.
+"""Takes base backups (`take`), proves that they restore (`prove`), and brings a lost database back (`restore`).
+
+Two CronJobs take and prove, with the database image's own Python; Patroni restores, in the first member of a new cluster.
 
 A proof writes a row to the primary, waits until its WAL is in the store, restores the newest base backup with all WAL after it on
 a server of its own, and looks: the row is there, every database can be read from end to end, every page has the right checksum.
 Each prints one JSON report; anything else is a failure with its reason.
 """
 
+import argparse
 import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg2
 
 STORE = "/etc/careforall/backup/store.sh"
-SCRATCH = pathlib.Path("/scratch")
+SCRATCH = pathlib.Path(os.environ.get("SCRATCH", "/scratch"))
 DATA, SOCKETS = SCRATCH / "data", SCRATCH / "run"
 COMPLETE = "complete.json"
 PARTS = ("base.tar.gz", "pg_wal.tar.gz", "backup_manifest")
-ARCHIVED_S, RESTORED_S = 300, 3600
+ARCHIVED_S, PROVED_S, RESTORED_S = 300, 3600, 86400
+LATEST, NO_END = "latest", sys.maxsize
 MUST_FIT = (
     "max_connections",
     "max_worker_processes",
@@ -77,8 +82,9 @@ def prove() -> dict[str, object]:
         marker, archived = mark(primary)
         fitting = [f"-c {name}={value}" for name, value in asked(primary, FITTING, [list(MUST_FIT)])]
         expected = {name for (name,) in asked(primary, DATABASES)}
-    backup = unpack()
-    restored = restore(fitting)
+    backup = fitting_backup()
+    unpack(backup)
+    restored = recover(["-c archive_mode=off", "-c hot_standby=on", *fitting], PROVED_S)
     with contextlib.closing(connected(str(SOCKETS))) as copy:
         found = {name for (name,) in asked(copy, DATABASES)}
         if not asked(copy, "SELECT FROM restore_proofs WHERE id = %s", [marker]):
@@ -117,9 +123,75 @@ def mark(primary: object) -> tuple[str, float]:
     return marker, round(time.monotonic() - started, 1)
 
 
-def unpack() -> str:
-    """Lay out the newest base backup as a data folder; return its name."""
-    name = backups()[-1]
+def restore() -> dict[str, object]:
+    """Lay the archive out as the data folder of a new cluster: up to its end, or to a moment.
+
+    The folder gets its name last: what is killed half-way leaves no data that a member would take for all there was. Until then
+    nothing goes into the archive, so an attempt that failed leaves no timeline there that the next would follow.
+    """
+    started, order = time.monotonic(), ordered()
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir()
+    backup = fitting_backup(order.until, order.timeline)
+    unpack(backup)
+    target = [f"-c recovery_target_time='{order.until.isoformat()}'", "-c recovery_target_action=promote"] if order.until else []
+    # No standby, or a setting raised since the backup would stop it; WAL kept for the archive until the server is Patroni's.
+    options = ["-c hot_standby=off", "-c archive_mode=on", "-c archive_command=", *target]
+    recover([*options, f"-c recovery_target_timeline={order.timeline}"], RESTORED_S)
+    with contextlib.closing(connected(str(SOCKETS))) as server:
+        ((last,),) = asked(server, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    run("pg_ctl", "stop", f"--pgdata={DATA}", "--mode=fast", "--wait")
+    DATA.rename(order.datadir)
+    shutil.rmtree(SCRATCH)
+    return {"backup": backup, "wal": last, "seconds": round(time.monotonic() - started, 1)}
+
+
+def ordered() -> argparse.Namespace:
+    """Read what Patroni asks for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb")
+    parser.add_argument("--scope")
+    parser.add_argument("--datadir", type=pathlib.Path, required=True)
+    parser.add_argument("--until", type=datetime.fromisoformat)
+    parser.add_argument("--timeline", default=LATEST)
+    return parser.parse_args()
+
+
+def fitting_backup(until: datetime | None = None, timeline: str = LATEST) -> str:
+    """Return the newest base backup that was whole at `until` and lies on the way to the timeline."""
+    reports = {}
+    for name in reversed(backups()):
+        store("get", f"{name}/{COMPLETE}", SCRATCH / "looked-at.json")
+        reports[name] = json.loads((SCRATCH / "looked-at.json").read_text())
+    way = lineage(timeline, [report["wal"]["Timeline"] for report in reports.values()])
+    for name, report in reports.items():
+        began = datetime.strptime(name, "base/%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        whole = began + timedelta(seconds=report["seconds"])
+        if (until is None or whole <= until) and position(report["wal"]["End-LSN"]) <= way.get(report["wal"]["Timeline"], -1):
+            return name
+    sys.exit(f"no base backup leads to timeline {timeline}" + (f" at {until:%Y-%m-%dT%H:%M:%SZ}" if until else ""))
+
+
+def lineage(timeline: str, backed_up: list[int]) -> dict[int, int]:
+    """Return the timelines that led to one, each with the position where it was left."""
+    histories = {int(name[4:12], 16) for name in listed("wal") if name.endswith(".history")}
+    number = max([*histories, *backed_up, 1]) if timeline == LATEST else int(timeline)
+    way = {number: NO_END}
+    if number in histories:
+        store("get", f"wal/{number:08X}.history", SCRATCH / "history")
+        rows = [line.split() for line in (SCRATCH / "history").read_text().splitlines()]
+        way |= {int(row[0]): position(row[1]) for row in rows if row and row[0].isdecimal()}
+    return way
+
+
+def position(lsn: str) -> int:
+    """Return a position in the WAL as a number."""
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def unpack(name: str) -> None:
+    """Lay out a base backup as a data folder."""
     (DATA / "pg_wal").mkdir(parents=True)
     DATA.chmod(0o700)
     SOCKETS.mkdir()
@@ -129,33 +201,33 @@ def unpack() -> str:
         (SCRATCH / part).unlink()
     (DATA / "recovery.signal").touch()
     (DATA / "standby.signal").unlink(missing_ok=True)
-    return name
 
 
-def restore(fitting: list[str]) -> float:
-    """Start a server that nobody else reaches, which applies all WAL there is; return the seconds until it takes writes."""
+def recover(more: list[str], limit: int) -> float:
+    """Start a server that nobody else reaches, which applies the WAL there is; return the seconds until it takes writes."""
     started = time.monotonic()
     options = ["-c listen_addresses=", f"-c data_directory={DATA}",
                f"-c hba_file={DATA}/pg_hba.conf", f"-c ident_file={DATA}/pg_ident.conf",
-               f"-c unix_socket_directories={SOCKETS}", "-c archive_mode=off", "-c hot_standby=on",
+               f"-c unix_socket_directories={SOCKETS}",
                "-c synchronous_standby_names=", "-c primary_conninfo=", "-c primary_slot_name=", "-c shared_buffers=64MB",
-               "-c recovery_target_timeline=latest", f"-c restore_command='{STORE} get wal/%f %p'", *fitting]  # fmt: skip
+               "-c recovery_target_timeline=latest", f"-c restore_command='{STORE} get wal/%f %p'", *more]  # fmt: skip
     log = SCRATCH / "server.log"
     run(
         "pg_ctl",
         "start",
         f"--pgdata={DATA}",
         f"--log={log}",
-        f"--timeout={RESTORED_S}",
+        f"--timeout={limit}",
         "--wait",
         f"--options={' '.join(options)}",
     )
-    while time.monotonic() - started < RESTORED_S:
+    while time.monotonic() - started < limit:
         with contextlib.suppress(psycopg2.OperationalError), contextlib.closing(connected(str(SOCKETS))) as copy:
             if asked(copy, "SELECT pg_is_in_recovery()") == [(False,)]:
                 return round(time.monotonic() - started, 1)
+        run("pg_ctl", "status", f"--pgdata={DATA}", output=subprocess.DEVNULL)
         time.sleep(1)
-    sys.exit(f"the copy still applies WAL after {RESTORED_S} s:\n{log.read_text()[-2000:]}")
+    sys.exit(f"the copy still applies WAL after {limit} s:\n{log.read_text()[-2000:]}")
 
 
 def backups() -> list[str]:
@@ -173,9 +245,9 @@ def store(*words: object) -> None:
     run(STORE, *map(str, words))
 
 
-def run(*words: str, env: dict[str, str] | None = None) -> None:
+def run(*words: str, env: dict[str, str] | None = None, output: object = sys.stderr) -> None:
     """Run a program; what it says goes to the log, and its failure is ours."""
-    done = subprocess.run(words, env=env, check=False, stdout=sys.stderr)
+    done = subprocess.run(words, env=env, check=False, stdout=output)
     if done.returncode:
         log = SCRATCH / "server.log"
         said = log.read_text()[-3000:] if log.exists() else ""
@@ -200,4 +272,4 @@ FITTING = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
 DATABASES = "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate"
 
 if __name__ == "__main__":
-    print(json.dumps({"take": take, "prove": prove}[sys.argv[1]]()))
+    print(json.dumps({"take": take, "prove": prove, "restore": restore}[sys.argv[1]]()))

@@ -25,7 +25,7 @@ SETTINGS = pathlib.Path("/etc/careforall/settings/dynamic.yaml")
 READER = "reader-"
 ADMIN = "admin-url"
 LOCK = 0x43464232
-GIVE_UP_S = 300
+GIVE_UP_S = int(os.environ.get("GIVE_UP_S", "300"))
 RETRY_S = 1
 
 
