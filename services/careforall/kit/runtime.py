@@ -52,6 +52,8 @@ _API_KEY = "query.accounts.api_key"
 _REDRIVE_EVERY = 1.0
 _PATIENCE = 30.0
 """Seconds in which a command gets its connection."""
+_BACKGROUND_PATIENCE = 6.0
+"""Seconds in which background work gets one: as long as a statement may take, and less than messages are held."""
 
 
 @contextlib.asynccontextmanager
@@ -65,9 +67,16 @@ async def offline_parts(definition: Definition, settings: Settings) -> AsyncIter
         await process.close()
 
 
-def _patient(settings: Settings) -> PoolSettings:
-    """Return a command's pool: nobody waits for its answer within a second, and a busy machine is no reason to give up."""
-    return PoolSettings(max_size=settings.pool_size, acquire_timeout=_PATIENCE, connect_timeout=_PATIENCE)
+def _pool(settings: Settings, roles: frozenset[str]) -> PoolSettings:
+    """Return the pool of a process with these roles.
+
+    Only whoever answers requests must refuse them within a second. For others a busy machine is no reason to give up: when the
+    database comes back they all connect at once, and if none had the time to finish, all would begin again for ever.
+    """
+    if "api" in roles:
+        return PoolSettings(max_size=settings.pool_size)
+    patience = _BACKGROUND_PATIENCE if roles else _PATIENCE
+    return PoolSettings(max_size=settings.pool_size, acquire_timeout=patience, connect_timeout=patience)
 
 
 class SchemaBehind(Exception):
@@ -171,7 +180,7 @@ class Process:
         self._build(definition, settings, database)
 
     def _database(self, definition: Definition, settings: Settings) -> Database:
-        pool = PoolSettings(max_size=settings.pool_size) if self._roles else _patient(settings)
+        pool = _pool(settings, self._roles)
         database = Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=self._timelines)
         database.doubted = lambda: self._flag.active
         return database
