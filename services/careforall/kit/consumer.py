@@ -26,7 +26,7 @@ from careforall.kit.bus import Bus
 from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
-from careforall.kit.errors import Locked, TooSlow, Unavailable
+from careforall.kit.errors import PASSING, Locked, TooSlow, Unavailable
 from careforall.kit.ids import born_at
 from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
 from careforall.kit.pulling import Puller, delivery_of
@@ -194,7 +194,7 @@ class Runner:
                 await self._bus.when_ready()
                 await self._bus.ensure_consumer(self.consumer.stream, self._config())
                 await self._consume()
-            except (TimeoutError, NatsError, APIError, Unavailable, asyncpg.PostgresError, OSError) as error:
+            except (TimeoutError, NatsError, APIError, *PASSING, asyncpg.PostgresError, OSError) as error:
                 log.info("consumer pauses", consumer=self.consumer.name, error=repr(error))
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - jitter, not a secret
 
@@ -224,7 +224,7 @@ class Runner:
                 finally:
                     if self._bus.connected:
                         await puller.close()
-            except (NatsError, APIError, Unavailable, TimeoutError, OSError) as error:
+            except (NatsError, APIError, *PASSING, TimeoutError, OSError) as error:
                 log.info("advisories pause", consumer=self.consumer.name, error=repr(error))
                 await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
 

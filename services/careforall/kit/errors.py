@@ -215,6 +215,10 @@ class TooSlow(Problem):
         super().__init__(retry_after=1)
 
 
+PASSING = (Unavailable, TooSlow, Locked)
+"""What goes by: work that goes on for ever tries again later, and neither ends by it nor takes its process along."""
+
+
 class Overloaded(Unavailable):
     """The bounded queue is full."""
 

@@ -13,7 +13,7 @@ import msgspec
 from careforall.kit.bus import Bus
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import PASSING
 from careforall.kit.metrics import (
     DATABASE_TIMELINE,
     DEAD_LETTERS,
@@ -106,7 +106,7 @@ async def _observe(name: str, database: Database) -> bool:
     POOL_WAITING.labels(service=name).set(usage["waiting"])
     try:
         row = await database.fetchrow(_BACKLOG)
-    except (Unavailable, asyncpg.PostgresError):
+    except (*PASSING, asyncpg.PostgresError):
         return False
     if row is not None:
         OUTBOX_PENDING.labels(service=name).set(row["pending"])

@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 from careforall.kit import crash, tasks
 from careforall.kit.bus import Ack, Bus, Refused
 from careforall.kit.db import WIRE_ERRORS, Connection, Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import PASSING
 from careforall.kit.metrics import EVENTS_PUBLISHED, OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class StreamReplaced(Exception):
     """Another relay noticed a younger stream: what we published may be gone, so it stays pending."""
 
 
-_PAUSES = (StreamReplaced, Unavailable, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
+_PAUSES = (StreamReplaced, *PASSING, asyncpg.PostgresError, NatsError, *WIRE_ERRORS)
 _IDLE_POLL = 0.25
 _GATHER = 0.05
 """Seconds in which rows gather between two batches that were not full: a turn costs the same for one row as for many."""

@@ -25,7 +25,7 @@ from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Database, PoolSettings
 from careforall.kit.degraded import DegradedFlag
 from careforall.kit.envelope import decode_envelope
-from careforall.kit.errors import DatabaseUnavailable, Unavailable
+from careforall.kit.errors import PASSING, DatabaseUnavailable, Unavailable
 from careforall.kit.health import Health
 from careforall.kit.http.app import Mounted, internal_app, public_app
 from careforall.kit.http.description import document
@@ -338,7 +338,7 @@ async def _redrive(database: Database, runners: Sequence[Runner]) -> None:
     """Look, once for all consumers of a service, whether somebody asked for a dead letter to be tried again."""
     while True:
         await asyncio.sleep(_REDRIVE_EVERY)
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(*PASSING):
             wanted = {row["consumer"] for row in await database.fetch(inbox.CONSUMERS_TO_RETRY)}
             for runner in runners:
                 if runner.consumer.name in wanted:

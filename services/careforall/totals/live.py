@@ -18,7 +18,7 @@ from careforall.kit import json, tasks
 from careforall.kit.bus import Bus
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import PASSING
 from careforall.totals import repository
 from careforall.totals.domain import Totals
 from careforall.totals.errors import TooManyStreams
@@ -83,7 +83,7 @@ class Refresher:
             self._wake.clear()
             try:
                 await self.turn()
-            except (Unavailable, asyncpg.PostgresError) as error:
+            except (*PASSING, asyncpg.PostgresError) as error:
                 log.info("totals refresh pauses", error=repr(error))
                 await asyncio.sleep(0.5)
 
@@ -219,7 +219,7 @@ class Hub:
         while True:
             await asyncio.sleep(self._poll)
             if self._followers:
-                with contextlib.suppress(Unavailable, asyncpg.PostgresError):
+                with contextlib.suppress(*PASSING, asyncpg.PostgresError):
                     self._tell(await repository.counters(self._database, list(self._followers)))
 
     def _tell(self, fresh: Sequence[Totals]) -> None:
