@@ -13,8 +13,8 @@ import structlog
 from careforall.kit import crash
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
-from careforall.payments.domain import STEPS, DeclineFact, Fact, Intent, StateFact
-from careforall.payments.gateways.base import OBJECT_ENDED, GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.domain import OBJECT_ENDED, STEPS, DeclineFact, Fact, Intent, StateFact
+from careforall.payments.gateways.base import GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.registry import Gateways
 from careforall.payments.recording import record
 

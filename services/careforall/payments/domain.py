@@ -47,6 +47,8 @@ def _paths(start: PaymentStatus) -> dict[PaymentStatus, tuple[PaymentStatus, ...
     return found
 
 
+OBJECT_ENDED = "object_ended"
+"""Code of a decline after which the gateway's object cannot be paid any more: the next attempt makes a new one."""
 PATHS: Mapping[PaymentStatus, Mapping[PaymentStatus, tuple[PaymentStatus, ...]]] = {status: _paths(status) for status in STEPS}
 """Walks along legal steps: `PATHS["INITIATED"]["CAPTURED"]` is (AUTHORIZED, CAPTURED)."""
 

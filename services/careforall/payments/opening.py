@@ -13,8 +13,7 @@ from careforall.kit.batch import Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
 from careforall.payments import repository
-from careforall.payments.domain import OPEN_ATTEMPTS, Intent
-from careforall.payments.gateways.base import OBJECT_ENDED
+from careforall.payments.domain import OBJECT_ENDED, OPEN_ATTEMPTS, Intent
 from careforall.payments.locking import lock
 from careforall.payments.records import Attempt
 

@@ -10,8 +10,7 @@ import msgspec
 
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
 from careforall.kit.outbox import Outgoing
-from careforall.payments.domain import AttemptStatus, DisputeStatus, Intent, RefundStatus
-from careforall.payments.gateways.base import OBJECT_ENDED
+from careforall.payments.domain import OBJECT_ENDED, AttemptStatus, DisputeStatus, Intent, RefundStatus
 from careforall.payments.ledger import Entry
 
 

@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from careforall.kit.db import Connection, Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import PASSING
 from careforall.totals import projections, repository
 from careforall.totals.domain import CampaignFact, Day, Donor, Gift, Reading, Totals
 from careforall.totals.levels import Answer, Levels
@@ -89,7 +89,7 @@ class TotalsService:
         """Put the most popular campaigns into Redis; without a database there is nothing to warm."""
         try:
             self._refresher.warm(await repository.popular(self._database, self._warm_campaigns))
-        except (Unavailable, asyncpg.PostgresError) as error:
+        except (*PASSING, asyncpg.PostgresError) as error:
             log.info("totals not warmed", error=repr(error))
 
     async def prewarm(self) -> None:

@@ -235,9 +235,9 @@ async def test_erased_donors_leave_the_facts_and_no_person(house: GivingHouse, c
 async def test_erased_users_leave_no_name_on_what_they_gave_under_a_mail_they_never_proved(
     house: GivingHouse, campaign: Given
 ) -> None:
-    user, mine, others = new_id(), {"donor_email": "leaving2@example.org", "donor_name": "Leaving"}, {"donor_name": "Staying"}
-    given = await house.give(campaign, **mine)
-    stays = await house.give(campaign, **{**mine, **others})
+    user, mail = new_id(), "leaving2@example.org"
+    given = await house.give(campaign, donor_email=mail, donor_name="Leaving")
+    stays = await house.give(campaign, donor_email=mail, donor_name="Staying")
     async with house.running.database("donations") as database:
         await database.execute("UPDATE donations SET user_id = $2 WHERE id = $1", UUID(given["id"]), user)
         await _erased(house, "", user_id=user)

@@ -125,6 +125,14 @@ async def test_every_answer_carries_the_security_headers(running: Platform, some
     assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
 
 
+async def test_made_up_methods_are_counted_as_one(running: Platform, somewhere: dict[str, str]) -> None:
+    for number in range(3):
+        assert (await running.client.request(f"MADEUP{number}", "/", headers=somewhere)).status_code == 405
+    metrics = (await running.client.get("/metrics", headers=somewhere)).text
+    assert "MADEUP" not in metrics
+    assert 'method="other"' in metrics
+
+
 async def test_13_a_method_that_is_not_there_is_a_405_problem(running: Platform, somewhere: dict[str, str]) -> None:
     answer = await running.client.delete("/api/v1/campaigns", headers=somewhere)
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")

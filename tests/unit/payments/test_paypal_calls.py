@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Intent, RefundFact, StateFact
-from careforall.payments.gateways.base import OBJECT_ENDED, GatewayNotAsked, GatewayObject, GatewayRefused, GatewayUnknown
+from careforall.payments.domain import OBJECT_ENDED, DeclineFact, DisputeFact, Fact, Intent, RefundFact, StateFact
+from careforall.payments.gateways.base import GatewayNotAsked, GatewayObject, GatewayRefused, GatewayUnknown
 from careforall.payments.gateways.paypal import PayPal
 from careforall_testing.paypal_door import CLIENT_ID, CLIENT_SECRET
 from careforall_testing.paypal_fake import PayPalFake

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Fee, NoFact, RefundFact, StateFact
-from careforall.payments.gateways.base import ASKED_ABOUT, OBJECT_ENDED
+from careforall.payments.domain import OBJECT_ENDED, DeclineFact, DisputeFact, Fact, Fee, NoFact, RefundFact, StateFact
+from careforall.payments.gateways.base import ASKED_ABOUT
 from careforall.payments.gateways.paypal_events import read_event
 from careforall.payments.gateways.paypal_objects import Money, Order, amount_of, facts_of, names, written
 

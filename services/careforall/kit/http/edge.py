@@ -39,6 +39,8 @@ _WEBHOOKS = ("/api/v1/payments/webhook", "/api/v1/sync/webhook")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FORM = b"application/x-www-form-urlencoded"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = _BODY_METHODS | {"GET", "HEAD", "OPTIONS"}
+"""Counted by name; of what else callers make up there is no end."""
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -165,7 +167,7 @@ class Edge:
     def _note(self, exchange: "_Exchange", route: HotRoute | None, seconds: float, span: trace.Span | None) -> None:
         service, endpoint = _endpoint(exchange.scope, route)
         status = exchange.status or 500
-        self._counter(service, endpoint, exchange.method, status).inc()
+        self._counter(service, endpoint, exchange.method if exchange.method in _METHODS else "other", status).inc()
         self._timer(service, endpoint).observe(seconds)
         if exchange.path not in _PROBES:
             self._log.write(exchange, service, endpoint, status, seconds)

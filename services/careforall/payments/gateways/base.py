@@ -15,8 +15,6 @@ from careforall.payments.domain import Fact, Intent, RefundStatus
 
 ASKED_ABOUT = frozenset({"approved", "declined", "voided"})
 """Reasons of events without a fact that have the open attempt of their object asked about at once."""
-OBJECT_ENDED = "object_ended"
-"""Code of a decline after which the gateway's object cannot be paid any more: the next attempt makes a new one."""
 PAGE_ONLY = "page_only"
 """Code of the refusal to be paid by a token."""
 

@@ -12,8 +12,18 @@ import msgspec
 from careforall.contracts.payments import PaymentStatus
 from careforall.kit import money
 from careforall.kit.ids import new_id, parse_id
-from careforall.payments.domain import DeclineFact, DisputeFact, DisputeStatus, Fact, Fee, RefundFact, RefundStatus, StateFact
-from careforall.payments.gateways.base import OBJECT_ENDED, AnyName, Name, plain
+from careforall.payments.domain import (
+    OBJECT_ENDED,
+    DeclineFact,
+    DisputeFact,
+    DisputeStatus,
+    Fact,
+    Fee,
+    RefundFact,
+    RefundStatus,
+    StateFact,
+)
+from careforall.payments.gateways.base import AnyName, Name, plain
 from careforall.payments.gateways.generic import read_time
 
 CANCELED = "canceled"
