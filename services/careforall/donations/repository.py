@@ -187,9 +187,9 @@ async def note_verified(connection: Connection, donor_key: str, user_id: UUID) -
     await connection.execute(_NOTE_VERIFIED, donor_key, user_id)
 
 
-async def erase_donor(connection: Connection, user_id: UUID, donor_key: str) -> None:
+async def erase_donor(connection: Connection, donor_key: str) -> None:
     """Forget the person and keep the facts."""
-    await connection.execute(_ERASE_DONOR, user_id, donor_key)
+    await connection.execute(_ERASE_DONOR, donor_key)
 
 
 async def snapshot(connection: Connection, after: UUID | None, limit: int) -> list[Donation]:
@@ -327,6 +327,6 @@ ON CONFLICT (donor_key) DO UPDATE SET user_id = $2, verified_at = clock_timestam
 _ERASE_DONOR = """
 UPDATE donations
 SET donor_email = 'erased', donor_name = '', message = '', extra_data = NULL, user_id = NULL, updated_at = clock_timestamp()
-WHERE user_id = $1 OR donor_key = $2
+WHERE donor_key = $1
 """
 _SNAPSHOT = _DONATION + " WHERE $1::uuid IS NULL OR d.id > $1 ORDER BY d.id LIMIT $2"

@@ -172,9 +172,9 @@ class DonationsService:
         """Let the gifts of a proven mail show in its account."""
         await repository.note_verified(connection, self.giving.donor_key(mail), user_id)
 
-    async def erase(self, connection: Connection, user_id: UUID, donor_key: str) -> None:
-        """Forget a donor: what they gave as a user under whatever mail, and under the mail they have proved; the facts stay."""
-        await repository.erase_donor(connection, user_id, donor_key)
+    async def erase(self, connection: Connection, donor_key: str) -> None:
+        """Forget a donor; the financial facts stay."""
+        await repository.erase_donor(connection, donor_key)
 
     async def answer_states(self, payload: bytes) -> bytes:
         """Answer in which state the gifts of some intents are."""
