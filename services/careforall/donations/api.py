@@ -14,6 +14,7 @@ from litestar.response import Stream
 from careforall.contracts.donations import CampaignStatus, DonationStatus
 from careforall.contracts.donor import normalised
 from careforall.donations.domain import Campaign, Donation
+from careforall.donations.giving import ROUTE
 from careforall.donations.repository import Filter, HistoryRow
 from careforall.donations.schemas import (
     CampaignOut,
@@ -254,7 +255,7 @@ def _call(key: str | None, giver: Principal | None, new: NewDonation, body: byte
     checked = checked_key(key)
     if checked is None:
         return None
-    scope = scope_of("POST /donations", giver, normalised(new.donor_email))
+    scope = scope_of(ROUTE, giver, normalised(new.donor_email))
     return Call(scope=scope, key=checked, fingerprint=fingerprint("POST", _DONATE, scope, body))
 
 

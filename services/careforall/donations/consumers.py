@@ -31,7 +31,7 @@ def consumers(service: DonationsService) -> tuple[Consumer, ...]:
     async def accounts(connection: Connection, messages: Sequence[Message[Any]]) -> None:
         for message in messages:
             if isinstance(message.event, UserErased):
-                await service.erase(connection, message.event.donor_key)
+                await service.erase(connection, message.event)
             else:
                 await service.join_account(connection, message.event.email, message.event.user_id)
 

@@ -28,6 +28,7 @@ from careforall.kit.idempotency import Answer, Call
 from careforall.kit.ids import new_id
 from careforall.kit.text import refuse_texts, text_error
 
+ROUTE = "POST /donations"
 _CREATED = 201
 _MAIL = re.compile(r"[^@\s,;<>\"()\[\]\\]{1,64}@[^@\s,;<>\"()\[\]\\.]+(?:\.[^@\s,;<>\"()\[\]\\.]+)+")
 _EXTRA_LIMIT = 8 * 1024

@@ -187,9 +187,9 @@ async def note_verified(connection: Connection, donor_key: str, user_id: UUID) -
     await connection.execute(_NOTE_VERIFIED, donor_key, user_id)
 
 
-async def erase_donor(connection: Connection, donor_key: str) -> None:
-    """Forget the person and keep the facts."""
-    await connection.execute(_ERASE_DONOR, donor_key)
+async def erase_donor(connection: Connection, donor_key: str, user_id: UUID) -> None:
+    """Forget the person and keep the facts: of what was given under their mail, and while they were signed in."""
+    await connection.execute(_ERASE_DONOR, donor_key, user_id)
 
 
 async def snapshot(connection: Connection, after: UUID | None, limit: int) -> list[Donation]:
@@ -327,6 +327,6 @@ ON CONFLICT (donor_key) DO UPDATE SET user_id = $2, verified_at = clock_timestam
 _ERASE_DONOR = """
 UPDATE donations
 SET donor_email = 'erased', donor_name = '', message = '', extra_data = NULL, user_id = NULL, updated_at = clock_timestamp()
-WHERE donor_key = $1
+WHERE id IN (SELECT id FROM donations WHERE donor_key = $1 OR user_id = $2 ORDER BY id FOR UPDATE)
 """
 _SNAPSHOT = _DONATION + " WHERE $1::uuid IS NULL OR d.id > $1 ORDER BY d.id LIMIT $2"

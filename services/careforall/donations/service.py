@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
+from careforall.contracts.accounts import UserErased
 from careforall.contracts.donations import (
     CampaignCreated,
     CampaignEnded,
@@ -17,16 +18,18 @@ from careforall.contracts.donations import (
     GiftStates,
     GiftStatesAsked,
 )
+from careforall.contracts.donor import normalised
 from careforall.donations import domain, events, repository
 from careforall.donations.domain import Campaign, Donation, PaymentFact, Step
 from careforall.donations.errors import CampaignNotFound, DonationNotFound, IllegalTransition
-from careforall.donations.giving import Giving
+from careforall.donations.giving import ROUTE, Giving
 from careforall.donations.repository import Filter, HistoryRow
 from careforall.donations.schemas import CampaignPatch, NewCampaign
-from careforall.kit import money, outbox
+from careforall.kit import idempotency, money, outbox
 from careforall.kit.context import current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Conflict, FieldError, InvalidInput, VersionConflict
+from careforall.kit.http.answers import scope_of
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
@@ -172,9 +175,11 @@ class DonationsService:
         """Let the gifts of a proven mail show in its account."""
         await repository.note_verified(connection, self.giving.donor_key(mail), user_id)
 
-    async def erase(self, connection: Connection, donor_key: str) -> None:
-        """Forget a donor; the financial facts stay."""
-        await repository.erase_donor(connection, donor_key)
+    async def erase(self, connection: Connection, erased: UserErased) -> None:
+        """Forget a donor in the caller's transaction, by account and by proved mail; the financial facts stay."""
+        if erased.email:
+            await idempotency.forget(connection, [scope_of(ROUTE, None, normalised(erased.email))])
+        await repository.erase_donor(connection, erased.donor_key, erased.user_id)
 
     async def answer_states(self, payload: bytes) -> bytes:
         """Answer in which state the gifts of some intents are."""

@@ -5,7 +5,7 @@ A concurrent second request waits at the unique key and then gets the replay; if
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -77,6 +77,11 @@ async def once(database: Database, call: Call | None, work: Callable[[Connection
         raise
 
 
+async def forget(connection: Connection, scopes: Sequence[str]) -> None:
+    """Delete the keys of scopes that name or quote a person who is to be forgotten; a repeat of theirs is a new request."""
+    await connection.execute(_FORGET, list(scopes))
+
+
 async def _claim(connection: Connection, call: Call) -> Answer | None:
     if await connection.fetchval(_CLAIM, call.scope, call.key, call.fingerprint):
         return None
@@ -93,6 +98,7 @@ ON CONFLICT (scope, key) DO NOTHING
 RETURNING true
 """
 _STORE = "UPDATE idempotency_keys SET status = $3, body = $4 WHERE scope = $1 AND key = $2"
+_FORGET = "DELETE FROM idempotency_keys WHERE scope = ANY($1::text[])"
 TOUCH = """
 UPDATE idempotency_keys SET seen_at = clock_timestamp()
 WHERE scope = $1 AND key = $2

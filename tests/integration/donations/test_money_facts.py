@@ -232,6 +232,43 @@ async def test_erased_donors_leave_the_facts_and_no_person(house: GivingHouse, c
     assert (shown["amount"], shown["donor_name"], shown["message"], shown["extra_data"]) == ("25.00", "", "", None)
 
 
+async def test_gifts_of_an_account_go_with_it_under_whatever_mail(house: GivingHouse, campaign: Given) -> None:
+    user = new_id()
+    signed_in = house.callers.user("unproved@example.org", user_id=user, verified=False)
+    own = await house.give(campaign, headers=signed_in, donor_email="unproved@example.org", donor_name="Leaving", message="bye")
+    others = await house.give(campaign, donor_email="unproved@example.org", donor_name="Staying")
+    await _erased(house, "", user_id=user, email="")
+
+    async def kept() -> bool:
+        async with house.running.database("donations") as database:
+            return bool(await database.fetchval("SELECT donor_email = 'erased' FROM donations WHERE id = $1", UUID(own["id"])))
+
+    await eventually(kept, what="erasure")
+    async with house.running.database("donations") as database:
+        found = "SELECT donor_email, donor_name, message, user_id, amount FROM donations WHERE id = $1"
+        assert tuple(*await database.fetch(found, UUID(own["id"]))) == ("erased", "", "", None, Decimal(25))
+        assert tuple(*await database.fetch(found, UUID(others["id"])))[:2] == ("unproved@example.org", "Staying")
+
+
+async def test_keys_that_name_a_mail_are_forgotten_with_it_and_those_of_others_still_replay(
+    house: GivingHouse, campaign: Given
+) -> None:
+    key = {"Idempotency-Key": "one"}
+    gone, stays = "Leaving2@example.org", "leaving2@example.org.example"
+    await house.give(campaign, headers=key, donor_email=gone)
+    first = await house.give(campaign, headers=key, donor_email=stays)
+    scopes = "SELECT scope FROM idempotency_keys WHERE scope LIKE '%leaving2@%'"
+    async with house.running.database("donations") as database:
+        assert len(await database.fetch(scopes)) == 2
+        await _erased(house, "unknown", email=gone)
+
+        async def forgotten() -> bool:
+            return [row["scope"] for row in await database.fetch(scopes)] == [f"POST /donations|{stays}"]
+
+        await eventually(forgotten, what="the key is forgotten")
+    assert (await house.give(campaign, headers=key, donor_email=stays))["id"] == first["id"]
+
+
 @pytest.mark.parametrize("before", STATES)
 @pytest.mark.parametrize("after", STATES)
 async def test_the_database_itself_takes_legal_steps_only(
@@ -301,8 +338,10 @@ async def _decided(house: GivingHouse, given: Given, version: int) -> None:
     await eventually(look, what="the dispute's outcome")
 
 
-async def _erased(house: GivingHouse, donor_key: str) -> None:
-    event = UserErased(user_id=new_id(), email="leaving1@example.org", donor_key=donor_key)
+async def _erased(
+    house: GivingHouse, donor_key: str, *, user_id: UUID | None = None, email: str = "leaving1@example.org"
+) -> None:
+    event = UserErased(user_id=user_id or new_id(), email=email, donor_key=donor_key)
     data = seal(
         event,
         subject=event.SUBJECT,
