@@ -7,6 +7,7 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.params import HeaderParameter, QueryParameter
 
 from careforall.catalog.review import Review, ReviewSort, Vote
+from careforall.catalog.reviewing import WRITING
 from careforall.catalog.schemas_reviews import (
     Approval,
     NewReview,
@@ -45,7 +46,7 @@ async def write_review(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, own_review_out(await service.reviewing.write(connection, product_id, principal.user_id, data)))
 
-    call = await idempotent_call(request, "POST /products/{id}/reviews", principal)
+    call = await idempotent_call(request, WRITING, principal)
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 

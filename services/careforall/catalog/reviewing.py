@@ -20,12 +20,16 @@ from careforall.catalog.review import Review, ReviewSort, Vote, checked, counted
 from careforall.catalog.schemas_reviews import NewReview, ReviewPatch
 from careforall.contracts.catalog import ProductUpdated
 from careforall.contracts.reviews import ReviewStatus
-from careforall.kit import outbox
+from careforall.kit import idempotency, outbox
 from careforall.kit.context import current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import VersionConflict
+from careforall.kit.http.answers import scope_of
 from careforall.kit.http.identity import Principal
 from careforall.kit.ids import new_id
+
+WRITING = "POST /products/{id}/reviews"
+"""The route whose stored answers quote what was written."""
 
 
 class Reviewing:
@@ -152,6 +156,7 @@ class Reviewing:
 
     async def erase(self, connection: Connection, user_ids: Sequence[UUID]) -> None:
         """Forget people in the caller's transaction: what they wrote, voted and bought."""
+        await idempotency.forget(connection, [scope_of(WRITING, None, str(user_id)) for user_id in user_ids])
         for review_id in await reviews.ids_of(connection, user_ids):
             await _step(connection, review_id, _emptied)
         for review_id, user_id in await reviews.voted_by(connection, user_ids):

@@ -32,6 +32,11 @@ async def update(connection: Connection, customer: Customer) -> None:
     )
 
 
+async def forget_answers(connection: Connection, customer_id: UUID) -> None:
+    """Delete the answers, kept under idempotency keys, that quote a customer."""
+    await connection.execute(_FORGET_ANSWERS, str(customer_id).encode())
+
+
 async def customer(connection: Connection, customer_id: UUID) -> Customer | None:
     """Return a customer, deleted or not."""
     row = await connection.fetchrow(f"{_CUSTOMERS} WHERE id = $1", customer_id)
@@ -117,6 +122,10 @@ _INSERT = "INSERT INTO customers (id, email, name, metadata, created_at, updated
 _UPDATE = """
 UPDATE customers SET email = $2, name = $3, metadata = $4::jsonb, version = $5, updated_at = $6, deleted_at = $7
 WHERE id = $1
+"""
+# The index names the same bytes: an answer begins with the customer's id.
+_FORGET_ANSWERS = """
+DELETE FROM idempotency_keys WHERE scope LIKE 'POST /customers|%' AND substring(body FROM 8 FOR 36) = $1
 """
 _TOLD = """
 INSERT INTO inbound_events (target, event_id, event_type, external_id, status)

@@ -158,6 +158,7 @@ class SyncService:
         now = datetime.now(UTC)
         nothing = msgspec.structs.replace(customer, email="", name="", metadata={}, deleted_at=now)
         ended = msgspec.structs.replace(nothing, version=customer.version + 1, updated_at=now)
+        await repository.forget_answers(connection, customer.id)
         await repository.update(connection, ended)
         await self._tell(connection, ended, "customer.deleted", events.deleted(ended, current(), origin))
 

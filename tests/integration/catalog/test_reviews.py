@@ -267,6 +267,7 @@ async def test_a_vote_counts_once_for_each_and_can_be_changed(house: ShopHouse) 
 async def test_who_is_forgotten_leaves_neither_review_nor_vote(house: ShopHouse) -> None:
     product = await house.product()
     person, other = await buyer(house, product), await buyer(house, product)
+    person.headers["Idempotency-Key"] = other.headers["Idempotency-Key"] = str(new_id())
     mine, theirs = await person.written(product, rating=1, text="Mine"), await other.written(product, rating=5)
     for one in (mine, theirs):
         await decide(house, one, "approve")
@@ -282,6 +283,8 @@ async def test_who_is_forgotten_leaves_neither_review_nor_vote(house: ShopHouse)
     assert (left["id"], left["helpful"]) == (theirs["id"], 0)
     async with house.running.database("catalog") as database:
         assert await database.fetchval(_LEFT, person.id) == 0
+        kept = "SELECT count(*) FROM idempotency_keys WHERE scope LIKE '%|' || $1"
+        assert [await database.fetchval(kept, str(one.id)) for one in (person, other)] == [0, 1], "answers quote what was written"
     assert await wrong(house) == []
 
 

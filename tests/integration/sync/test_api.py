@@ -152,6 +152,18 @@ async def test_a_repeat_with_a_key_makes_nobody_twice(house: House) -> None:
     await house.refused(await house.ask("POST", CUSTOMERS, body), 409, "duplicate_entry", "/email")
 
 
+async def test_no_stored_answer_quotes_a_customer_who_was_deleted(house: House) -> None:
+    mails = [f"{new_id().hex}@example.org" for _ in range(2)]
+    made = []
+    for mail in mails:
+        headers = {**house.callers.admin(), "Idempotency-Key": new_id().hex}
+        made.append((await house.ask("POST", CUSTOMERS, {"email": mail, "name": "Leaving"}, **headers)).json())
+    assert (await house.ask("DELETE", f"{CUSTOMERS}/{made[0]['id']}")).status_code == 204
+    kept = "SELECT count(*) FROM idempotency_keys WHERE position(convert_to($1, 'UTF8') IN body) > 0"
+    async with house.running.database("sync") as database:
+        assert [await database.fetchval(kept, mail) for mail in mails] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("body", "pointer", "field"),
     [
