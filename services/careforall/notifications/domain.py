@@ -202,19 +202,16 @@ def donation_drafts(
     event = message.event
     owner = people.get(event.donor_email.lower()) or _giver(event, unverified)
     mail = _mail(message, owner, setting, limited=_is_anybodys(event, people))
-    drafts = [mail]
+    drafts = [mail] if "@" in event.donor_email else []  # whose giver was forgotten has none any more
     if owner is not None and owner.in_app:
         drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(owner.user_id), limited=False))
     if setting.webhook_url:
-        facts = public_payload(message)
-        drafts.append(
-            msgspec.structs.replace(mail, channel="WEBHOOK", recipient=setting.webhook_url, payload=facts, limited=False)
-        )
+        drafts.append(_hook(mail, setting, public_payload(message)))
     return drafts
 
 
 def order_drafts(message: Message[OrderEvent], accounts: Mapping[UUID, Person], setting: Setting) -> list[Draft]:
-    """Return the messages that an order's event causes.
+    """Return the messages that an order's event causes; the buyer of an order may have been forgotten.
 
     Args:
         message: The event.
@@ -223,8 +220,6 @@ def order_drafts(message: Message[OrderEvent], accounts: Mapping[UUID, Person], 
     """
     event, buyer = message.event, accounts.get(message.event.user_id)
     recipient = event.email or (buyer.email if buyer else "")
-    if not recipient:
-        return []
     mail = Draft(
         cause_event_id=message.event_id,
         subject_id=event.order_id,
@@ -236,7 +231,7 @@ def order_drafts(message: Message[OrderEvent], accounts: Mapping[UUID, Person], 
         fact=_order_fact_of(event),
         user_id=event.user_id,
     )
-    drafts = [mail]
+    drafts = [mail] if recipient else []
     if buyer is not None and buyer.in_app:
         drafts.append(msgspec.structs.replace(mail, channel="IN_APP", recipient=str(buyer.user_id)))
     if setting.webhook_url:
@@ -337,8 +332,8 @@ def retry_delay(retries: int, jitter: float) -> float:
 
 
 def erasure_keys(draft: Draft) -> list[str]:
-    """Return the keys under which the person of a draft may have been erased."""
-    return [key for key in (draft.donor_key, str(draft.user_id) if draft.user_id else None) if key]
+    """Return the keys under which the person of a draft, or what it is about, may have been erased."""
+    return [key for key in (draft.donor_key, str(draft.user_id) if draft.user_id else None, str(draft.subject_id)) if key]
 
 
 def wanted(drafts: Sequence[tuple[Draft, datetime]], erased: Mapping[str, datetime]) -> list[Draft]:
@@ -401,6 +396,11 @@ def _is_anybodys(event: DonationEvent, people: Mapping[str, Person]) -> bool:
             return False
 
 
+def _signed_in(event: DonationEvent) -> UUID | None:
+    """Return who was signed in; only the first event of a gift says so."""
+    return event.user_id if isinstance(event, DonationCreated) else None
+
+
 def _mail(message: Message[DonationEvent], owner: Person | None, setting: Setting, *, limited: bool) -> Draft:
     event = message.event
     return Draft(
@@ -412,7 +412,7 @@ def _mail(message: Message[DonationEvent], owner: Person | None, setting: Settin
         language=(owner.language if owner else None) or setting.default_language,
         payload=_donor_payload(event, setting),
         fact=fact_of(event),
-        user_id=owner.user_id if owner else None,
+        user_id=owner.user_id if owner else _signed_in(event),
         donor_key=event.donor_key,
         limited=limited,
     )

@@ -106,9 +106,11 @@ async def mailed_lately(connection: Connection, paces: Sequence[tuple[str, str]]
 
 async def erase(connection: Connection, *, user_id: UUID, email: str, donor_key: str, at: datetime, pseudonym: str) -> None:
     """Forget a person: addresses become a pseudonym, contents go, what waits is never sent."""
-    await connection.execute(_NOTE_ERASURE, sorted({donor_key, str(user_id)}), at)
-    await connection.execute(_ERASE_NOTIFICATIONS, user_id, email.lower(), donor_key, pseudonym)
-    await connection.execute(_ERASE_MAILBOX, email.lower(), pseudonym)
+    gifts = [row["subject_id"] for row in await connection.fetch(_GIFTS, user_id)]
+    await connection.execute(_NOTE_ERASURE, sorted({donor_key, str(user_id), *map(str, gifts)} - {""}), at)
+    erased = await connection.fetch(_ERASE_NOTIFICATIONS, user_id, email.lower(), donor_key, pseudonym, gifts)
+    await connection.execute(_ERASE_NAMES, user_id, donor_key, gifts)
+    await connection.execute(_ERASE_MAILBOX, email.lower(), pseudonym, [row["id"] for row in erased])
     await connection.execute(_ERASE_IN_APP, user_id)
     await connection.execute(_ERASE_TICKETS, user_id)
     await connection.execute(_ERASE_PERSON, user_id)
@@ -240,6 +242,8 @@ INSERT INTO erased_people (key, erased_at)
 SELECT key, $2 FROM unnest($1::text[]) AS key
 ON CONFLICT (key) DO UPDATE SET erased_at = greatest(erased_people.erased_at, excluded.erased_at)
 """
+# Only the first message about a gift knows who was signed in.
+_GIFTS = "SELECT subject_id FROM notifications WHERE user_id = $1 AND template = 'donation_received'"
 _ERASE_NOTIFICATIONS = """
 UPDATE notifications
 SET recipient = $4,
@@ -249,13 +253,25 @@ SET recipient = $4,
     leased_until = NULL
 WHERE id IN (
     SELECT id FROM notifications
-    WHERE channel <> 'WEBHOOK' AND (user_id = $1 OR lower(recipient) = $2 OR donor_key = $3)
+    WHERE channel <> 'WEBHOOK' AND (user_id = $1 OR lower(recipient) = $2 OR donor_key = $3 OR subject_id = ANY($5::uuid[]))
+    ORDER BY id
+    FOR UPDATE
+)
+RETURNING id
+"""
+_ERASE_NAMES = """
+UPDATE notifications
+SET payload = payload - 'donor_name'
+WHERE id IN (
+    SELECT id FROM notifications
+    WHERE channel = 'WEBHOOK' AND payload ? 'donor_name' AND (user_id = $1 OR donor_key = $2 OR subject_id = ANY($3::uuid[]))
     ORDER BY id
     FOR UPDATE
 )
 """
 _ERASE_MAILBOX = """
-UPDATE mailbox_messages SET recipient = $2, subject = '', text_body = '', html_body = '' WHERE lower(recipient) = $1
+UPDATE mailbox_messages SET recipient = $2, subject = '', text_body = '', html_body = ''
+WHERE lower(recipient) = $1 OR id = ANY($3::uuid[])
 """
 _ERASE_IN_APP = "DELETE FROM in_app_messages WHERE user_id = $1"
 _ERASE_TICKETS = "DELETE FROM stream_tickets WHERE user_id = $1"

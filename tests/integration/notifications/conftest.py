@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationFailed, DonationRefunded
@@ -47,9 +48,11 @@ def renderer() -> Renderer:
 class Story:
     """Tells the service events as its consumers would."""
 
-    def __init__(self, database: Database, renderer: Renderer, *, direct: DirectCarrier | None = None) -> None:
+    def __init__(
+        self, database: Database, renderer: Renderer, *, direct: DirectCarrier | None = None, setting: Setting = SETTING
+    ) -> None:
         self.database = database
-        self.service = NotificationsService(database, renderer, SETTING, allow_private=True, direct=direct)
+        self.service = NotificationsService(database, renderer, setting, allow_private=True, direct=direct)
 
     async def tell(self, *events: Event, version: int = 1, at: datetime | None = None) -> None:
         """Fold events under fresh ids, as different messages."""
@@ -94,6 +97,12 @@ class Story:
 @pytest.fixture
 def story(database: Database, renderer: Renderer) -> Story:
     return Story(database, renderer)
+
+
+@pytest.fixture
+def told_story(database: Database, renderer: Renderer) -> Story:
+    """One whose events go to an integrator too."""
+    return Story(database, renderer, setting=msgspec.structs.replace(SETTING, webhook_url="https://hooks.example.org/x"))
 
 
 @pytest.fixture

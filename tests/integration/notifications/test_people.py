@@ -188,6 +188,39 @@ async def test_an_erased_person_leaves_no_address_no_word_and_gets_no_more_mails
     assert await story.statuses() == {"SENT": 2, "DEAD": 3}
 
 
+async def test_what_an_account_gave_under_an_unproved_mail_goes_with_it_and_the_mail_of_others_stays(
+    story: Any, database: Database, renderer: Renderer
+) -> None:
+    mailbox, stranger = Mailbox(database, sender="x@example.org", batch=10), new_id()
+    await story.tell(UserRegistered(user_id=stranger, email=MAIL, verification_url="http://127.0.0.1/v"))
+    gift = {"donation_id": new_id(), "donor_name": "Leaving"}
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    await story.tell(story.created(user_id=stranger, **gift), story.completed(**gift), story.completed(donor_name="Staying"))
+    await Sender(database, mailbox, renderer, max_retries=1).run()
+    await story.tell(UserErased(user_id=stranger, email="", donor_key=""), version=3)
+    late = story.created(user_id=stranger, donor_name="Leaving")
+    await story.tell(story.refunded(**gift), late, at=before)
+    await Sender(database, mailbox, renderer, max_retries=1).run()
+
+    rows = [*await story.rows(), *await database.fetch("SELECT * FROM mailbox_messages")]
+    assert not [row for row in rows if "Leaving" in str(tuple(row.values()))]
+    kept = [row for row in rows if MAIL in str(tuple(row.values()))]
+    assert [str(tuple(row.values())).count("Staying") > 0 for row in kept] == [True] * len(kept)
+    assert kept
+
+
+async def test_integrators_hear_of_a_gift_without_the_name_once_its_giver_is_erased(told_story: Any) -> None:
+    await told_story.tell(told_story.completed(donor_name="Leaving", donor_key="k"), told_story.completed(donor_name="Staying"))
+    await told_story.tell(UserErased(user_id=new_id(), email="", donor_key="k"))
+    rows = [row for row in await told_story.rows() if row["channel"] == "WEBHOOK"]
+    payloads = [str(row["payload"]) for row in rows]
+    assert [("Leaving" in one, "Staying" in one, "amount" in one) for one in payloads] == [
+        (False, False, True),
+        (False, True, True),
+    ]
+    assert {row["status"] for row in rows} == {"PENDING"}
+
+
 async def test_a_mail_under_way_while_its_person_is_erased_is_not_kept(
     story: Any, database: Database, renderer: Renderer
 ) -> None:

@@ -167,6 +167,12 @@ def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind
     assert [draft.recipient for draft in drafts if draft.channel == "IN_APP"] == [str(buyer.user_id)]
 
 
+def test_of_a_buyer_or_giver_who_was_forgotten_integrators_hear_and_nobody_is_mailed() -> None:
+    drafts = domain.order_drafts(ordered(OrderShipped, email=""), {}, SETTING)
+    drafts += domain.donation_drafts(told(DonationCompleted, donor_email="erased"), {}, {}, SETTING)
+    assert [draft.channel for draft in drafts] == ["WEBHOOK", "WEBHOOK"]
+
+
 def test_every_template_exists_in_every_language(renderer: Renderer) -> None:
     payload = {
         **domain.donation_drafts(told(DonationCreated), {}, {}, SETTING)[0].payload,
