@@ -219,7 +219,10 @@ async def delete_preferences(service: AccountsService, principal: Principal) -> 
 
 @get("/users/me/export", guards=[people_only], summary="Everything you know about me")
 async def export_me(service: AccountsService, principal: Principal) -> Response[ExportOut]:
-    """Return the caller's data as a file."""
+    """Return what accounts keeps of the caller as a file: the profile, addresses, preferences and sessions.
+
+    Gifts, orders, reviews and messages are read at `/donations/history`, `/orders`, `/reviews`, `/notifications`.
+    """
     found = await service.people.export(principal.user_id)
     document = ExportOut(
         exported_at=found.exported_at,
@@ -233,9 +236,10 @@ async def export_me(service: AccountsService, principal: Principal) -> Response[
 
 @post("/users/me/erase", guards=[people_only], status_code=HTTP_200_OK, summary="Forget me")
 async def erase_me(service: AccountsService, principal: Principal) -> ErasureOut:
-    """Erase the caller for good: the person goes, amounts and dates of gifts stay without a name.
+    """Erase the caller for good: the person goes, amounts and dates of gifts and orders stay without a name.
 
-    Prove your mail first: what was given or kept under a mail that is not proved stays.
+    Prove your mail first: what was given or kept under a mail that is not proved stays, but for what was done while signed in.
+    Orders that are still open keep where they are sent to until they have ended and cannot be returned any more.
     """
     return _as(ErasureOut, await service.people.erase(principal.user_id))
 

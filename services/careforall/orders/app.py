@@ -16,6 +16,7 @@ from careforall.orders.checkouts import Checkouts
 from careforall.orders.consumers import consumers
 from careforall.orders.direct import DirectOrders
 from careforall.orders.driver import Driver
+from careforall.orders.erasing import Erasing
 from careforall.orders.goods import Goods
 from careforall.orders.observing import Observing
 from careforall.orders.reconciling import Reconciling
@@ -42,6 +43,7 @@ def build(resources: Resources) -> Parts:
         checkouts=Checkouts(goods, asks, store, driver, settings),
         direct=DirectOrders(database, goods, asks, store, driver, settings),
         driver=driver,
+        erasing=Erasing(database, return_days=settings.return_days),
     )
     service.aftercare = Aftercare(database, store, driver, settings)
     reconciling = Reconciling(database)
@@ -56,6 +58,7 @@ def build(resources: Resources) -> Parts:
         jobs=(
             Job(name="orders-sagas", every=_SWEEP_SECONDS, work=driver.sweep, exclusive=False),
             Job(name="orders-reconciliation", every=_HOURLY, work=reconciling.look),
+            Job(name="orders-erasure", every=settings.erasure_seconds, work=service.erasing.go_on),
             Job(name="orders-figures", every=settings.observe_seconds, work=Observing(database).look, exclusive=False),
         ),
         queries={ORDER_STATES: service.answer_states, PAYABLE: service.answer_payable},

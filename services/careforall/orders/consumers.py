@@ -1,9 +1,10 @@
-"""Messages in: what payments and catalog say about our orders and what they sell. One service call each."""
+"""Messages in: what payments says about our orders, what catalog sells, and who is to be forgotten. One service call each."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from careforall.contracts.accounts import UserErased
 from careforall.contracts.catalog import PRODUCT_EVENTS
 from careforall.contracts.payments import (
     PaymentAuthorized,
@@ -13,7 +14,7 @@ from careforall.contracts.payments import (
     PaymentSnapshot,
     PaymentVoided,
 )
-from careforall.contracts.streams import CATALOG, PAYMENTS
+from careforall.contracts.streams import ACCOUNTS, CATALOG, PAYMENTS
 from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
@@ -47,6 +48,9 @@ def consumers(service: OrdersService) -> tuple[Consumer, ...]:
     async def products(connection: Connection, messages: Sequence[Message[Any]]) -> None:
         await service.goods.keep(connection, [(one.event, one.aggregate_version) for one in messages])
 
+    async def accounts(connection: Connection, messages: Sequence[Message[Any]]) -> None:
+        await service.erasing.erase(connection, sorted({message.event.user_id for message in messages}))
+
     return (
         Consumer(
             name="orders-payments",
@@ -56,6 +60,7 @@ def consumers(service: OrdersService) -> tuple[Consumer, ...]:
             patience=_BUYER_WAITS,
         ),
         Consumer(name="orders-catalog", stream=CATALOG.name, events=PRODUCT_EVENTS, handler=products),
+        Consumer(name="orders-accounts", stream=ACCOUNTS.name, events=(UserErased,), handler=accounts),
     )
 
 

@@ -71,7 +71,8 @@ class DirectOrders:
             run = await self._driver.settled(saga_id) or run
         except Fenced:
             found = await self._store.load(saga_id)
-            assert found is not None
+            if found is None:
+                raise CheckoutEnded(reason="buyer_erased") from None
             return await self._known(found, mark)
         return Placed(order=await self._order(run))
 

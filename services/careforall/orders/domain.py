@@ -125,6 +125,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     confirmed_at: datetime | None
     delivered_at: datetime | None
+    erased_at: datetime | None = None
+    """When its buyer was forgotten: mail and addresses are gone."""
     lines: tuple[Line, ...] = ()
 
 

@@ -177,7 +177,7 @@ _COLUMNS = """
     o.id, o.order_number, o.saga_id, o.intent_id, o.user_id, o.email, o.cart_id, o.status, o.currency, o.subtotal, o.discount,
     o.shipping, o.tax, o.total, o.refunded_amount, o.gateway, o.paid_by, o.shipping_address, o.billing_address, o.carrier,
     o.tracking, o.reason, o.version, o.correlation_id, o.traceparent, o.expires_at, o.created_at, o.updated_at, o.confirmed_at,
-    o.delivered_at,
+    o.delivered_at, o.erased_at,
     (
         SELECT json_agg(json_build_object(
             'number', l.number, 'sku', l.sku, 'product_id', l.product_id, 'seller_id', l.seller_id, 'name', l.name,

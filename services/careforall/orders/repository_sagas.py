@@ -38,7 +38,7 @@ async def lock(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Mark]:
 
 
 async def begin(connection: Connection, turns: Sequence[Turn]) -> set[UUID]:
-    """Insert new sagas and return those that were new."""
+    """Insert new sagas and return those that were new; buyers who were erased buy nothing more, staff still gives them back."""
     rows = await connection.fetch(_BEGIN, *saga_columns(turns))
     return {row["id"] for row in rows}
 
@@ -142,6 +142,7 @@ INSERT INTO saga_state (
 SELECT n.id, n.type, n.status, n.current_step, n.payload, string_to_array(n.completed_steps, ','), n.error, @code_version@,
        n.user_id, n.intent_id, n.request_hash, @lease@, n.epoch, n.version, n.turn, n.tries
 FROM @saga_rows_1@
+WHERE n.type IN ('CANCEL', 'RETURN') OR NOT EXISTS (SELECT FROM erased_buyers AS e WHERE e.user_id = n.user_id)
 ON CONFLICT (id) DO NOTHING
 RETURNING id
 """.replace("@code_version@", str(CODE_VERSION))

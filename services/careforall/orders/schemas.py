@@ -220,6 +220,8 @@ class OrderOut(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    erased_at: datetime | None = None
+    """When its buyer, who had asked to be forgotten, was taken out of it."""
     transitions: list[TransitionOut] = []
 
 
@@ -365,6 +367,7 @@ def order_out(order: Order, transitions: list[TransitionOut] | None = None) -> O
         expires_at=order.expires_at,
         created_at=order.created_at,
         updated_at=order.updated_at,
+        erased_at=order.erased_at,
         transitions=transitions or [],
     )
 

@@ -19,6 +19,7 @@ from careforall.orders.checkouts import Checkouts
 from careforall.orders.direct import DirectOrders
 from careforall.orders.domain import Fact, Order, Return
 from careforall.orders.driver import Driver
+from careforall.orders.erasing import Erasing
 from careforall.orders.errors import OrderNotFound
 from careforall.orders.goods import Goods
 from careforall.orders.records import Changes, Run, Turn
@@ -45,12 +46,14 @@ class OrdersService:
         checkouts: Checkouts,
         direct: DirectOrders,
         driver: Driver,
+        erasing: Erasing,
     ) -> None:
         self.database = database
         self.goods = goods
         self.checkouts = checkouts
         self.direct = direct
         self.driver = driver
+        self.erasing = erasing
         self.aftercare: Aftercare
         self._cache = cache
         self._versions: SharedRead[UUID, int | None] = SharedRead(database, _versions)

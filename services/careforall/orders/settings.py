@@ -32,3 +32,5 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
     """Shared transactions of saga steps in flight at once."""
     observe_seconds: float = 15.0
     """How often sagas and sales are counted for the metrics."""
+    erasure_seconds: float = 3600.0
+    """How often orders of buyers who asked to be forgotten are looked at for those that have ended since."""

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from careforall.cli.demo_orders import House, opened_houses, take_along, till_of
 from careforall.cli.demo_story import Plan, Story
+from careforall.contracts.addresses import Address
 from careforall.inventory.schemas import StockPut
 from careforall.inventory.service import InventoryService
 from careforall.kit.ids import new_id
@@ -67,9 +68,9 @@ class OfflineShop:
         await take_along(self.houses, [Story(plan, self.till)])
         return plan.sale.order_id
 
-    async def checkout(self, **wanted: int) -> Run:
+    async def checkout(self, *, address: Address | None = None, **wanted: int) -> Run:
         """Go to the till, which holds stock and price, and leave it at that."""
-        return await self._checkout(self._sale(wanted))
+        return await self._checkout(self._sale(wanted, shipping_address=address, billing_address=address))
 
     async def _checkout(self, sale: Sale) -> Run:
         run = await self.driver.start(Saga(id=new_id(), type="CHECKOUT"), sale)
