@@ -13,7 +13,7 @@ from careforall.carts.changing import Done, Owner, new_guest
 from careforall.carts.errors import CartNotFound, CouponNotInCart, ItemNotFound
 from careforall.carts.schemas import CartOut, ItemPut, MergeIn, NewCartCoupon, NewItem
 from careforall.carts.service import CartsService
-from careforall.kit.http.answers import etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import parse_id
@@ -45,7 +45,12 @@ async def get_cart(service: CartsService, visitor: Principal | None, cart_id: Ca
 
 @post("/cart/items", status_code=HTTP_201_CREATED, summary="Put goods into the cart")
 async def add_item(
-    service: CartsService, visitor: Principal | None, data: NewItem, request: AnyRequest, cart_id: CartId = None
+    service: CartsService,
+    visitor: Principal | None,
+    data: NewItem,
+    request: AnyRequest,
+    cart_id: CartId = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CartOut]:
     """Put goods in; a guest without a cart gets one, to be sent as X-Cart-Id from then on.
 
@@ -55,7 +60,7 @@ async def add_item(
     held at once 503 `inventory_unavailable`.
     """
     owner = await _owner(service, visitor, cart_id)
-    call = await _call(request, "POST /cart/items", visitor, owner)
+    call = await _call(request, idempotency_key, "POST /cart/items", visitor, owner)
     return _answered(await service.add(owner, data.sku, data.quantity, call))
 
 
@@ -85,11 +90,16 @@ async def delete_item(
 
 @post("/cart/coupons", status_code=HTTP_201_CREATED, summary="Put a coupon on the cart")
 async def add_coupon(
-    service: CartsService, visitor: Principal | None, data: NewCartCoupon, request: AnyRequest, cart_id: CartId = None
+    service: CartsService,
+    visitor: Principal | None,
+    data: NewCartCoupon,
+    request: AnyRequest,
+    cart_id: CartId = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CartOut]:
     """Put a coupon on; whether it counts is told with the price. Errors: 409 `coupon_inactive`, 422 `coupon_unknown`."""
     owner = await _owner(service, visitor, cart_id)
-    call = await _call(request, "POST /cart/coupons", visitor, owner)
+    call = await _call(request, idempotency_key, "POST /cart/coupons", visitor, owner)
     return _answered(await service.add_coupon(owner, data.code, call))
 
 
@@ -132,14 +142,14 @@ async def _present(service: CartsService, visitor: Principal | None, cart_id: st
     return owner
 
 
-async def _call(request: AnyRequest, route: str, visitor: Principal | None, owner: Owner) -> Call | None:
+async def _call(request: AnyRequest, key: str | None, route: str, visitor: Principal | None, owner: Owner) -> Call | None:
     """Return the idempotency call; a guest's keys are scoped by cart (rule 20).
 
     Before there is one, the key alone stands for the cart: only one that nobody else can come upon counts.
     """
     if not owner.fresh:
-        return await idempotent_call(request, route, visitor, guest=owner.key)
-    call = await idempotent_call(request, route, visitor, guest=_NO_CART)
+        return await idempotent_call(request, key, route, visitor, guest=owner.key)
+    call = await idempotent_call(request, key, route, visitor, guest=_NO_CART)
     return call if call is not None and len(call.key) >= _SECRET_KEY else None
 
 

@@ -22,7 +22,7 @@ from careforall.catalog.schemas import (
 from careforall.catalog.service import CatalogService
 from careforall.contracts.catalog import ProductStatus
 from careforall.kit import idempotency
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 
@@ -32,7 +32,11 @@ _PRODUCT = "/admin/products/{id:str}"
 
 @post("/admin/products", guards=[admin_only], summary="Create a product")
 async def create_product(
-    service: CatalogService, principal: Principal, data: NewProduct, request: Request[Any, Any, Any]
+    service: CatalogService,
+    principal: Principal,
+    data: NewProduct,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[ProductOut]:
     """Create a product with its variants and images.
 
@@ -42,7 +46,7 @@ async def create_product(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, await service.create_product(connection, data))
 
-    call = await idempotent_call(request, "POST /admin/products", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /admin/products", principal)
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
@@ -126,14 +130,18 @@ async def delete_image(service: CatalogService, id: str, image_id: str, if_match
 
 @post("/admin/categories", guards=[admin_only], summary="Create a category")
 async def create_category(
-    service: CatalogService, principal: Principal, data: NewCategory, request: Request[Any, Any, Any]
+    service: CatalogService,
+    principal: Principal,
+    data: NewCategory,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CategoryOut]:
     """Create a category below its parent, or a root. Errors: 409 `duplicate_entry` for a slug that is taken."""
 
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, category_out(await service.create_category(connection, data), []))
 
-    call = await idempotent_call(request, "POST /admin/categories", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /admin/categories", principal)
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 

@@ -12,7 +12,7 @@ from litestar.response import Stream
 from careforall.catalog.schemas_imports import ImportOut, ImportReport, import_out, report_out
 from careforall.catalog.service import CatalogService
 from careforall.kit import idempotency
-from careforall.kit.http.answers import encoded, finished, idempotent_call
+from careforall.kit.http.answers import IdempotencyKey, encoded, finished, idempotent_call
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.kit.http.uploads import Upload
@@ -36,7 +36,12 @@ def upload(most_bytes: int) -> Upload:
     },
 )
 async def import_products(
-    service: CatalogService, principal: Principal, request: Request[Any, Any, Any], *, dry_run: DryRun = False
+    service: CatalogService,
+    principal: Principal,
+    request: Request[Any, Any, Any],
+    *,
+    dry_run: DryRun = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Take a CSV file (the body, `Content-Type: text/csv`, UTF-8) whose rows are variants; `Location` tells how far it is.
 
@@ -55,7 +60,7 @@ async def import_products(
         made = await service.importing.order(connection, content, dry_run=dry_run, by=str(principal.user_id))
         return encoded(202, import_out(made))
 
-    call = await idempotent_call(request, f"POST {_IMPORT}?dry_run={dry_run}", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_IMPORT}?dry_run={dry_run}", principal)
     answer = await idempotency.once(service.database, call, work)
     return finished(answer, {"Location": f"/api/v1/admin/imports/{_made(answer.body).id}"})
 

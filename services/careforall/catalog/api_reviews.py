@@ -22,7 +22,7 @@ from careforall.catalog.schemas_reviews import (
 from careforall.catalog.service import CatalogService
 from careforall.contracts.reviews import ReviewStatus
 from careforall.kit import idempotency
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 
@@ -35,7 +35,12 @@ _REVIEW = "/reviews/{id:str}"
 
 @post(_OF_PRODUCT, guards=[signed_in], summary="Review a product")
 async def write_review(
-    service: CatalogService, principal: Principal, id: str, data: NewReview, request: Request[Any, Any, Any]
+    service: CatalogService,
+    principal: Principal,
+    id: str,
+    data: NewReview,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[OwnReviewOut]:
     """Review a product that one bought, once; the review is shown when a moderator lets it pass.
 
@@ -46,7 +51,7 @@ async def write_review(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, own_review_out(await service.reviewing.write(connection, product_id, principal.user_id, data)))
 
-    call = await idempotent_call(request, WRITING, principal)
+    call = await idempotent_call(request, idempotency_key, WRITING, principal)
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 

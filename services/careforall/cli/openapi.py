@@ -1,10 +1,15 @@
 """`careforall openapi`: print the OpenAPI document of all services without starting anything."""
 
+from __future__ import annotations
+
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from careforall.cli.registry import chosen, with_settings
+
+if TYPE_CHECKING:
+    from careforall.kit.runtime import Process
 
 _OFFLINE = {
     "CAREFORALL_POSTGRES_URL": "postgresql://nobody@127.0.0.1:1",
@@ -23,9 +28,13 @@ def document() -> str:
     return json.dumps(asyncio.run(_document()), indent=1, sort_keys=True, default=str)
 
 
-async def _document() -> dict[str, Any]:
+def offline() -> Process:
+    """Return a process of all services on servers that are not there, to be described."""
     from careforall.contracts import streams  # noqa: PLC0415 - lazy: --help stays quick
     from careforall.kit.runtime import Process  # noqa: PLC0415 - as above
 
-    process = Process(with_settings(chosen(["all"]), _OFFLINE), streams.ALL, ("api",))
-    return process.describe()
+    return Process(with_settings(chosen(["all"]), _OFFLINE), streams.ALL, ("api",))
+
+
+async def _document() -> dict[str, Any]:
+    return offline().describe()

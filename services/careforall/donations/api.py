@@ -32,7 +32,7 @@ from careforall.donations.service import DonationsService
 from careforall.kit import context, idempotency, money
 from careforall.kit.errors import Forbidden, Unavailable
 from careforall.kit.http import problem
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, scope_of, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, scope_of, wanted_version
 from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
@@ -51,14 +51,18 @@ IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='Th
 
 @post("/campaigns", guards=[admin_only], summary="Create a campaign")
 async def create_campaign(
-    service: DonationsService, principal: Principal, data: NewCampaign, request: Request[Any, Any, Any]
+    service: DonationsService,
+    principal: Principal,
+    data: NewCampaign,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CampaignOut]:
     """Create a campaign; it takes donations once its status is LIVE."""
 
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, shown(await service.create_campaign(connection, data)))
 
-    call = await idempotent_call(request, "POST /campaigns", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /campaigns", principal)
     return finished(await idempotency.once(service.database, call, work))
 
 
@@ -97,13 +101,17 @@ async def patch_campaign(
 
 @post("/donations", summary="Give")
 async def create_donation(
-    service: DonationsService, visitor: Principal | None, data: NewDonation, request: Request[Any, Any, Any]
+    service: DonationsService,
+    visitor: Principal | None,
+    data: NewDonation,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[DonationCreatedOut]:
     """Accept a gift: 201 means it is stored for good. Open `payment_intent.pay_url` to pay.
 
     Errors: 404 `campaign_not_found`, 409 `campaign_not_open`, 422 with the fields at fault.
     """
-    call = _call(request.headers.get("idempotency-key"), visitor, data, await request.body())
+    call = _call(idempotency_key, visitor, data, await request.body())
     return finished(await service.giving.give(data, giver=visitor, call=call, cause=context.current()))
 
 
@@ -194,8 +202,7 @@ def hot_routes(service: DonationsService) -> tuple[HotRoute, ...]:
         except msgspec.ValidationError as error:
             raise problem.from_validation(error) from error
         giver = await request.principal() if b"authorization" in request.headers or b"x-api-key" in request.headers else None
-        key = request.headers.get(b"idempotency-key")
-        call = _call(key.decode("latin-1"), giver, new, request.body) if key is not None else None
+        call = _call(request.idempotency_key, giver, new, request.body)
         answer = await service.giving.give(new, giver=giver, call=call, cause=request.cause)
         replayed = ((b"idempotent-replayed", b"true"),) if answer.replayed else ()
         return HotResponse(status=answer.status, body=answer.body, headers=replayed)

@@ -25,7 +25,7 @@ from careforall.inventory.service import InventoryService
 from careforall.kit import context, idempotency
 from careforall.kit.errors import Forbidden, InvalidInput, Unauthorized
 from careforall.kit.http import problem
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, scope_of, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, scope_of, wanted_version
 from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, cursor_of, page, path_id, read_cursor
@@ -71,12 +71,13 @@ async def adjust_stock(
     data: Adjustment,
     request: Request[Any, Any, Any],
     if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[StockRow]:
     """Change what is on hand by a difference, with its reason.
 
     Errors: 409 `version_conflict` with the current version, 409 `below_reserved`, 404 `sku_not_found`, 422.
     """
-    call = await idempotent_call(request, "POST /admin/inventory/adjustments", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /admin/inventory/adjustments", principal)
     return _row(await service.adjust(data, call, wanted_version(data.expected_version, if_match)))
 
 
@@ -109,14 +110,18 @@ async def list_warehouses(service: InventoryService) -> Page[Warehouse]:
 
 @post("/admin/warehouses", guards=[admin_only], summary="Open a warehouse")
 async def open_warehouse(
-    service: InventoryService, principal: Principal, data: NewWarehouse, request: Request[Any, Any, Any]
+    service: InventoryService,
+    principal: Principal,
+    data: NewWarehouse,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[Warehouse]:
     """Open a warehouse; its code is its name for ever."""
 
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, await service.open_warehouse(connection, data))
 
-    call = await idempotent_call(request, "POST /admin/warehouses", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /admin/warehouses", principal)
     return finished(await idempotency.once(service.database, call, work))
 
 
@@ -131,23 +136,27 @@ async def patch_warehouse(
 
 @post("/inventory/reservations", guards=[admin_only], summary="Hold stock")
 async def reserve(
-    service: InventoryService, principal: Principal, data: NewReservation, request: Request[Any, Any, Any]
+    service: InventoryService,
+    principal: Principal,
+    data: NewReservation,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[Reserved]:
     """Hold all lines for a while, or none; equal SKUs are summed.
 
     Errors: 409 `out_of_stock` with the SKUs, 404 `sku_not_found`, 409 `already_sold`, 422 with the lines at fault.
     """
-    call = _call(request.headers.get("idempotency-key"), str(principal.user_id), await request.body())
+    call = _call(idempotency_key, str(principal.user_id), await request.body())
     return finished(_held(await service.reserve(data, call, context.current())))
 
 
 @post("/inventory/reservations", summary="Hold stock (internal)")
 async def reserve_for_service(
-    service: InventoryService, data: NewReservation, request: Request[Any, Any, Any]
+    service: InventoryService, data: NewReservation, request: Request[Any, Any, Any], idempotency_key: IdempotencyKey = None
 ) -> Response[Reserved]:
     """Hold stock for another service; the keys of each service are its own."""
     caller: str = request.scope["state"]["calling_service"]
-    call = _call(request.headers.get("idempotency-key"), caller, await request.body())
+    call = _call(idempotency_key, caller, await request.body())
     return finished(_held(await service.reserve(data, call, context.current())))
 
 
@@ -204,8 +213,7 @@ def hot_routes(service: InventoryService) -> tuple[HotRoute, ...]:
             new = _decode(request.body)
         except msgspec.ValidationError as error:
             raise problem.from_validation(error) from error
-        key = request.headers.get(b"idempotency-key")
-        call = _call(key.decode("latin-1") if key is not None else None, str(principal.user_id), request.body)
+        call = _call(request.idempotency_key, str(principal.user_id), request.body)
         answer = _held(await service.reserve(new, call, request.cause))
         replayed = ((b"idempotent-replayed", b"true"),) if answer.replayed else ()
         return HotResponse(status=answer.status, body=answer.body, headers=replayed)

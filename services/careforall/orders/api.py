@@ -7,8 +7,7 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from careforall.contracts.orders import OrderStatus
 from careforall.kit import json
-from careforall.kit.errors import IdempotencyKeyRequired
-from careforall.kit.http.answers import REPLAYED, etag, idempotent_call, wanted_version
+from careforall.kit.http.answers import REPLAYED, IdempotencyKey, RequiredKey, etag, idempotent_call, required_key, wanted_version
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.limits import Limit, Limiter
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
@@ -40,7 +39,6 @@ from careforall.orders.schemas import (
 from careforall.orders.service import OrdersService
 
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
-Key = Annotated[str | None, HeaderParameter(name="Idempotency-Key", description="The same key is the same request.")]
 PageQuery = Annotated[int, QueryParameter(name="page", ge=1, le=100_000, description="Pages count from 1.")]
 Search = Annotated[str, QueryParameter(name="q", max_length=254, description="A whole order number, SKU or mail.")]
 ACCEPTED, CREATED, DONE = 202, 201, 200
@@ -64,15 +62,18 @@ class OrderLimit:
 
 @post("/checkout/initiate", guards=[signed_in], summary="Go to the till")
 async def initiate_checkout(
-    service: OrdersService, principal: Principal, data: NewCheckout, request: Request[Any, Any, Any], idempotency_key: Key = None
+    service: OrdersService,
+    principal: Principal,
+    data: NewCheckout,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CheckoutOut]:
     """Reserve the cart's stock and keep its price for 15 minutes.
 
     Errors: 404 `cart_not_found`, 409 `cart_not_active`, `out_of_stock` or `product_unavailable`, 422 `cart_empty`,
     `unknown_address` or `quantity_limit`, 503 `inventory_unavailable` or `pricing_unavailable`.
     """
-    del idempotency_key
-    call = await idempotent_call(request, "POST /checkout/initiate", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /checkout/initiate", principal)
     return Response(checkout_out(await service.checkouts.initiate(principal, data, call)), status_code=CREATED)
 
 
@@ -108,7 +109,7 @@ async def create_order(
     principal: Principal,
     data: NewOrder,
     order_limit: OrderLimit,
-    idempotency_key: Key = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[OrderMade]:
     """Reserve stock and place an order, which then waits for `POST /payments/initiate`; lines of one SKU are added up.
 
@@ -195,11 +196,10 @@ async def list_returns(
 
 @post("/admin/returns/{id:str}/approve", guards=[admin_only], status_code=DONE, summary="Approve a return")
 async def approve_return(
-    service: OrdersService, principal: Principal, id: str, data: Decision, idempotency_key: Key = None
+    service: OrdersService, principal: Principal, id: str, data: Decision, idempotency_key: RequiredKey = None
 ) -> ReturnOut:
     """Put the goods back on the shelf and refund them, once however often this is sent."""
-    if checked_key(idempotency_key) is None:
-        raise IdempotencyKeyRequired
+    required_key(idempotency_key)
     order, found = await service.aftercare.decide(path_id(id), principal, data.note, approve=True)
     return return_out(found, order.currency)
 

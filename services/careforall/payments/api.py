@@ -6,13 +6,12 @@ from litestar import Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 
-from careforall.kit.errors import IdempotencyKeyRequired
-from careforall.kit.http.answers import etag, finished, idempotent_call
+from careforall.kit.http.answers import RequiredKey, etag, finished, required_call, required_key
 from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
 from careforall.kit.http.identity import Principal, admin_only, headers_of, signed_in
 from careforall.kit.http.lists import path_id
 from careforall.kit.http.problem import MEDIA_TYPE
-from careforall.kit.idempotency import Call, checked_key, fingerprint
+from careforall.kit.idempotency import Call, fingerprint
 from careforall.payments.domain import GENERIC
 from careforall.payments.errors import GatewayNotSetUp
 from careforall.payments.intake import Answer
@@ -34,9 +33,6 @@ from careforall.payments.service import PaymentsService
 WEBHOOK = "/api/v1/payments/webhook"
 ReceiptToken = Annotated[
     str | None, HeaderParameter(name="X-Receipt-Token", description="The receipt token of the gift: shows a guest their payment.")
-]
-IdempotencyKey = Annotated[
-    str | None, HeaderParameter(name="Idempotency-Key", description="Required: money moves once however often this is sent.")
 ]
 _PROBLEM = b'{"type":'
 _TOLD = {200: ResponseSpec(data_container=WebhookOut, generate_examples=False, description="What became of the event.")}
@@ -73,39 +69,37 @@ async def refund_payment(
     id: str,
     data: RefundOrder,
     request: Request[Any, Any, Any],
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: RequiredKey = None,
 ) -> Response[RefundOut]:
     """Refund all or a part, as often as money is left; 202 while the gateway has not answered.
 
     Errors: 400 without Idempotency-Key, 409 `not_refundable` or `refund_refused`, 422 `refund_exceeds_captured`.
     """
-    call = await idempotent_call(request, "POST /payments/refund", principal, required=True)
-    assert call is not None
-    assert idempotency_key is not None
+    call = await required_call(request, idempotency_key, "POST /payments/refund", principal)
     return finished(await service.refunding.refund(path_id(id), data, call=call, by=str(principal.user_id)))
 
 
 @post("/payments/{id:str}/refund", summary="Send money back (internal)")
 async def refund_for_service(
-    service: PaymentsService, id: str, data: RefundOrder, request: Request[Any, Any, Any]
+    service: PaymentsService, id: str, data: RefundOrder, request: Request[Any, Any, Any], idempotency_key: RequiredKey = None
 ) -> Response[RefundOut]:
     """Refund on the order of another service."""
     caller: str = request.scope["state"]["calling_service"]
-    call = await _service_call(request, caller)
+    call = await _service_call(request, required_key(idempotency_key), caller)
     return finished(await service.refunding.refund(path_id(id), data, call=call, by=caller))
 
 
 @post("/payments/{id:str}/capture", status_code=200, summary="Take authorised money (internal)")
-async def capture_payment(service: PaymentsService, id: str, request: Request[Any, Any, Any]) -> IntentMade:
+async def capture_payment(service: PaymentsService, id: str, idempotency_key: RequiredKey = None) -> IntentMade:
     """Capture what is authorised; repeating it changes nothing."""
-    _require_key(request)
+    required_key(idempotency_key)
     return made(await service.paying.capture(path_id(id)))
 
 
 @post("/payments/{id:str}/void", status_code=200, summary="Release authorised money (internal)")
-async def void_payment(service: PaymentsService, id: str, request: Request[Any, Any, Any]) -> IntentMade:
+async def void_payment(service: PaymentsService, id: str, idempotency_key: RequiredKey = None) -> IntentMade:
     """Release what is authorised, or end what nobody has paid; repeating it changes nothing."""
-    _require_key(request)
+    required_key(idempotency_key)
     return made(await service.paying.void(path_id(id)))
 
 
@@ -167,14 +161,7 @@ def _response(answer: Answer) -> Response[bytes]:
     return Response(answer.body, status_code=answer.status, media_type=kind, headers=extra)
 
 
-def _require_key(request: Request[Any, Any, Any]) -> str:
-    key = checked_key(request.headers.get("idempotency-key"))
-    if key is None:
-        raise IdempotencyKeyRequired
-    return key
-
-
-async def _service_call(request: Request[Any, Any, Any], caller: str) -> Call:
+async def _service_call(request: Request[Any, Any, Any], key: str, caller: str) -> Call:
     scope = f"POST /payments/refund|{caller}"
     mark = fingerprint(request.method, str(request.url.path), scope, await request.body())
-    return Call(scope=scope, key=_require_key(request), fingerprint=mark)
+    return Call(scope=scope, key=key, fingerprint=mark)

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from litestar import Request, Response, get, post, put
 from litestar.params import QueryParameter
 
-from careforall.kit.http.answers import finished, idempotent_call
+from careforall.kit.http.answers import RequiredKey, finished, required_call
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
-from careforall.payments.api import IdempotencyKey
 from careforall.payments.schemas_reconciliation import (
     FindingOut,
     RunOrder,
@@ -55,15 +54,13 @@ async def order_run(
     principal: Principal,
     data: RunOrder,
     request: Request[Any, Any, Any],
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: RequiredKey = None,
 ) -> Response[RunsOut]:
     """Compare with one gateway or all that can be asked; a worker begins within seconds, `GET` shows how far it is.
 
     Errors: 400 without Idempotency-Key, 404 `gateway_not_configured`, 409 `reconciler_off`, 422 for times that are none.
     """
-    call = await idempotent_call(request, "POST /payments/reconciliation/run", principal, required=True)
-    assert call is not None
-    assert idempotency_key is not None
+    call = await required_call(request, idempotency_key, "POST /payments/reconciliation/run", principal)
     return finished(await service.reconciling.order(data, call=call, by=str(principal.user_id)))
 
 

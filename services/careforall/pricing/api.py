@@ -9,7 +9,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
 from careforall.contracts.pricing import Quote, QuoteAsked, QuotedLine
 from careforall.kit import idempotency, money
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.pricing.administration import find
@@ -48,14 +48,14 @@ async def quote(service: PricingService, visitor: Principal | None, data: QuoteI
 
 @post("/admin/coupons", guards=[admin_only], summary="Make a coupon")
 async def create_coupon(
-    service: PricingService, principal: Principal, data: NewCoupon, request: AnyRequest
+    service: PricingService, principal: Principal, data: NewCoupon, request: AnyRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[CouponOut]:
     """Make a coupon. Errors: 409 `coupon_code_taken`, 422 with the fields at fault."""
 
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(HTTP_201_CREATED, coupon_out(await service.coupons.create(connection, data)))
 
-    call = await idempotent_call(request, "POST /admin/coupons", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /admin/coupons", principal)
     return finished(await idempotency.once(service.database, call, work))
 
 

@@ -72,8 +72,7 @@ def _behind(api_key: str, work: Callable[[HotRequest], Awaitable[Answer]]) -> Ca
 
 
 def _call(request: HotRequest, parameters: msgspec.Struct) -> Call:
-    key = request.headers.get(b"idempotency-key")
-    return api.call(request.path, key.decode("latin-1") if key is not None else None, parameters)
+    return api.call(request.path, request.idempotency_key, parameters)
 
 
 def _sent(body: bytes) -> bytes:

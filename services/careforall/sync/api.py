@@ -8,7 +8,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT
 
 from careforall.kit import idempotency
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_or_key, headers_of
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.sync.domain import Customer
@@ -22,14 +22,18 @@ _TOLD = {HTTP_200_OK: ResponseSpec(data_container=InboundOut, generate_examples=
 
 @post("/customers", guards=[admin_or_key], summary="Make a customer")
 async def create_customer(
-    service: SyncService, principal: Principal, data: NewCustomer, request: Request[Any, Any, Any]
+    service: SyncService,
+    principal: Principal,
+    data: NewCustomer,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[CustomerOut]:
     """Make a customer and have them mirrored. Errors: 409 `duplicate_entry` where the mail is taken, 422 with the fields."""
 
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, shown(await service.create(connection, data)))
 
-    call = await idempotent_call(request, "POST /customers", principal)
+    call = await idempotent_call(request, idempotency_key, "POST /customers", principal)
     return finished(await idempotency.once(service.database, call, work), etag(1))
 
 

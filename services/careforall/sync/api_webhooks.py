@@ -8,7 +8,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 
 from careforall.kit import idempotency
-from careforall.kit.http.answers import encoded, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.kit.idempotency import Answer
@@ -43,7 +43,7 @@ class _Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
 @post(_PATH, guards=[admin_only], summary="Make a webhook endpoint", tags=_TAGS)
 async def create_endpoint(
-    endpoints: Endpoints, principal: Principal, data: NewEndpoint, request: AnyRequest
+    endpoints: Endpoints, principal: Principal, data: NewEndpoint, request: AnyRequest, idempotency_key: IdempotencyKey = None
 ) -> Response[EndpointWithSecret]:
     """Make an endpoint that hears of events from now on. `secret` is shown in this answer and never again.
 
@@ -56,7 +56,7 @@ async def create_endpoint(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(201, endpoint_out(await endpoints.create(connection, data, principal.user_id)))
 
-    call = await idempotent_call(request, f"POST {_PATH}", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_PATH}", principal)
     answer = await idempotency.once(endpoints.database, call, work)
     made = msgspec.json.decode(answer.body, type=EndpointOut)
     shown = EndpointWithSecret(**msgspec.structs.asdict(made), secret=await endpoints.secret(made.id, 1))
@@ -106,7 +106,12 @@ async def delete_endpoint(endpoints: Endpoints, principal: Principal, id: str, i
     tags=_TAGS,
 )
 async def rotate_secret(
-    endpoints: Endpoints, principal: Principal, id: str, request: AnyRequest, data: NewSecret | None = None
+    endpoints: Endpoints,
+    principal: Principal,
+    id: str,
+    request: AnyRequest,
+    data: NewSecret | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[SecretOut]:
     """Make a new secret, shown in this answer and never again. The old ones sign too for a day, or for `old_seconds`."""
     endpoint_id, wanted = path_id(id), data or NewSecret()
@@ -115,7 +120,7 @@ async def rotate_secret(
         number = await endpoints.rotate(connection, endpoint_id, wanted, principal.user_id)
         return encoded(200, _Numbered(number=number, old_seconds=wanted.old_seconds))
 
-    call = await idempotent_call(request, f"POST {_PATH}/secret", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_PATH}/secret", principal)
     answer = await idempotency.once(endpoints.database, call, work)
     made = msgspec.json.decode(answer.body, type=_Numbered)
     shown = SecretOut(secret=await endpoints.secret(endpoint_id, made.number), old_seconds=made.old_seconds)
@@ -124,7 +129,12 @@ async def rotate_secret(
 
 @post(_PATH + "/{id:str}/test", guards=[admin_only], status_code=HTTP_202_ACCEPTED, summary="Send a test event", tags=_TAGS)
 async def test_endpoint(
-    endpoints: Endpoints, delivering: Delivering, principal: Principal, id: str, request: AnyRequest
+    endpoints: Endpoints,
+    delivering: Delivering,
+    principal: Principal,
+    id: str,
+    request: AnyRequest,
+    idempotency_key: IdempotencyKey = None,  # noqa: PT028 - no test, in spite of its name
 ) -> Response[DeliveryOut]:
     """Have an event of type `webhooks.test` delivered, whatever the endpoint wants; its deliveries tell what came of it."""
     endpoint_id = path_id(id)
@@ -132,7 +142,7 @@ async def test_endpoint(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(202, delivery_out(await delivering.test(connection, endpoint_id, principal.user_id)))
 
-    call = await idempotent_call(request, f"POST {_PATH}/test", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_PATH}/test", principal)
     return finished(await idempotency.once(endpoints.database, call, work))
 
 
@@ -157,7 +167,13 @@ async def list_deliveries(
     tags=_TAGS,
 )
 async def retry_delivery(
-    endpoints: Endpoints, delivering: Delivering, principal: Principal, id: str, delivery_id: str, request: AnyRequest
+    endpoints: Endpoints,
+    delivering: Delivering,
+    principal: Principal,
+    id: str,
+    delivery_id: str,
+    request: AnyRequest,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[DeliveryOut]:
     """Post a delivery again, now and under the same `webhook-id`, whatever came of it so far; all pauses are before it again."""
     endpoint_id, wanted = path_id(id), path_id(delivery_id)
@@ -165,13 +181,19 @@ async def retry_delivery(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(202, delivery_out(await delivering.retry(connection, endpoint_id, wanted, principal.user_id)))
 
-    call = await idempotent_call(request, f"POST {_PATH}/retry", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_PATH}/retry", principal)
     return finished(await idempotency.once(endpoints.database, call, work))
 
 
 @post(_PATH + "/{id:str}/replay", guards=[admin_only], status_code=HTTP_202_ACCEPTED, summary="Replay missed events", tags=_TAGS)
 async def replay(
-    endpoints: Endpoints, delivering: Delivering, principal: Principal, id: str, data: Replay, request: AnyRequest
+    endpoints: Endpoints,
+    delivering: Delivering,
+    principal: Principal,
+    id: str,
+    data: Replay,
+    request: AnyRequest,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[EndpointOut]:
     """Deliver what was stored since a moment of the last 30 days and the endpoint has not taken: missed, given up on or ended.
 
@@ -182,7 +204,7 @@ async def replay(
     async def work(connection: Any) -> tuple[int, bytes]:
         return encoded(202, endpoint_out(await delivering.replay(connection, endpoint_id, data.since, principal.user_id)))
 
-    call = await idempotent_call(request, f"POST {_PATH}/replay", principal)
+    call = await idempotent_call(request, idempotency_key, f"POST {_PATH}/replay", principal)
     return finished(await idempotency.once(endpoints.database, call, work))
 
 

@@ -2,18 +2,37 @@
 
 import hashlib
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Response
+from litestar.params import HeaderParameter
 from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from msgspec import UNSET, UnsetType
 
 from careforall.kit import json
 from careforall.kit.errors import IdempotencyKeyRequired, InvalidInput
 from careforall.kit.http.identity import Principal
-from careforall.kit.idempotency import Answer, Call, checked_key, fingerprint
+from careforall.kit.idempotency import MAX_KEY, Answer, Call, checked_key, fingerprint
+from careforall.kit.retention import IDEMPOTENCY
 
 REPLAYED = "Idempotent-Replayed"
+_KEY_NAME = "Idempotency-Key"
+_KEY_SHAPE = {"minLength": 1, "maxLength": MAX_KEY}
+_KEY = (
+    "A name of your own for this request, 1 to 255 printable ASCII characters. A repeat with the same key and body gets the "
+    f"stored answer, marked `{REPLAYED}: true`, and does nothing again; with another body it is refused with 422 "
+    f"`idempotency_key_reused`. Keys are remembered for {IDEMPOTENCY.days} days."
+)
+IdempotencyKey = Annotated[str | None, HeaderParameter(name=_KEY_NAME, description=_KEY, schema_extra=_KEY_SHAPE)]
+RequiredKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name=_KEY_NAME,
+        required=True,  # says the document; without one `required_key` refuses in our own words
+        description=f"Required: without one it is 400 `idempotency_key_required`. {_KEY}",
+        schema_extra=_KEY_SHAPE,
+    ),
+]
 _VERSION = re.compile(r"[0-9]{1,9}")
 
 
@@ -34,21 +53,35 @@ def scope_of(route: str, principal: Principal | None, guest: str = "") -> str:
 
 
 async def idempotent_call(
-    request: Request[Any, Any, Any], route: str, principal: Principal | None, *, guest: str = "", required: bool = False
+    request: Request[Any, Any, Any], key: str | None, route: str, principal: Principal | None, *, guest: str = ""
 ) -> Call | None:
     """Return the idempotency call of a request, or None where it brings no key.
 
-    Raises:
-        IdempotencyKeyRequired: Staff moves money without a key.
+    The key comes from the handler's own parameter, so that no route reads one that its description does not name.
     """
-    key = checked_key(request.headers.get("idempotency-key"))
-    if key is None:
-        if required:
-            raise IdempotencyKeyRequired
-        return None
-    scope = scope_of(route, principal, guest)
-    mark = fingerprint(request.method, str(request.url.path), scope, await request.body())
-    return Call(scope=scope, key=key, fingerprint=mark)
+    checked = checked_key(key)
+    return await _call(request, checked, scope_of(route, principal, guest)) if checked is not None else None
+
+
+async def required_call(request: Request[Any, Any, Any], key: str | None, route: str, principal: Principal) -> Call:
+    """Return the idempotency call of a request that moves money.
+
+    Raises:
+        IdempotencyKeyRequired: It brings no key.
+    """
+    return await _call(request, required_key(key), scope_of(route, principal))
+
+
+def required_key(key: str | None) -> str:
+    """Return a usable key.
+
+    Raises:
+        IdempotencyKeyRequired: There is none.
+    """
+    checked = checked_key(key)
+    if checked is None:
+        raise IdempotencyKeyRequired
+    return checked
 
 
 def wanted_version(in_body: int | UnsetType | None, if_match: str | None) -> int | None:
@@ -86,3 +119,8 @@ def conditional(
 def etag(version: int) -> dict[str, str]:
     """Return the ETag header of a version."""
     return {"ETag": f'"{version}"'}
+
+
+async def _call(request: Request[Any, Any, Any], key: str, scope: str) -> Call:
+    mark = fingerprint(request.method, str(request.url.path), scope, await request.body())
+    return Call(scope=scope, key=key, fingerprint=mark)

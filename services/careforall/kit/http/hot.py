@@ -26,6 +26,12 @@ class HotRequest(msgspec.Struct, kw_only=True):
     service: str
     write: bool
 
+    @property
+    def idempotency_key(self) -> str | None:
+        """The header of a route whose twin declares it as a parameter."""
+        key = self.headers.get(b"idempotency-key")
+        return key.decode("latin-1") if key is not None else None
+
     async def principal(self) -> Principal | None:
         """Return the caller, if they said who they are and their API key may do this."""
         return within_scopes(await self.verifier.principal(self.headers), self.service, write=self.write)

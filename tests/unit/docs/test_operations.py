@@ -1,0 +1,105 @@
+"""The description of the HTTP API and the routes say the same."""
+
+from __future__ import annotations
+
+import dis
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from litestar import Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from careforall.cli.openapi import offline
+from careforall.kit.http.hot import HotRoute
+from careforall_testing.reference import ROOT
+
+KEY = "Idempotency-Key"
+PARAMETER = "idempotency_key"
+READERS = {"kit/http/answers.py", "kit/http/hot.py", "simulator/api.py"}
+"""Where the name of the header may stand in code: the parameters of handlers, and what hot routes read."""
+
+
+class Described:
+    """All services with their description."""
+
+    def __init__(self) -> None:
+        process = offline()
+        self.document = process.describe()
+        self.parts = process.parts
+
+    def operation(self, method: str, path: str) -> dict[str, Any]:
+        """What the document says of a route, named as the framework or as a hot route names it."""
+        named = re.sub(r"{(\w+):\w+}", r"{\1}", path)
+        found: dict[str, Any] = self.document["paths"][named][method.lower()]
+        return found
+
+    def handlers(self) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+        """Method, path and handler of every public route of a service."""
+        for parts in self.parts.values():
+            for route in Router("/api/v1", route_handlers=parts.routes).routes:
+                if isinstance(route, HTTPRoute):
+                    for handler in route.route_handlers:
+                        yield from ((method, route.path, handler) for method in handler.http_methods if method != "OPTIONS")
+
+    def hot(self) -> Iterator[HotRoute]:
+        """Every hot route of the API proper."""
+        for name, parts in self.parts.items():
+            yield from parts.hot if name != "simulator" else ()
+
+
+@pytest.fixture(scope="module")
+async def described() -> Described:
+    return Described()
+
+
+async def test_a_route_honours_the_key_of_a_request_where_its_description_says_so_and_nowhere_else(described: Described) -> None:
+    for method, path, handler in described.handlers():
+        names = declared(described.operation(method, path))
+        assert (KEY in names) == uses_key(handler.fn), f"{method} {path}"
+    assert {route.template for route in described.hot() if uses_key(route.handler)} == {
+        "/api/v1/inventory/reservations",
+        "/api/v1/donations",
+    }
+    for route in described.hot():
+        assert (KEY in declared(described.operation(route.method, route.template))) == uses_key(route.handler), route.template
+
+
+def test_no_code_reads_the_key_past_the_parameter_that_declares_it() -> None:
+    services = ROOT / "services/careforall"
+    readers = {
+        str(path.relative_to(services))
+        for path in services.rglob("*.py")
+        if re.search(
+            r"""\.get\(b?["']idempotency-key["']|name=["']Idempotency-Key["']|= ["']Idempotency-Key["']$""",
+            path.read_text(),
+            re.IGNORECASE | re.MULTILINE,
+        )
+    }
+    assert readers == READERS
+
+
+async def test_the_key_is_required_where_staff_move_money(described: Described) -> None:
+    required = {
+        f"{method} {path}"
+        for method, path, handler in described.handlers()
+        for parameter in described.operation(method, path).get("parameters", [])
+        if parameter["name"] == KEY and parameter["required"]
+    }
+    assert required == {
+        "POST /api/v1/payments/{id:str}/refund",
+        "POST /api/v1/payments/reconciliation/run",
+        "POST /api/v1/admin/returns/{id:str}/approve",
+    }
+
+
+def declared(operation: dict[str, Any]) -> set[str]:
+    """The names of an operation's parameters."""
+    return {parameter["name"] for parameter in operation.get("parameters", [])}
+
+
+def uses_key(function: Any) -> bool:
+    """Whether a handler does something with the key, be it its parameter or what a hot request carries."""
+    return any(step.argval == PARAMETER and step.opname.startswith("LOAD_") for step in dis.get_instructions(function))
