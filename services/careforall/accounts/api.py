@@ -42,6 +42,7 @@ from careforall.accounts.service import AccountsService
 from careforall.accounts.sessions import Tokens
 from careforall.kit.errors import InvalidInput
 from careforall.kit.http.answers import etag, wanted_version
+from careforall.kit.http.description import example
 from careforall.kit.http.identity import Principal, Role, admin_only, somebody
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
 from careforall.kit.ids import parse_id
@@ -52,6 +53,8 @@ GuestCart = Annotated[str | None, HeaderParameter(name="X-Cart-Id", description=
 S = TypeVar("S", bound=msgspec.Struct)
 
 _NO_STORE = {"Cache-Control": "no-store"}
+SignupBody = Annotated[Signup, example({"email": "reader@example.org", "password": "a long pass phrase of mine"})]
+LoginBody = Annotated[Login, example({"email": "reader@example.org", "password": "a long pass phrase of mine"})]
 
 
 async def people_only(connection: Any, _: Any) -> None:
@@ -61,14 +64,14 @@ async def people_only(connection: Any, _: Any) -> None:
 
 
 @post("/auth/signup", summary="Make an account")
-async def signup(service: AccountsService, data: Signup, request: AnyRequest) -> UserOut:
+async def signup(service: AccountsService, data: SignupBody, request: AnyRequest) -> UserOut:
     """Make an account and mail a verification link. Errors: 409 `email_taken`, 422 with the fields at fault."""
     profile = Profile(first_name=data.first_name, last_name=data.last_name)
     return shown(await service.registration.signup(data.email, data.password, profile, client=_client(request)))
 
 
 @post("/auth/login", status_code=HTTP_200_OK, summary="Sign in")
-async def login(service: AccountsService, data: Login, request: AnyRequest, cart_id: GuestCart = None) -> Response[Tokens]:
+async def login(service: AccountsService, data: LoginBody, request: AnyRequest, cart_id: GuestCart = None) -> Response[Tokens]:
     """Open a session. An unknown mail and a wrong password get the same 401 `invalid_credentials`.
 
     A guest's cart that is sent along is taken over into the user's own, within a moment.

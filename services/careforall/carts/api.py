@@ -14,6 +14,7 @@ from careforall.carts.errors import CartNotFound, CouponNotInCart, ItemNotFound
 from careforall.carts.schemas import CartOut, ItemPut, MergeIn, NewCartCoupon, NewItem
 from careforall.carts.service import CartsService
 from careforall.kit.http.answers import IdempotencyKey, etag, finished, idempotent_call, wanted_version
+from careforall.kit.http.description import example
 from careforall.kit.http.identity import Principal
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import parse_id
@@ -24,6 +25,7 @@ _NO_CART = "no cart yet"
 _SECRET_KEY = 20
 """Characters from which on a key counts as one that nobody guesses, such as a UUID."""
 _NO_STORE = {"Cache-Control": "no-store"}
+ItemBody = Annotated[NewItem, example({"sku": "DEMO-0001-S", "quantity": 1})]
 
 
 class _Named(msgspec.Struct):
@@ -47,7 +49,7 @@ async def get_cart(service: CartsService, visitor: Principal | None, cart_id: Ca
 async def add_item(
     service: CartsService,
     visitor: Principal | None,
-    data: NewItem,
+    data: ItemBody,
     request: AnyRequest,
     cart_id: CartId = None,
     idempotency_key: IdempotencyKey = None,

@@ -33,6 +33,7 @@ from careforall.kit import context, idempotency, money
 from careforall.kit.errors import Forbidden, Unavailable
 from careforall.kit.http import problem
 from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, scope_of, wanted_version
+from careforall.kit.http.description import SOME_ID, example
 from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
@@ -47,13 +48,17 @@ _COLUMNS = [
 ]
 ReceiptToken = Annotated[str | None, HeaderParameter(name="X-Receipt-Token", description="Shows a guest their own gift.")]
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
+CampaignBody = Annotated[NewCampaign, example({"title": "School books", "goal": "500.00", "currency": "EUR", "status": "LIVE"})]
+GiftBody = Annotated[
+    NewDonation, example({"campaign_id": SOME_ID, "donor_email": "donor1@example.org", "amount": "25.00", "currency": "EUR"})
+]
 
 
 @post("/campaigns", guards=[admin_only], summary="Create a campaign")
 async def create_campaign(
     service: DonationsService,
     principal: Principal,
-    data: NewCampaign,
+    data: CampaignBody,
     request: Request[Any, Any, Any],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[CampaignOut]:
@@ -103,7 +108,7 @@ async def patch_campaign(
 async def create_donation(
     service: DonationsService,
     visitor: Principal | None,
-    data: NewDonation,
+    data: GiftBody,
     request: Request[Any, Any, Any],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[DonationCreatedOut]:

@@ -8,6 +8,7 @@ from litestar.params import HeaderParameter, QueryParameter
 from careforall.contracts.orders import OrderStatus
 from careforall.kit import json
 from careforall.kit.http.answers import REPLAYED, IdempotencyKey, RequiredKey, etag, idempotent_call, required_key, wanted_version
+from careforall.kit.http.description import SOME_ID, example
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.limits import Limit, Limiter
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
@@ -42,6 +43,11 @@ IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='Th
 PageQuery = Annotated[int, QueryParameter(name="page", ge=1, le=100_000, description="Pages count from 1.")]
 Search = Annotated[str, QueryParameter(name="q", max_length=254, description="A whole order number, SKU or mail.")]
 ACCEPTED, CREATED, DONE = 202, 201, 200
+CheckoutBody = Annotated[
+    NewCheckout,
+    example({"cart_id": SOME_ID, "shipping_address_id": SOME_ID}),
+]
+PayBody = Annotated[PayCheckout, example({"payment_method": "CARD", "payment_token": "tok_ok", "idempotency_key": "pay-1"})]
 
 
 class OrderLimit:
@@ -64,11 +70,11 @@ class OrderLimit:
 async def initiate_checkout(
     service: OrdersService,
     principal: Principal,
-    data: NewCheckout,
+    data: CheckoutBody,
     request: Request[Any, Any, Any],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[CheckoutOut]:
-    """Reserve the cart's stock and keep its price for 15 minutes.
+    """Reserve the stock of a cart (`GET /cart`), for an address (`GET /users/me/addresses`), and keep its price for 15 minutes.
 
     Errors: 404 `cart_not_found`, 409 `cart_not_active`, `out_of_stock` or `product_unavailable`, 422 `cart_empty`,
     `unknown_address` or `quantity_limit`, 503 `inventory_unavailable` or `pricing_unavailable`.
@@ -78,7 +84,7 @@ async def initiate_checkout(
 
 
 @post("/checkout/{id:str}/pay", guards=[signed_in], summary="Pay a checkout")
-async def pay_checkout(service: OrdersService, principal: Principal, id: str, data: PayCheckout) -> Response[PaidOut]:
+async def pay_checkout(service: OrdersService, principal: Principal, id: str, data: PayBody) -> Response[PaidOut]:
     """Pay with a token of the gateway, or without one on its own page: then 202 with `pay_url`.
 
     Errors: 402 `payment_declined`, 409 `price_changed` (with both prices), `product_unavailable`, `out_of_stock`,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import importlib
 import importlib.util
-import inspect
 import pkgutil
 import re
-import textwrap
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -25,6 +22,7 @@ from careforall.cli import COMMANDS, build
 from careforall.cli.registry import NAMES, chosen, with_settings
 from careforall.contracts import streams
 from careforall.kit.envelope import Event
+from careforall.kit.http.description import field_docstrings
 from careforall.kit.runtime import Process
 from careforall.kit.settings import Settings
 
@@ -93,10 +91,7 @@ def settings_of(service: str) -> type[Settings]:
 
 def fields_of(kind: type[msgspec.Struct]) -> list[Field]:
     """Return the fields of a Struct with the docstrings that follow them in its source, inherited ones included."""
-    meanings: dict[str, str] = {}
-    for parent in reversed(kind.__mro__):
-        if issubclass(parent, msgspec.Struct) and parent is not msgspec.Struct and parent.__module__.startswith("careforall"):
-            meanings |= _docstrings(parent)
+    meanings = field_docstrings(kind)
     return [
         Field(field.name, _default(field), f"{_choices(field.type)}{meanings.get(field.name, '')}".strip())
         for field in msgspec.structs.fields(kind)
@@ -168,16 +163,6 @@ async def _facts() -> dict[str, ServiceFacts]:
 
 def _has_app(service: str) -> bool:
     return bool(importlib.util.find_spec(f"careforall.{service}") and importlib.util.find_spec(f"careforall.{service}.app"))
-
-
-def _docstrings(kind: type) -> dict[str, str]:
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return found
 
 
 def _choices(kind: object) -> str:

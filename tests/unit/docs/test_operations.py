@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
@@ -20,6 +21,11 @@ KEY = "Idempotency-Key"
 PARAMETER = "idempotency_key"
 READERS = {"kit/http/answers.py", "kit/http/hot.py", "simulator/api.py"}
 """Where the name of the header may stand in code: the parameters of handlers, and what hot routes read."""
+
+TRIED = (
+    *("/api/v1/donations", "/api/v1/campaigns", "/api/v1/auth/signup", "/api/v1/auth/login", "/api/v1/cart/items"),
+    *("/api/v1/checkout/initiate", "/api/v1/checkout/{id:str}/pay"),
+)
 
 
 class Described:
@@ -93,6 +99,23 @@ async def test_the_key_is_required_where_staff_move_money(described: Described) 
         "POST /api/v1/payments/reconciliation/run",
         "POST /api/v1/admin/returns/{id:str}/approve",
     }
+
+
+async def test_operations_shapes_and_fields_are_described_by_their_docstrings(described: Described) -> None:
+    operations = [operation for path in described.document["paths"].values() for operation in path.values()]
+    shapes = described.document["components"]["schemas"]
+    assert all(thing.get("description") for thing in [*operations, *shapes.values()])
+    assert "409 `campaign_not_open`" in described.operation("POST", "/api/v1/donations")["description"]
+    assert shapes["NewDonation"]["description"] == "Give to a campaign."
+    assert shapes["DatabaseHealth"]["properties"]["last_check"]["description"] == "When this was looked at."
+
+
+@pytest.mark.parametrize("path", TRIED)
+async def test_what_newcomers_try_first_has_an_example_that_is_taken(described: Described, path: str) -> None:
+    shape = described.operation("POST", path)["requestBody"]["content"]["application/json"]["schema"]
+    handler = next(handler for method, here, handler in described.handlers() if (method, here) == ("POST", path))
+    (example,) = shape["examples"]
+    msgspec.json.decode(msgspec.json.encode(example), type=handler.parsed_fn_signature.parameters["data"].annotation)
 
 
 def declared(operation: dict[str, Any]) -> set[str]:

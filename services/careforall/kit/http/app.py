@@ -17,7 +17,7 @@ from careforall.kit.errors import NotFound
 from careforall.kit.health import Health
 from careforall.kit.http import docs, problem
 from careforall.kit.http import operations as routes
-from careforall.kit.http.description import document
+from careforall.kit.http.description import DescribedStructs, document
 from careforall.kit.http.fleet import fleet_router
 from careforall.kit.http.identity import ServiceTokens, Verifier, admin_only, anybody, service_only, somebody
 from careforall.kit.http.limits import Limiter
@@ -147,6 +147,7 @@ def _app(
         state=State(state),
         cors_config=cors,
         openapi_config=openapi,
+        plugins=[DescribedStructs()],
         logging_config=None,
         request_max_body_size=None,
     )
@@ -163,6 +164,7 @@ def _description() -> OpenAPIConfig:
         description="Donations of which no gift and no cent is lost or doubled.",
         path="/schema",
         render_plugins=[],
+        use_handler_docstrings=True,
         security=[{"bearer": []}, {"apiKey": []}, {}],
         components=Components(
             security_schemes={
