@@ -1,6 +1,7 @@
 """HTTP of accounts: parse by signature, one service call, return a Struct."""
 
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
@@ -40,8 +41,18 @@ from careforall.accounts.schemas import (
 )
 from careforall.accounts.service import AccountsService
 from careforall.accounts.sessions import Tokens
+from careforall.kit import idempotency
 from careforall.kit.errors import InvalidInput
-from careforall.kit.http.answers import etag, wanted_version
+from careforall.kit.http.answers import (
+    IdempotencyKey,
+    RefusedKey,
+    encoded,
+    etag,
+    finished,
+    idempotent_call,
+    refuse_key,
+    wanted_version,
+)
 from careforall.kit.http.description import example
 from careforall.kit.http.identity import Principal, Role, admin_only, somebody
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
@@ -55,6 +66,12 @@ S = TypeVar("S", bound=msgspec.Struct)
 _NO_STORE = {"Cache-Control": "no-store"}
 SignupBody = Annotated[Signup, example({"email": "reader@example.org", "password": "a long pass phrase of mine"})]
 LoginBody = Annotated[Login, example({"email": "reader@example.org", "password": "a long pass phrase of mine"})]
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """What is kept as the answer of an address under its idempotency key: where somebody lives is kept once, to be erased."""
+
+    id: UUID
 
 
 async def people_only(connection: Any, _: Any) -> None:
@@ -155,10 +172,21 @@ async def list_addresses(service: AccountsService, principal: Principal) -> Page
 
 
 @post("/users/me/addresses", guards=[people_only], status_code=HTTP_201_CREATED, summary="Add an address")
-async def add_address(service: AccountsService, principal: Principal, data: NewAddress) -> Response[AddressOut]:
-    """Add an address; a new default replaces the old one of its type."""
-    made = await service.people.add_address(principal.user_id, AddressFields(**msgspec.structs.asdict(data)))
-    return Response(_as(AddressOut, made), status_code=HTTP_201_CREATED, headers=etag(made.version))
+async def add_address(
+    service: AccountsService, principal: Principal, data: NewAddress, request: AnyRequest, idempotency_key: IdempotencyKey = None
+) -> Response[AddressOut]:
+    """Add an address; a new default replaces the old one of its type. A repeat shows it as it is by now, or 404 once deleted."""
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        fields = AddressFields(**msgspec.structs.asdict(data))
+        made = await service.people.add_address(connection, principal.user_id, fields)
+        return encoded(HTTP_201_CREATED, _Made(id=made.id))
+
+    call = await idempotent_call(request, idempotency_key, "POST /users/me/addresses", principal)
+    answer = await idempotency.once(service.database, call, work)
+    found = await service.people.address(principal.user_id, msgspec.json.decode(answer.body, type=_Made).id)
+    shown = msgspec.structs.replace(answer, body=encoded(answer.status, _as(AddressOut, found))[1])
+    return finished(shown, etag(found.version))
 
 
 @get("/users/me/addresses/{id:str}", guards=[people_only], summary="One of my addresses")
@@ -280,8 +308,11 @@ async def patch_user(service: AccountsService, id: str, data: StandingPatch, if_
 
 
 @post("/api-keys", guards=[admin_only, people_only], status_code=HTTP_201_CREATED, summary="Make an API key")
-async def create_api_key(service: AccountsService, principal: Principal, data: NewApiKey) -> Response[ApiKeyCreated]:
-    """Make a key. `key` is shown in this answer and never again."""
+async def create_api_key(
+    service: AccountsService, principal: Principal, data: NewApiKey, idempotency_key: RefusedKey = None
+) -> Response[ApiKeyCreated]:
+    """Make a key. `key` is shown in this answer and never again, not to a repeat either: 400 `idempotency_key_refused`."""
+    refuse_key(idempotency_key)
     made, key = await service.staff.create_api_key(
         principal.user_id, name=data.name, scopes=data.scopes, expires_at=data.expires_at
     )

@@ -105,26 +105,22 @@ class People:
         async with self._database.connection() as connection:
             return await _own_address(connection, identifier, user_id)
 
-    async def add_address(self, user_id: UUID, fields: AddressFields) -> Address:
-        """Store an address; the first of its kind becomes the default.
+    async def add_address(self, connection: Connection, user_id: UUID, fields: AddressFields) -> Address:
+        """Store an address in the caller's transaction; the first of its kind becomes the default.
 
         Raises:
             TooManyAddresses: There are as many as we keep.
         """
         checked = checked_address(fields)
-
-        async def transaction(connection: Connection) -> Address:
-            await locked(connection, user_id)
-            known = await repository.addresses(connection, user_id)
-            if len(known) >= MAX_ADDRESSES:
-                raise TooManyAddresses
-            first = not any(address.type == checked.type for address in known)
-            if checked.is_default:
-                await repository.clear_default(connection, user_id, checked.type)
-            wanted = msgspec.structs.replace(checked, is_default=checked.is_default or first)
-            return await repository.insert_address(connection, new_id(), user_id, wanted)
-
-        return await self._database.run(transaction)
+        await locked(connection, user_id)
+        known = await repository.addresses(connection, user_id)
+        if len(known) >= MAX_ADDRESSES:
+            raise TooManyAddresses
+        first = not any(address.type == checked.type for address in known)
+        if checked.is_default:
+            await repository.clear_default(connection, user_id, checked.type)
+        wanted = msgspec.structs.replace(checked, is_default=checked.is_default or first)
+        return await repository.insert_address(connection, new_id(), user_id, wanted)
 
     async def change_address(
         self, user_id: UUID, identifier: UUID, change: Callable[[Address], AddressFields], version: int | None

@@ -33,7 +33,7 @@ class AccountsService:
 
     def __init__(self, database: Database, settings: AccountsSettings, *, limiter: Limiter, forget: Forget) -> None:
         limits = CredentialLimits(limiter, settings.rate_login)
-        self._database = database
+        self.database = database
         self._passwords = Passwords(workers=settings.password_workers, queue=settings.password_queue)
         self.signing = Signing(database, settings)
         self.sessions = Sessions(database, settings, passwords=self._passwords, signing=self.signing, limits=limits)
@@ -61,7 +61,7 @@ class AccountsService:
 
     async def prune(self) -> None:
         """Forget sessions and links that ended long ago."""
-        await self._database.run(repository_keys.prune)
+        await self.database.run(repository_keys.prune)
 
     async def answer_jwks(self, _: bytes) -> bytes:
         """Answer `query.accounts.jwks`: the signing keys, and whose tokens ended while they might still live."""

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, delete, get, patch, post, put
 from litestar.params import HeaderParameter, QueryParameter
 
@@ -25,6 +26,7 @@ from careforall.kit import idempotency
 from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_only
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
+from careforall.kit.idempotency import Answer
 
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
 _PRODUCT = "/admin/products/{id:str}"
@@ -88,9 +90,23 @@ async def delete_product(service: CatalogService, id: str, if_match: IfMatch = N
 
 
 @post(f"{_PRODUCT}/variants", guards=[admin_only], summary="Add a variant")
-async def add_variant(service: CatalogService, id: str, data: NewVariant, if_match: IfMatch = None) -> Response[ProductOut]:
+async def add_variant(
+    service: CatalogService,
+    principal: Principal,
+    id: str,
+    data: NewVariant,
+    request: Request[Any, Any, Any],
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ProductOut]:
     """Add a variant and return the product. Errors: 409 `duplicate_entry` for a SKU that is taken."""
-    return _versioned(await service.add_variant(path_id(id), data, wanted_version(None, if_match)))
+    product_id, version = path_id(id), wanted_version(None, if_match)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        return encoded(201, await service.add_variant(connection, product_id, data, version))
+
+    call = await idempotent_call(request, idempotency_key, "POST /admin/products/variants", principal)
+    return _changed(await idempotency.once(service.database, call, work))
 
 
 @patch(f"{_PRODUCT}/variants/{{variant_id:str}}", guards=[admin_only], summary="Change a variant")
@@ -109,9 +125,23 @@ async def delete_variant(service: CatalogService, id: str, variant_id: str, if_m
 
 
 @post(f"{_PRODUCT}/images", guards=[admin_only], summary="Add an image")
-async def add_image(service: CatalogService, id: str, data: NewImage, if_match: IfMatch = None) -> Response[ProductOut]:
+async def add_image(
+    service: CatalogService,
+    principal: Principal,
+    id: str,
+    data: NewImage,
+    request: Request[Any, Any, Any],
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ProductOut]:
     """Add an image by its address and return the product; a primary one takes the place of the one before."""
-    return _versioned(await service.add_image(path_id(id), data, wanted_version(None, if_match)))
+    product_id, version = path_id(id), wanted_version(None, if_match)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        return encoded(201, await service.add_image(connection, product_id, data, version))
+
+    call = await idempotent_call(request, idempotency_key, "POST /admin/products/images", principal)
+    return _changed(await idempotency.once(service.database, call, work))
 
 
 @patch(f"{_PRODUCT}/images/{{image_id:str}}", guards=[admin_only], summary="Change an image")
@@ -167,5 +197,13 @@ ROUTES = (
 )
 
 
+class _Versioned(msgspec.Struct):
+    version: int
+
+
 def _versioned(product: ProductOut) -> Response[ProductOut]:
     return Response(product, headers=etag(product.version))
+
+
+def _changed(answer: Answer) -> Response[ProductOut]:
+    return finished(answer, etag(msgspec.json.decode(answer.body, type=_Versioned).version))

@@ -61,29 +61,30 @@ class CatalogService:
         """Sell a product no more."""
         await self.database.run(lambda connection: writing.remove(connection, product_id, version))
 
-    async def add_variant(self, product_id: UUID, new: NewVariant, version: int | None) -> ProductOut:
-        """Add a variant to a product."""
+    async def add_variant(self, connection: Connection, product_id: UUID, new: NewVariant, version: int | None) -> ProductOut:
+        """Add a variant to a product in the caller's transaction."""
         variant = Variant(id=new_id(), **msgspec.structs.asdict(new))
-        return await self._change_one(
-            product_id, lambda found: msgspec.structs.replace(found, variants=(*found.variants, variant)), version
+        return await _change_one(
+            connection, product_id, lambda found: msgspec.structs.replace(found, variants=(*found.variants, variant)), version
         )
 
     async def change_variant(self, product_id: UUID, variant_id: UUID, patch: VariantPatch, version: int | None) -> ProductOut:
         """Change a variant."""
-        return await self._change_one(product_id, _changing("variants", variant_id, patch, VariantNotFound()), version)
+        changing = _changing("variants", variant_id, patch, VariantNotFound())
+        return await self.database.run(lambda connection: _change_one(connection, product_id, changing, version))
 
     async def remove_variant(self, product_id: UUID, variant_id: UUID, version: int | None) -> ProductOut:
         """Take a variant out of a product."""
         return await self._change(product_id, _removing("variants", variant_id, VariantNotFound()), version)
 
-    async def add_image(self, product_id: UUID, new: NewImage, version: int | None) -> ProductOut:
-        """Add an image; a primary one takes the place of the primary one before."""
+    async def add_image(self, connection: Connection, product_id: UUID, new: NewImage, version: int | None) -> ProductOut:
+        """Add an image in the caller's transaction; a primary one takes the place of the primary one before."""
         image = Image(id=new_id(), **msgspec.structs.asdict(new))
 
         def added(found: Product) -> Product:
             return msgspec.structs.replace(found, images=(*_one_primary(found.images, image), image))
 
-        return await self._change_one(product_id, added, version)
+        return await _change_one(connection, product_id, added, version)
 
     async def change_image(self, product_id: UUID, image_id: UUID, patch: ImagePatch, version: int | None) -> ProductOut:
         """Change an image; made primary, it takes the place of the primary one before."""
@@ -94,7 +95,7 @@ class CatalogService:
             image = next(one for one in after.images if one.id == image_id)
             return msgspec.structs.replace(after, images=_one_primary(after.images, image))
 
-        return await self._change_one(product_id, changed, version)
+        return await self.database.run(lambda connection: _change_one(connection, product_id, changed, version))
 
     async def remove_image(self, product_id: UUID, image_id: UUID, version: int | None) -> ProductOut:
         """Take an image out of a product."""
@@ -153,13 +154,14 @@ class CatalogService:
 
         return await self.database.run(work)
 
-    async def _change_one(self, product_id: UUID, change: writing.Change, version: int | None) -> ProductOut:
-        """Change one variant or image: what is at fault is named as in the body that said it."""
-        try:
-            return await self._change(product_id, change, version)
-        except Problem as problem:
-            problem.errors = tuple(_shortened(error) for error in problem.errors)
-            raise
+
+async def _change_one(connection: Connection, product_id: UUID, change: writing.Change, version: int | None) -> ProductOut:
+    """Change one variant or image: what is at fault is named as in the body that said it."""
+    try:
+        return await _shown(connection, await writing.change(connection, product_id, change, version))
+    except Problem as problem:
+        problem.errors = tuple(_shortened(error) for error in problem.errors)
+        raise
 
 
 def _patched(found: Product, patch: ProductPatch) -> Product:

@@ -70,7 +70,9 @@ class People:
             phone="",
             is_default=True,
         )
-        address = known[0] if known else await people.add_address(user_id, fields)
+        address = (
+            known[0] if known else await self._database.run(lambda connection: people.add_address(connection, user_id, fields))
+        )
         [parcels_to] = (await people.addresses_for(user_id, [address.id])).addresses
         return Buyer(user_id=user_id, email=email, address=parcels_to)
 

@@ -147,8 +147,10 @@ class Story:
         """Ask to return the first line; three days later it is approved, so that the newest returns wait for that."""
         first = self._plan.sale.wanted[0]
         lines = [ReturnLine(sku=first.sku, quantity=first.quantity)]
-        _, asked = await self._aftercare.ask_return(
-            self.order_id, self._buyer, reason="CHANGED_MIND", lines=lines, note="It does not fit."
+        _, asked = await self._till.database.run(
+            lambda connection: self._aftercare.ask_return(
+                connection, self.order_id, self._buyer, reason="CHANGED_MIND", lines=lines, note="It does not fit."
+            )
         )
         if self._plan.at + timedelta(days=12) <= datetime.now(UTC):
             self._now += timedelta(days=0 if self._plan.late else 3)

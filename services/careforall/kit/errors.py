@@ -171,6 +171,13 @@ class IdempotencyKeyRequired(Problem):
     title = "Send an Idempotency-Key header with this request"
 
 
+class IdempotencyKeyRefused(Problem):
+    """What this answers is shown once and not kept, so that a repeat under the same Idempotency-Key cannot be answered."""
+
+    code = "idempotency_key_refused"
+    title = "Send this request without an Idempotency-Key header"
+
+
 class TooManyRequests(Problem):
     """A rate limit is used up."""
 

@@ -96,39 +96,42 @@ class Aftercare:
         return await self._step(order_id, msgspec.structs.replace(fact, to="SHIPPED") if whole else fact, order.version)
 
     async def ask_return(
-        self, order_id: UUID, by: Principal, *, reason: ReturnReason, lines: Sequence[ReturnLine], note: str
+        self,
+        connection: Connection,
+        order_id: UUID,
+        by: Principal,
+        *,
+        reason: ReturnReason,
+        lines: Sequence[ReturnLine],
+        note: str,
     ) -> tuple[Order, Return]:
-        """Ask to send something back, within the window and at most what was bought.
+        """Ask to send something back, within the window and at most what was bought, in the caller's transaction.
 
         Raises:
             NotReturnable: The window is closed, or that much is not there.
         """
         refuse_texts(text_error("/note", note, limit=1000, lines=True))
-
-        async def work(connection: Connection) -> tuple[Order, Return]:
-            order = await self._locked(connection, order_id)
-            if order.user_id != by.user_id and not by.is_admin:
-                raise OrderNotFound
-            if not domain.may_return(order, self._driver.told_at() or datetime.now(UTC), self._settings.return_days):
-                raise NotReturnable(f"An order that is {order.status} cannot be returned, or not any more.")
-            pending = _claimed(await repository_returns.of_order(connection, order_id))
-            wanted = tuple(_summed(lines) or _rest(order, pending))
-            identifier = new_id()
-            made = Return(
-                id=identifier,
-                order_id=order_id,
-                status="PENDING",
-                reason=reason,
-                note=note,
-                condition_rule=CONDITION_RULES[reason],
-                label=f"RET-{order.order_number}-{identifier.hex[-6:].upper()}",
-                lines=wanted,
-                amount=_positive(domain.return_amount(order, wanted, pending)),
-            )
-            await repository_returns.insert(connection, made)
-            return order, made
-
-        return await self._database.run(work)
+        order = await self._locked(connection, order_id)
+        if order.user_id != by.user_id and not by.is_admin:
+            raise OrderNotFound
+        if not domain.may_return(order, self._driver.told_at() or datetime.now(UTC), self._settings.return_days):
+            raise NotReturnable(f"An order that is {order.status} cannot be returned, or not any more.")
+        pending = _claimed(await repository_returns.of_order(connection, order_id))
+        wanted = tuple(_summed(lines) or _rest(order, pending))
+        identifier = new_id()
+        made = Return(
+            id=identifier,
+            order_id=order_id,
+            status="PENDING",
+            reason=reason,
+            note=note,
+            condition_rule=CONDITION_RULES[reason],
+            label=f"RET-{order.order_number}-{identifier.hex[-6:].upper()}",
+            lines=wanted,
+            amount=_positive(domain.return_amount(order, wanted, pending)),
+        )
+        await repository_returns.insert(connection, made)
+        return order, made
 
     async def decide(self, return_id: UUID, by: Principal, note: str, *, approve: bool) -> tuple[Order, Return]:
         """Approve a return, which restocks and then refunds, or reject it; deciding again the same way changes nothing."""

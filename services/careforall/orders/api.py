@@ -6,8 +6,18 @@ from litestar import Request, Response, get, patch, post
 from litestar.params import HeaderParameter, QueryParameter
 
 from careforall.contracts.orders import OrderStatus
-from careforall.kit import json
-from careforall.kit.http.answers import REPLAYED, IdempotencyKey, RequiredKey, etag, idempotent_call, required_key, wanted_version
+from careforall.kit import idempotency, json
+from careforall.kit.http.answers import (
+    REPLAYED,
+    IdempotencyKey,
+    RequiredKey,
+    encoded,
+    etag,
+    finished,
+    idempotent_call,
+    required_key,
+    wanted_version,
+)
 from careforall.kit.http.description import SOME_ID, example
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.limits import Limit, Limiter
@@ -183,11 +193,26 @@ async def ship_order(service: OrdersService, principal: Principal, id: str, data
 
 
 @post("/orders/{id:str}/return", guards=[signed_in], summary="Send something back")
-async def return_order(service: OrdersService, principal: Principal, id: str, data: NewReturn) -> ReturnOut:
+async def return_order(
+    service: OrdersService,
+    principal: Principal,
+    id: str,
+    data: NewReturn,
+    request: Request[Any, Any, Any],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ReturnOut]:
     """Ask to return all or a part, within the window after delivery; staff decides. Errors: 409 `not_returnable`."""
+    order_id = path_id(id)
     lines = [ReturnLine(sku=item.sku, quantity=item.quantity) for item in data.items]
-    order, made = await service.aftercare.ask_return(path_id(id), principal, reason=data.reason, lines=lines, note=data.note)
-    return return_out(made, order.currency)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        order, made = await service.aftercare.ask_return(
+            connection, order_id, principal, reason=data.reason, lines=lines, note=data.note
+        )
+        return encoded(CREATED, return_out(made, order.currency))
+
+    call = await idempotent_call(request, idempotency_key, "POST /orders/return", principal)
+    return finished(await idempotency.once(service.database, call, work))
 
 
 @get("/admin/returns", guards=[admin_only], summary="Returns")

@@ -100,16 +100,20 @@ class Rules:
         async with self._database.connection() as connection:
             return await repository.rulebook(connection)
 
-    async def put_promotion(self, given: PromotionIn, rule_id: UUID | None = None, version: int | None = None) -> Promotion:
-        """Make a promotion, or replace one."""
+    async def put_promotion(
+        self, connection: Connection, given: PromotionIn, rule_id: UUID | None = None, version: int | None = None
+    ) -> Promotion:
+        """Make a promotion, or replace one, in the caller's transaction."""
 
         def build(former: Promotion | None, now: datetime, _: Rulebook) -> Promotion:
             return checking.checked_promotion(Promotion(**_fields(given), **_life(former, now)))
 
-        return await self._put(rule_id, version, build, lambda book: book.promotions, PromotionNotFound)
+        return await _put(connection, rule_id, version, build, lambda book: book.promotions, PromotionNotFound)
 
-    async def put_tax_rate(self, given: TaxRateIn, rule_id: UUID | None = None, version: int | None = None) -> TaxRate:
-        """Make a tax rate, or replace one."""
+    async def put_tax_rate(
+        self, connection: Connection, given: TaxRateIn, rule_id: UUID | None = None, version: int | None = None
+    ) -> TaxRate:
+        """Make a tax rate, or replace one, in the caller's transaction."""
 
         def build(former: TaxRate | None, now: datetime, book: Rulebook) -> TaxRate:
             made = checking.checked_tax_rate(TaxRate(**_fields(given), **_life(former, now)))
@@ -120,12 +124,12 @@ class Rules:
                 raise TaxModeConflict
             return made
 
-        return await self._put(rule_id, version, build, lambda book: book.tax_rates, TaxRateNotFound)
+        return await _put(connection, rule_id, version, build, lambda book: book.tax_rates, TaxRateNotFound)
 
     async def put_shipping_rate(
-        self, given: ShippingRateIn, rule_id: UUID | None = None, version: int | None = None
+        self, connection: Connection, given: ShippingRateIn, rule_id: UUID | None = None, version: int | None = None
     ) -> ShippingRate:
-        """Make a shipping rate, or replace one."""
+        """Make a shipping rate, or replace one, in the caller's transaction."""
 
         def build(former: ShippingRate | None, now: datetime, book: Rulebook) -> ShippingRate:
             fields = {name: value for name, value in _fields(given).items() if name != "amount"}
@@ -137,7 +141,7 @@ class Rules:
                 raise RatePlaceTaken
             return made
 
-        return await self._put(rule_id, version, build, lambda book: book.shipping_rates, ShippingRateNotFound)
+        return await _put(connection, rule_id, version, build, lambda book: book.shipping_rates, ShippingRateNotFound)
 
     async def drop(
         self, rule_id: UUID, version: int | None, kind: Callable[[Rulebook], Sequence[R]], missing: type[NotFound]
@@ -151,26 +155,6 @@ class Rules:
             await repository.drop_rule(connection, former)
 
         await self._database.run(work)
-
-    async def _put(
-        self,
-        rule_id: UUID | None,
-        version: int | None,
-        build: Callable[[R | None, datetime, Rulebook], R],
-        kind: Callable[[Rulebook], Sequence[R]],
-        missing: type[NotFound],
-    ) -> R:
-        async def work(connection: Connection) -> R:
-            await repository.open_rulebook(connection)
-            book = await repository.rulebook(connection)
-            former = None if rule_id is None else find(kind(book), rule_id, missing)
-            if former is not None:
-                _refuse_stale(former.version, version)
-            made = build(former, await repository.now(connection), book)
-            await repository.put_rule(connection, made)
-            return made
-
-        return await self._database.run(work)
 
 
 def find(rules: Sequence[R], rule_id: UUID, missing: type[NotFound]) -> R:
@@ -221,3 +205,21 @@ def _life(former: Promotion | TaxRate | ShippingRate | None, now: datetime) -> d
     if former is None:
         return {"id": new_id(), "version": 1, "created_at": now, "updated_at": now}
     return {"id": former.id, "version": former.version + 1, "created_at": former.created_at, "updated_at": now}
+
+
+async def _put(
+    connection: Connection,
+    rule_id: UUID | None,
+    version: int | None,
+    build: Callable[[R | None, datetime, Rulebook], R],
+    kind: Callable[[Rulebook], Sequence[R]],
+    missing: type[NotFound],
+) -> R:
+    await repository.open_rulebook(connection)
+    book = await repository.rulebook(connection)
+    former = None if rule_id is None else find(kind(book), rule_id, missing)
+    if former is not None:
+        _refuse_stale(former.version, version)
+    made = build(former, await repository.now(connection), book)
+    await repository.put_rule(connection, made)
+    return made

@@ -92,9 +92,16 @@ async def delete_coupon(service: PricingService, id: str, if_match: IfMatch = No
 
 
 @post("/admin/promotions", guards=[admin_only], summary="Make a promotion")
-async def create_promotion(service: PricingService, data: PromotionIn) -> Response[PromotionOut]:
+async def create_promotion(
+    service: PricingService, principal: Principal, data: PromotionIn, request: AnyRequest, idempotency_key: IdempotencyKey = None
+) -> Response[PromotionOut]:
     """Make a dynamic rule, a sale or a members' discount."""
-    return _versioned(promotion_out(await service.rules.put_promotion(data)), HTTP_201_CREATED)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        return encoded(HTTP_201_CREATED, promotion_out(await service.rules.put_promotion(connection, data)))
+
+    call = await idempotent_call(request, idempotency_key, "POST /admin/promotions", principal)
+    return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
 @get("/admin/promotions", guards=[admin_only], summary="List promotions")
@@ -113,7 +120,9 @@ async def get_promotion(service: PricingService, id: str) -> Response[PromotionO
 async def put_promotion(service: PricingService, id: str, data: PromotionIn, if_match: IfMatch = None) -> Response[PromotionOut]:
     """Replace a promotion; what is absent goes back to its default."""
     version = wanted_version(data.version, if_match)
-    return _versioned(promotion_out(await service.rules.put_promotion(data, path_id(id), version)))
+    rule_id = path_id(id)
+    put = await service.database.run(lambda connection: service.rules.put_promotion(connection, data, rule_id, version))
+    return _versioned(promotion_out(put))
 
 
 @delete("/admin/promotions/{id:str}", guards=[admin_only], summary="Delete a promotion")
@@ -124,9 +133,16 @@ async def delete_promotion(service: PricingService, id: str, if_match: IfMatch =
 
 
 @post("/admin/tax-rates", guards=[admin_only], summary="Make a tax rate")
-async def create_tax_rate(service: PricingService, data: TaxRateIn) -> Response[TaxRateOut]:
+async def create_tax_rate(
+    service: PricingService, principal: Principal, data: TaxRateIn, request: AnyRequest, idempotency_key: IdempotencyKey = None
+) -> Response[TaxRateOut]:
     """Make a tax rate. Errors: 409 `rate_place_taken`, 409 `tax_mode_conflict`."""
-    return _versioned(tax_rate_out(await service.rules.put_tax_rate(data)), HTTP_201_CREATED)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        return encoded(HTTP_201_CREATED, tax_rate_out(await service.rules.put_tax_rate(connection, data)))
+
+    call = await idempotent_call(request, idempotency_key, "POST /admin/tax-rates", principal)
+    return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
 @get("/admin/tax-rates", guards=[admin_only], summary="List tax rates")
@@ -145,7 +161,9 @@ async def get_tax_rate(service: PricingService, id: str) -> Response[TaxRateOut]
 async def put_tax_rate(service: PricingService, id: str, data: TaxRateIn, if_match: IfMatch = None) -> Response[TaxRateOut]:
     """Replace a tax rate; what is absent goes back to its default."""
     version = wanted_version(data.version, if_match)
-    return _versioned(tax_rate_out(await service.rules.put_tax_rate(data, path_id(id), version)))
+    rule_id = path_id(id)
+    put = await service.database.run(lambda connection: service.rules.put_tax_rate(connection, data, rule_id, version))
+    return _versioned(tax_rate_out(put))
 
 
 @delete("/admin/tax-rates/{id:str}", guards=[admin_only], summary="Delete a tax rate")
@@ -156,9 +174,20 @@ async def delete_tax_rate(service: PricingService, id: str, if_match: IfMatch = 
 
 
 @post("/admin/shipping-rates", guards=[admin_only], summary="Make a shipping rate")
-async def create_shipping_rate(service: PricingService, data: ShippingRateIn) -> Response[ShippingRateOut]:
+async def create_shipping_rate(
+    service: PricingService,
+    principal: Principal,
+    data: ShippingRateIn,
+    request: AnyRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[ShippingRateOut]:
     """Make a shipping rate. Errors: 409 `rate_place_taken`."""
-    return _versioned(shipping_rate_out(await service.rules.put_shipping_rate(data)), HTTP_201_CREATED)
+
+    async def work(connection: Any) -> tuple[int, bytes]:
+        return encoded(HTTP_201_CREATED, shipping_rate_out(await service.rules.put_shipping_rate(connection, data)))
+
+    call = await idempotent_call(request, idempotency_key, "POST /admin/shipping-rates", principal)
+    return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
 @get("/admin/shipping-rates", guards=[admin_only], summary="List shipping rates")
@@ -180,7 +209,9 @@ async def put_shipping_rate(
 ) -> Response[ShippingRateOut]:
     """Replace a shipping rate; what is absent goes back to its default."""
     version = wanted_version(data.version, if_match)
-    return _versioned(shipping_rate_out(await service.rules.put_shipping_rate(data, path_id(id), version)))
+    rule_id = path_id(id)
+    put = await service.database.run(lambda connection: service.rules.put_shipping_rate(connection, data, rule_id, version))
+    return _versioned(shipping_rate_out(put))
 
 
 @delete("/admin/shipping-rates/{id:str}", guards=[admin_only], summary="Delete a shipping rate")
@@ -271,5 +302,5 @@ def _asked(data: QuoteIn, visitor: Principal | None) -> QuoteAsked:
     )
 
 
-def _versioned(body: O, status: int = HTTP_200_OK) -> Response[O]:
-    return Response(body, status_code=status, headers=etag(body.version))
+def _versioned(body: O) -> Response[O]:
+    return Response(body, headers=etag(body.version))

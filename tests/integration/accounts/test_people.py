@@ -251,6 +251,19 @@ async def test_a_refused_address_names_the_field(accounts: Any, change: dict[str
     assert await count(accounts, "addresses") == 0
 
 
+async def test_an_address_that_is_added_twice_under_a_key_is_one_and_is_kept_once(accounts: Any) -> None:
+    token = await accounts.join()
+    made = await accounts.post("/users/me/addresses", HOME, token=token, idempotency_key="home")
+    again = await accounts.post("/users/me/addresses", HOME, token=token, idempotency_key="home")
+    assert (made.status_code, again.status_code, again.json()) == (201, 201, made.json())
+    assert (again.headers["idempotent-replayed"], again.headers["etag"]) == ("true", '"1"')
+    other = await accounts.post("/users/me/addresses", {**HOME, "city": "Bay"}, token=token, idempotency_key="home")
+    assert (other.status_code, code(other)) == (422, "idempotency_key_reused")
+    assert await count(accounts, "addresses") == 1
+    [kept] = await accounts.database.fetch("SELECT body FROM idempotency_keys")
+    assert b"Quay" not in kept["body"]
+
+
 async def test_addresses_of_others_do_not_exist(accounts: Any) -> None:
     owner, stranger = await accounts.join(), await accounts.join(OTHER)
     made = (await accounts.post("/users/me/addresses", HOME, token=owner)).json()

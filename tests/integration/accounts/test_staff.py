@@ -151,6 +151,13 @@ async def test_making_the_same_administrator_again_changes_nothing(accounts: Any
     assert (await accounts.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]})).status_code == 200
 
 
+async def test_an_api_key_cannot_be_asked_for_under_a_key_since_no_repeat_could_show_it(accounts: Any) -> None:
+    admin = await accounts.admin()
+    answer = await accounts.post("/api-keys", KEY, token=admin, idempotency_key="shop-1")
+    assert (answer.status_code, code(answer)) == (400, "idempotency_key_refused")
+    assert (await accounts.call("GET", "/api-keys", token=admin)).json()["items"] == []
+
+
 async def test_an_api_key_is_shown_once_and_works(accounts: Any) -> None:
     admin = await accounts.admin()
 

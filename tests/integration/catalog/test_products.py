@@ -188,6 +188,17 @@ async def test_creating_again_under_the_same_key_creates_nothing(house: ShopHous
     assert again.headers["idempotent-replayed"] == "true"
 
 
+@pytest.mark.parametrize(("part", "body"), [("variants", variant()), ("images", IMAGE)])
+async def test_a_part_added_again_under_the_same_key_is_there_once(house: ShopHouse, part: str, body: dict[str, Any]) -> None:
+    made = (await house.client.post(ADMIN_PRODUCTS, json=product(), headers=house.callers.admin())).json()
+    url, headers = f"{ADMIN_PRODUCTS}/{made['id']}/{part}", {**house.callers.admin(), "Idempotency-Key": str(new_id())}
+    first, again = [await house.client.post(url, json=body, headers=headers) for _ in range(2)]
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert (first.headers["etag"], again.headers["etag"], again.headers["idempotent-replayed"]) == ('"2"', '"2"', "true")
+    found = (await house.staff("GET", f"{ADMIN_PRODUCTS}/{made['id']}")).json()
+    assert len(found[part]) == len(made[part]) + 1
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("identifier", ["x", "00000000-0000-0000-0000-000000000000", "01931d2e-7a6b-7c3d-8e4f-5a6b7c8d9e0f"])
 async def test_an_id_of_nothing_is_a_404(house: ShopHouse, method: str, identifier: str) -> None:

@@ -209,11 +209,11 @@ async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[st
     early = await shop.client.post(f"{path}/return", json={"reason": "DAMAGED"}, headers=buyer)
     assert (early.status_code, early.json()["code"]) == (409, "not_returnable")
     await shop.client.post(f"{path}/ship", json={"carrier": "Post", "tracking": "T-2"}, headers=shop.admin)
-    asked = await shop.client.post(
-        f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 1}]}, headers=buyer
-    )
+    part, once = {"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 1}]}, {**buyer, "Idempotency-Key": "return-1"}
+    asked, again = [await shop.client.post(f"{path}/return", json=part, headers=once) for _ in range(2)]
     assert asked.status_code == 201, asked.text
     assert (asked.json()["amount"], asked.json()["status"]) == ("10.00", "PENDING")
+    assert (again.content, again.headers["idempotent-replayed"]) == (asked.content, "true")
     much = await shop.client.post(
         f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 3}]}, headers=buyer
     )

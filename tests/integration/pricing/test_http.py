@@ -99,6 +99,26 @@ async def test_members_prices_taxes_and_shipping_in_one_quote(house: PricingHous
     assert (same.status_code, same.json()["code"]) == (409, "rate_place_taken")
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "promotions",
+            {"name": "Once", "type": "STOCK_LEVEL", "percent": "5", "conditions": {"stock_below": 1, "skus": ["NONE"]}},
+        ),
+        ("tax-rates", {"country": "NO", "percent": "25", "inclusive": True}),
+        ("shipping-rates", {"name": "Once", "country": "NO", "currency": "NOK", "amount": "90.00"}),
+    ],
+)
+async def test_a_rule_that_is_made_twice_under_a_key_is_one(house: PricingHouse, path: str, body: dict[str, Any]) -> None:
+    url, keyed = f"/api/v1/admin/{path}", house.callers.admin() | {"Idempotency-Key": fresh("rule")}
+    made = await house.client.post(url, json=body, headers=keyed)
+    again = await house.client.post(url, json=body, headers=keyed)
+    assert (made.status_code, made.headers["etag"]) == (201, '"1"'), made.text
+    assert (again.status_code, again.content, again.headers["idempotent-replayed"]) == (201, made.content, "true")
+    await house.client.delete(f"{url}/{made.json()['id']}", headers=house.callers.admin())
+
+
 async def _known(house: PricingHouse, sku: str) -> bool:
     return not (await quoted(house, sku))["refused"]
 

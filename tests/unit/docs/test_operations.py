@@ -27,6 +27,20 @@ TRIED = (
     *("/api/v1/checkout/initiate", "/api/v1/checkout/{id:str}/pay"),
 )
 
+KEYLESS = {
+    *("/auth/signup", "/auth/verify-email", "/auth/password/forgot"),  # the mail is taken, or gets another link
+    *("/auth/login", "/auth/refresh", "/auth/logout", "/auth/password/reset"),  # secrets that are kept as hashes only
+    *("/users/me/erase", "/notifications/{identifier:str}/read", "/notifications/dead-letters/{identifier:str}/retry"),
+    "/notifications/stream/tickets",  # opens a stream once within 30 s
+    *("/cart/merge", "/checkout/{id:str}/cancel", "/orders/{id:str}/cancel", "/orders/{id:str}/ship"),
+    *("/admin/returns/{id:str}/reject", "/admin/reviews/{id:str}/approve", "/admin/reviews/{id:str}/reject"),
+    *("/reviews/{id:str}/votes", "/admin/imports/{id:str}/cancel", "/inventory/reservations/{holder_id:str}/confirm"),
+    *("/payments/initiate", "/payments/alarms/{id:str}/settle", "/totals/refresh", "/pricing/quote"),
+    "/checkout/{id:str}/pay",  # its key is in the body
+    *("/payments/webhook", "/payments/webhook/{gateway:str}", "/sync/webhook/{target:str}"),  # keyed by the event
+}
+"""POSTs that leave things as they are when repeated, unless a reason is given."""
+
 
 class Described:
     """All services with their description."""
@@ -71,6 +85,15 @@ async def test_a_route_honours_the_key_of_a_request_where_its_description_says_s
     }
     for route in described.hot():
         assert (KEY in declared(described.operation(route.method, route.template))) == uses_key(route.handler), route.template
+
+
+async def test_every_post_answers_a_repeat_from_store_or_needs_no_key(described: Described) -> None:
+    without = {
+        path.removeprefix("/api/v1")
+        for method, path, handler in described.handlers()
+        if method == "POST" and KEY not in declared(described.operation(method, path))
+    }
+    assert without == KEYLESS
 
 
 def test_no_code_reads_the_key_past_the_parameter_that_declares_it() -> None:

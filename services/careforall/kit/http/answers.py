@@ -10,7 +10,7 @@ from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from msgspec import UNSET, UnsetType
 
 from careforall.kit import json
-from careforall.kit.errors import IdempotencyKeyRequired, InvalidInput
+from careforall.kit.errors import IdempotencyKeyRefused, IdempotencyKeyRequired, InvalidInput
 from careforall.kit.http.identity import Principal
 from careforall.kit.idempotency import MAX_KEY, Answer, Call, checked_key, fingerprint
 from careforall.kit.retention import IDEMPOTENCY
@@ -34,6 +34,13 @@ RequiredKey = Annotated[
     ),
 ]
 _VERSION = re.compile(r"[0-9]{1,9}")
+RefusedKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name=_KEY_NAME,
+        description="Refused (400 `idempotency_key_refused`): the answer holds a secret that is not kept, so no repeat has it.",
+    ),
+]
 
 
 def finished(answer: Answer, headers: dict[str, str] | None = None) -> Response[Any]:
@@ -70,6 +77,16 @@ async def required_call(request: Request[Any, Any, Any], key: str | None, route:
         IdempotencyKeyRequired: It brings no key.
     """
     return await _call(request, required_key(key), scope_of(route, principal))
+
+
+def refuse_key(key: str | None) -> None:
+    """Refuse a key where no repeat can be answered.
+
+    Raises:
+        IdempotencyKeyRefused: There is one.
+    """
+    if key is not None:
+        raise IdempotencyKeyRefused
 
 
 def required_key(key: str | None) -> str:

@@ -25,6 +25,7 @@ _ADVICE = {
 }
 _ADVICE_BY_CODE = {
     "idempotency_key_in_use": "Repeat the same request after `Retry-After` seconds.",
+    "idempotency_key_refused": "Leave the header out. After no answer, look for what was made and delete it, then send it again.",
     "idempotency_key_required": "Add an `Idempotency-Key` header, and keep it for repeats of the same request.",
     "idempotency_key_reused": "Make a new key for a new request; repeat a request only with the same body.",
     "locked": "Repeat the same request after `Retry-After` seconds.",
