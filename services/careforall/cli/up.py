@@ -67,8 +67,8 @@ def down(
     reporter = Reporter(plain=environment.plain)
     reporter.line(f"Instance {instance} {'is stopped' if ran else 'was not running'}.")
     if purge:
-        control.purge(folder)
-        reporter.line("Its data is gone.")
+        had = control.purge(folder)
+        reporter.line("Its data is gone." if had else "There was no data of it.")
 
 
 def status(

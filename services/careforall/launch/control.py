@@ -71,10 +71,12 @@ def stop(folder: InstanceFolder) -> bool:
     return bool(stop_left_overs(folder)) or alive
 
 
-def purge(folder: InstanceFolder) -> None:
-    """Forget an instance that does not run: data, secrets, logs."""
-    if folder.path.exists():
+def purge(folder: InstanceFolder) -> bool:
+    """Forget an instance that does not run: data, secrets, logs; returns whether there was anything."""
+    had = folder.path.exists()
+    if had:
         shutil.rmtree(folder.path)
+    return had
 
 
 def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> dict[str, Any]:

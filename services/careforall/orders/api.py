@@ -7,6 +7,7 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from careforall.contracts.orders import OrderStatus
 from careforall.kit import idempotency, json
+from careforall.kit.errors import InvalidInput
 from careforall.kit.http.answers import (
     REPLAYED,
     IdempotencyKey,
@@ -21,7 +22,7 @@ from careforall.kit.http.answers import (
 from careforall.kit.http.description import SOME_ID, example
 from careforall.kit.http.identity import Principal, admin_only, signed_in
 from careforall.kit.http.limits import Limit, Limiter
-from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
+from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, cursor_of, page, path_id, read_cursor
 from careforall.kit.idempotency import checked_key, fingerprint
 from careforall.orders.aftercare import refuse_others
 from careforall.orders.domain import ReturnLine, ReturnStatus
@@ -150,11 +151,24 @@ async def list_orders(
     search: Search = "",
     page_number: PageQuery = 1,
     limit: LimitQuery = 20,
+    cursor: CursorQuery = None,
 ) -> OrdersOut:
-    """Return one's own orders, newest first; staff sees all."""
-    found, total = await service.orders(principal, status=status, search=search, page=page_number, limit=limit)
-    shown = [order_out(order) for order in found]
-    return OrdersOut(orders=shown, total=total, page=page_number, limit=limit, pages=-(-total // limit))
+    """Return one's own orders, newest first; staff sees all.
+
+    Go on by `cursor` where orders may change meanwhile: a page by number misses some when those before it leave the list.
+    """
+    before = read_cursor(cursor)
+    if before is not None and page_number > 1:
+        raise InvalidInput.field("/page", "invalid_value", "give page or cursor, not both")
+    found, total = await service.orders(principal, status=status, search=search, before=before, page=page_number, limit=limit)
+    return OrdersOut(
+        orders=[order_out(order) for order in found],
+        total=total,
+        page=page_number,
+        limit=limit,
+        pages=-(-total // limit),
+        next_cursor=cursor_of(found[-1].id) if len(found) == limit else None,
+    )
 
 
 @get("/orders/{id:str}", guards=[signed_in], summary="Show an order")

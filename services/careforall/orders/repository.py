@@ -67,10 +67,17 @@ async def states_of_intents(connection: Connection, ids: Sequence[UUID]) -> dict
 
 
 async def page(
-    connection: Connection, *, user_id: UUID | None, status: str | None, search: str, offset: int, limit: int
+    connection: Connection,
+    *,
+    user_id: UUID | None,
+    status: str | None,
+    search: str,
+    before: UUID | None,
+    offset: int,
+    limit: int,
 ) -> tuple[list[Order], int]:
     """Return one page of orders, newest first, and how many there are in all."""
-    found = await connection.fetch(_PAGE, user_id, status, search, offset, limit)
+    found = await connection.fetch(_PAGE, user_id, status, search, before, offset, limit)
     total = await connection.fetchval(_COUNT, user_id, status, search)
     return [_order(row) for row in found], int(total)
 
@@ -211,7 +218,9 @@ WHERE ($1::uuid IS NULL OR o.user_id = $1)
       OR EXISTS (SELECT 1 FROM order_lines l WHERE l.order_id = o.id AND l.sku = $3)
   )
 """
-_PAGE = "SELECT" + _COLUMNS + "FROM orders o" + _MATCH + "ORDER BY o.id DESC OFFSET $4 LIMIT $5"
+_PAGE = (
+    "SELECT" + _COLUMNS + "FROM orders o" + _MATCH + "AND ($4::uuid IS NULL OR o.id < $4) ORDER BY o.id DESC OFFSET $5 LIMIT $6"
+)
 _COUNT = "SELECT count(*)" + "FROM orders o" + _MATCH
 _AFTER = "SELECT" + _COLUMNS + "FROM orders o WHERE $1::uuid IS NULL OR o.id > $1 ORDER BY o.id LIMIT $2"
 _HISTORY = """

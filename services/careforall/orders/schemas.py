@@ -226,13 +226,15 @@ class OrderOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrdersOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of orders; pages count from 1."""
+    """One page of orders; pages count from 1, or one follows another by `next_cursor`."""
 
     orders: list[OrderOut]
     total: int
     page: int
     limit: int
     pages: int
+    next_cursor: str | None
+    """Leads on from the last order shown, whatever has happened to those before it; pages by number move when orders do."""
 
 
 class ReturnOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,13 +76,13 @@ class OrdersService:
         return found
 
     async def orders(
-        self, viewer: Principal, *, status: str | None, search: str, page: int, limit: int
+        self, viewer: Principal, *, status: str | None, search: str, before: UUID | None, page: int, limit: int
     ) -> tuple[list[Order], int]:
         """Return one page of one's own orders, or for staff of all."""
         owner = None if viewer.is_admin else viewer.user_id
         async with self.database.connection() as connection:
             return await repository.page(
-                connection, user_id=owner, status=status, search=search, offset=(page - 1) * limit, limit=limit
+                connection, user_id=owner, status=status, search=search, before=before, offset=(page - 1) * limit, limit=limit
             )
 
     async def returns(self, status: str | None, before: UUID | None, limit: int) -> list[tuple[Return, str]]:

@@ -1,5 +1,6 @@
 """HTTP of pricing: quotes for everybody, coupons and rules for staff."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -275,8 +276,21 @@ def shipping_rate_out(rate: ShippingRate) -> ShippingRateOut:
 
 def quote_out(found: Quote) -> QuoteOut:
     """Return a quote as the API shows it."""
-    fields = msgspec.to_builtins(found)
+    fields = _in_places(msgspec.to_builtins(found, builtin_types=(Decimal,)), found.currency)
     return msgspec.convert(fields | {"items": fields["lines"]}, QuoteOut)
+
+
+def _in_places(value: Any, currency: str) -> Any:
+    """Return it with its amounts as texts with the currency's places; where nothing has a price there is no currency."""
+    match value:
+        case Decimal():
+            return money.show(value, currency) if currency else str(value)
+        case dict():
+            return {name: _in_places(one, currency) for name, one in value.items()}
+        case list():
+            return [_in_places(one, currency) for one in value]
+        case _:
+            return value
 
 
 def _shown(thing: Coupon | Promotion | TaxRate, kind: type[O], currency: str | None, *amounts: str) -> O:

@@ -62,9 +62,9 @@ def test_down_ends_what_a_killed_launcher_could_not(state_dir: Path) -> None:
 def test_purge_forgets_everything(state_dir: Path) -> None:
     with launched(state_dir) as platform:
         platform.start_and_wait()
-    control.purge(platform.folder)
+    assert control.purge(platform.folder)
     assert not platform.folder.path.exists()
-    control.purge(platform.folder)
+    assert not control.purge(platform.folder)
 
 
 def test_a_stale_state_never_ends_a_stranger(state_dir: Path) -> None:

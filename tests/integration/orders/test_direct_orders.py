@@ -346,3 +346,17 @@ async def test_goods_come_back_also_where_all_of_their_money_has(shop: Shop, buy
     assert (approved.status_code, approved.json()["status"]) == (200, "REFUNDED"), approved.text
     await shop.shelf_is("MUG-PAID-BACK", 2, 0)
     assert (await shop.seen(buyer, order["id"]))["refunded_amount"] == "40.00"
+
+
+async def test_orders_that_move_on_while_staff_reads_hide_none(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-PAGES", 10)
+    made = [(await shop.order(buyer, {sku: 1})).json()["id"] for _ in range(3)]
+    first = (await shop.client.get("/api/v1/orders", params={"q": sku, "limit": 2}, headers=buyer)).json()
+    assert [order["id"] for order in first["orders"]] == made[:0:-1]
+    called_off = await shop.client.post(f"/api/v1/orders/{made[2]}/cancel", json={"reason": "no"}, headers=buyer)
+    assert called_off.is_success, called_off.text
+    wanted = {"q": sku, "limit": 2, "cursor": first["next_cursor"]}
+    rest = (await shop.client.get("/api/v1/orders", params=wanted, headers=buyer)).json()
+    assert ([order["id"] for order in rest["orders"]], rest["next_cursor"]) == (made[:1], None)
+    both = await shop.client.get("/api/v1/orders", params=wanted | {"page": 2}, headers=buyer)
+    assert (both.status_code, both.json()["errors"][0]["pointer"]) == (422, "/page")

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from litestar import Request, Response, get
+from litestar import MediaType, Request, Response, get
 from markupsafe import Markup, escape
 
 from careforall.kit.errors import NotFound
@@ -112,7 +112,7 @@ HANDLERS = (start, api, problems, console, serve_asset, icon)
 async def _page(template: str, **values: object) -> Response[str]:
     text = await asyncio.to_thread(_render, template, values)
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": _ASK_AGAIN}
-    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(text, media_type=MediaType.HTML, headers=headers)
 
 
 def _render(template: str, values: dict[str, object]) -> str:
