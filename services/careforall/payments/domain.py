@@ -18,8 +18,6 @@ DisputeStatus = Literal["OPEN", "WON", "LOST"]
 AttemptStatus = Literal["INITIATED", "OPEN", "UNKNOWN", "SUCCEEDED", "FAILED"]
 Outcome = Literal["processed", "ignored", "rejected"]
 
-ANOTHER_AMOUNT = "amount_mismatch"
-"""The alarm of what a gateway tells with another amount or currency than ours."""
 GENERIC = "generic"
 """The gateway name of what was only told through the generic endpoint; nobody can be asked about it."""
 
@@ -135,8 +133,6 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     """We know it as a refund of money that came after its intent had failed."""
     answered: bool = False
     """Whoever ordered it is waiting for this very answer."""
-    of_another_amount: bool = False
-    """The money it is of was not what was asked for (see `DisputeFact`)."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -155,8 +151,6 @@ class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
     known_amount: Decimal | None = None
     parked: bool = False
     """What we knew was more than there was to dispute, and does not count."""
-    of_another_amount: bool = False
-    """Another amount than asked for was captured: what hangs on that does not prove that ours was."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -236,10 +230,7 @@ def _judge_decline(intent: Intent, fact: DeclineFact) -> Verdict:
 
 
 def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
-    """Refunds are facts with ids of their own: a settled one proves the capture, whichever was told first.
-
-    Unless another amount is known to have been captured: that is for a person, and so is what goes back of it.
-    """
+    """Refunds are facts with ids of their own: a settled one proves the capture, whichever was told first."""
     if fact.currency != intent.currency or not fact.amount.is_finite() or fact.amount <= 0:
         return _MISMATCH
     if fact.known == fact.status:
@@ -261,7 +252,7 @@ def _not_refunded(fact: RefundFact) -> str:
 def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:
     if fact.unapplied:
         return Verdict(outcome="processed", refund_settles="SUCCEEDED", unapplied=-fact.amount)
-    walk = _walk_to_captured(intent, fact)
+    walk = _walk_to_captured(intent)
     captured = intent.amount if walk else intent.captured_amount
     if intent.refunded_amount + fact.amount > captured:
         return Verdict(
@@ -306,7 +297,7 @@ def _judge_dispute(intent: Intent, fact: DisputeFact) -> Verdict:
         return _same_dispute(fact)
     if fact.known in {"WON", "LOST"} and fact.known != fact.status:
         return _after_deciding(fact)
-    walk = _walk_to_captured(intent, fact)
+    walk = _walk_to_captured(intent)
     counted = fact.amount if fact.known == "OPEN" and not fact.parked else Decimal(0)
     counts = Decimal(0) if fact.status == "WON" else fact.amount
     room = (intent.amount if walk else intent.captured_amount) - intent.refunded_amount - intent.disputed_amount
@@ -340,9 +331,8 @@ def _after_deciding(fact: DisputeFact) -> Verdict:
     )
 
 
-def _walk_to_captured(intent: Intent, fact: RefundFact | DisputeFact) -> tuple[PaymentStatus, ...]:
-    proved = intent.status in {"INITIATED", "AUTHORIZED"} and not fact.of_another_amount
-    return PATHS[intent.status]["CAPTURED"] if proved else ()
+def _walk_to_captured(intent: Intent) -> tuple[PaymentStatus, ...]:
+    return PATHS[intent.status]["CAPTURED"] if intent.status in {"INITIATED", "AUTHORIZED"} else ()
 
 
 def _given_back(intent: Intent, target: PaymentStatus) -> Decimal:
@@ -406,7 +396,7 @@ _MISMATCH = Verdict(
     outcome="rejected",
     reason="amount_mismatch",
     message="Amount or currency are not those of the payment: kept, not applied.",
-    alarm=ANOTHER_AMOUNT,
+    alarm="amount_mismatch",
 )
 _DOUBLE = Verdict(
     outcome="ignored",
