@@ -93,6 +93,16 @@ async def prefer(connection: Connection, wishes: Sequence[Wish]) -> None:
     )
 
 
+async def keep_erasures_away(connection: Connection) -> None:
+    """Let nobody be erased until this transaction has stored what it says: an erasure that began sooner would not see it."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('notifications.erasures'))")
+
+
+async def erase_alone(connection: Connection) -> None:
+    """Wait for who is storing messages, and let others store none until people are erased; before anything is read."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('notifications.erasures'))")
+
+
 async def erased(connection: Connection, keys: Sequence[str]) -> Mapping[str, datetime]:
     """Return when the people behind keys were erased."""
     return {row["key"]: row["erased_at"] for row in await connection.fetch(_ERASED, sorted(set(keys)))}

@@ -94,6 +94,8 @@ class NotificationsService:
 
     async def fold_accounts(self, connection: Connection, messages: Sequence[Message[AccountEvent]]) -> None:
         """Keep accounts and the mails to them, then forget who wants to be forgotten; in the consumer's transaction."""
+        if any(isinstance(message.event, UserErased) for message in messages):
+            await repository.erase_alone(connection)
         await self._remember(connection, messages)
         people = await repository.people_by_id(connection, [message.event.user_id for message in messages])
         drafts = [
@@ -221,6 +223,7 @@ class NotificationsService:
         return self._in_words(found)
 
     async def _keep(self, connection: Connection, drafts: Sequence[tuple[Draft, datetime]]) -> None:
+        await repository.keep_erasures_away(connection)
         erased = await repository.erased(connection, [key for draft, _ in drafts for key in erasure_keys(draft)])
         await self._store(connection, await self._paced(connection, wanted(drafts, erased)))
 

@@ -90,8 +90,8 @@ async def test_what_is_listed_says_which_object_and_nothing_of_the_giver(databas
             "amount": "25.00",
             "currency": "EUR",
             "status": "COMPLETED",
-            "refunded_amount": "0",
-            "disputed_amount": "0",
+            "refunded_amount": "0.00",
+            "disputed_amount": "0.00",
             "completed_at": "2027-01-31T12:00:00Z",
         },
     }
