@@ -13,7 +13,7 @@ from careforall.kit.batch import Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
 from careforall.payments import repository
-from careforall.payments.domain import OBJECT_ENDED, OPEN_ATTEMPTS, Intent
+from careforall.payments.domain import OPEN_ATTEMPTS, Intent
 from careforall.payments.locking import lock
 from careforall.payments.records import Attempt
 
@@ -97,19 +97,20 @@ class Openings:
         return await self._next_attempt(connection, desk, intent, last)
 
     async def _next_attempt(self, connection: Connection, desk: "_Desk", intent: Intent, last: Attempt | None) -> Plan:
-        """After a decline the gateway's object stays payable: the next attempt uses it, so that there is never a second."""
-        payable = last is not None and bool(last.redirect_url) and last.code != OBJECT_ENDED
-        tried = await repository.attempts(connection, intent.id) if last is not None and not payable else []
+        """Try the object that stayed payable after a decline once more; where there is none, call a gateway for a new one."""
+        if last is not None and last.payable_object and last.redirect_url:
+            again = last.again()
+            desk.put(again, PENDING_AFTER)
+            return Plan(intent=intent, todo="redirect", attempt=again)
+        tried = await repository.attempts(connection, intent.id) if last is not None else []
         attempt = Attempt(
             intent_id=intent.id,
             number=last.number + 1 if last else 1,
-            gateway=last.gateway if last and payable else next_gateway(intent.gateway, tried, self.order),
-            status="OPEN" if payable else "INITIATED",
-            gateway_object=last.gateway_object if last and payable else "",
-            redirect_url=last.redirect_url if last and payable else "",
+            gateway=next_gateway(intent.gateway, tried, self.order),
+            status="INITIATED",
         )
-        desk.put(attempt, PENDING_AFTER if payable else self._call_seconds)
-        return Plan(intent=intent, todo="redirect" if payable else "call", attempt=attempt)
+        desk.put(attempt, self._call_seconds)
+        return Plan(intent=intent, todo="call", attempt=attempt)
 
 
 class _Desk:

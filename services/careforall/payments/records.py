@@ -56,6 +56,17 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         over = self.status == "SUCCEEDED" or self.code == OBJECT_ENDED
         return "" if over else self.gateway_object
 
+    def again(self) -> "Attempt":
+        """Return the next attempt on the same object, which stays payable after a decline: there is never a second one."""
+        return Attempt(
+            intent_id=self.intent_id,
+            number=self.number + 1,
+            gateway=self.gateway,
+            status="OPEN",
+            gateway_object=self.gateway_object,
+            redirect_url=self.redirect_url,
+        )
+
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One recorded step."""

@@ -31,7 +31,7 @@ from careforall.payments.misfits import Misfits
 from careforall.payments.paying import Paying
 from careforall.payments.reconciling import Reconciling
 from careforall.payments.recording import record
-from careforall.payments.records import Attempt, Changes, NewIntent
+from careforall.payments.records import Changes, NewIntent
 from careforall.payments.refunding import Refunding
 from careforall.payments.schemas import IntentOrder, Payment
 from careforall.payments.settings import PaymentsSettings
@@ -187,7 +187,8 @@ class PaymentsService:
         found = await repository.expired_intents(connection, _EXPIRE_AT_ONCE)
         last = await repository.last_attempts(connection, [intent.id for intent in found])
         payable = [attempt for attempt in last.values() if attempt.payable_object]
-        await repository.insert_attempts(connection, [(_to_be_ended(attempt), 0.0) for attempt in payable])
+        # What is payable still is asked about at once, and ended at its gateway.
+        await repository.insert_attempts(connection, [(attempt.again(), 0.0) for attempt in payable])
         unpayable = [intent for intent in found if intent.id not in {attempt.intent_id for attempt in payable}]
         for intent in unpayable:
             fact = StateFact(target="FAILED", reason="expired")
@@ -228,18 +229,6 @@ class PaymentsService:
             return True
         token = secrets.sign(self._receipt_key, intent.subject_id.bytes)
         return receipt_token is not None and intent.subject_type == "DONATION" and secrets.same(receipt_token, token)
-
-
-def _to_be_ended(declined: Attempt) -> Attempt:
-    """Return the attempt by which a declined object, which is payable still, is asked about and ended at its gateway."""
-    return Attempt(
-        intent_id=declined.intent_id,
-        number=declined.number + 1,
-        gateway=declined.gateway,
-        status="OPEN",
-        gateway_object=declined.gateway_object,
-        redirect_url=declined.redirect_url,
-    )
 
 
 async def _refuse_second_intents(connection: Connection, wanted: Sequence[NewIntent], new: set[UUID]) -> None:
