@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from typing import Annotated
@@ -12,6 +13,7 @@ from careforall.cli.migrate import migrated
 from careforall.cli.registry import chosen, with_settings
 from careforall.launch.errors import LaunchError
 
+_DESCRIPTORS = 65_536
 _ROLES = {"worker": ("relay", "consumers"), "all": ("api", "relay", "consumers")}
 
 
@@ -60,6 +62,7 @@ def serve(
     from careforall.kit.migrate import MigrationError  # noqa: PLC0415 - as above
     from careforall.kit.runtime import Process, SchemaBehind  # noqa: PLC0415 - as above
 
+    _allow_many_connections()
     environment = {**os.environ, **({"CAREFORALL_INSTANCE": instance} if instance else {})}
     pairs = with_settings(chosen(services), environment)
     roles = _roles(role)
@@ -79,6 +82,14 @@ def serve(
         _run(process.run(listener))
     except (SchemaBehind, MigrationError, PortTaken) as error:
         raise CannotServe(str(error)) from error
+
+
+def _allow_many_connections() -> None:
+    """Take the descriptors we may have: what shells allow by default is less than a rush brings connections."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _leave(*_: object) -> None:

@@ -14,6 +14,9 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 _BACKLOG = 4096
+"""Connections that wait to be accepted."""
+_CONNECTIONS = 16_384
+"""Connections served at once: streams stay open for hours, and whoever comes when all are taken waits without an answer."""
 
 
 class PortTaken(Exception):
@@ -63,7 +66,9 @@ class _Server(Server):
     """Granian's embedded server on a socket that listens already, which it closes in the end."""
 
     def __init__(self, app: Any, listening: int) -> None:
-        super().__init__(app, interface=Interfaces.ASGI, log_enabled=False, log_access=False)
+        super().__init__(
+            app, interface=Interfaces.ASGI, log_enabled=False, log_access=False, backlog=_BACKLOG, backpressure=_CONNECTIONS
+        )
         self._listening = listening
 
     def _init_shared_socket(self) -> None:
