@@ -18,7 +18,7 @@ from careforall.kit import crash
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.ids import new_id
-from careforall.orders import events, repository_sagas, store
+from careforall.orders import events, repository_sagas
 from careforall.orders.asking import Asks, Away
 from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
@@ -92,10 +92,7 @@ class Driver:
         Its row is new, so that nobody who waits for it can hold what the caller has locked.
         """
         turn = self._turn(Run(saga=saga, sale=sale), *begin(saga), sale)
-        if not await repository_sagas.begin(connection, [turn]):
-            return None
-        await store.record(connection, [turn])
-        return turn.after
+        return turn.after if await repository_sagas.begin(connection, [turn]) else None
 
     async def take(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Run:
         """Write what an event makes of a saga, taking it over from whoever has it.

@@ -128,6 +128,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     told_at: datetime | None = None
     """When its order was placed, where that is told later."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it changes nothing but its saga."""
+        return self.order is None and not self.facts and self.refunded_return is None
+
 
 class Changes:
     """Everything one transaction is going to write, collected so that it takes one statement."""

@@ -17,8 +17,7 @@ from careforall.kit.db import Connection
 from careforall.kit.ids import by_id
 from careforall.orders.domain import Line, Order, Step
 from careforall.orders.records import Changes, columns_of
-from careforall.orders.repository_sagas import KEPT_LEASE, saga_columns, saga_rows
-from careforall.orders.saga_words import CODE_VERSION
+from careforall.orders.repository_sagas import MOVED, log_columns, log_rows, saga_columns, saga_rows
 
 _decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
 _encode = json.encode
@@ -93,19 +92,12 @@ async def history(connection: Connection, identifier: UUID) -> list[asyncpg.Reco
 
 
 async def write(connection: Connection, changes: Changes) -> None:
-    """Write turns of begun sagas, new orders, their steps and events in one round trip."""
-    moved = [turn for turn in changes.turns if turn.before.version]
+    """Write turns of sagas that are locked, new orders, their steps and events in one round trip."""
     placed = [turn.order for turn in changes.turns if turn.order is not None]
-    logs = [(turn, number, entry) for turn in changes.turns for number, entry in enumerate(turn.logs, turn.before.logged)]
     await connection.execute(
         _WRITE,
-        *saga_columns(moved),
-        [turn.after.saga.id for turn, _, _ in logs],
-        [number for _, number, _ in logs],
-        [entry.step for _, _, entry in logs],
-        [entry.attempt for _, _, entry in logs],
-        [entry.status for _, _, entry in logs],
-        [entry.data[:500] for _, _, entry in logs],
+        *saga_columns(changes.turns),
+        *log_columns(changes.turns),
         *_new_orders(placed),
         *_lines_of(placed),
         *_moved_orders(changes.steps),
@@ -245,15 +237,12 @@ _WRITE = (
     """
 WITH moved AS (
     UPDATE saga_state s
-    SET status = n.status, current_step = n.current_step, payload = n.payload,
-        completed_steps = string_to_array(n.completed_steps, ','), error = n.error, code_version = @code_version@,
-        lease_until = @lease@, epoch = n.epoch, version = n.version, turn = n.turn, tries = n.tries,
-        parked_at = NULL, updated_at = clock_timestamp()
+    SET @moved@
     FROM @saga_rows_1@
     WHERE s.id = n.id
 ), logged AS (
     INSERT INTO saga_step_log (saga_id, number, step, attempt, status, data)
-    SELECT * FROM unnest($16::uuid[], $17::integer[], $18::text[], $19::integer[], $20::text[], $21::text[])
+    SELECT l.* FROM @log_rows_16@
 ), placed AS (
     INSERT INTO orders (
         id, order_number, saga_id, intent_id, user_id, email, cart_id, currency, subtotal, discount, shipping, tax, total,
@@ -297,9 +286,9 @@ WITH moved AS (
 INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
 SELECT * FROM unnest($79::uuid[], $80::text[], $81::uuid[], $82::bytea[], $83::text[])
 ON CONFLICT (id) DO NOTHING
-""".replace("@code_version@", str(CODE_VERSION))
-    .replace("@lease@", KEPT_LEASE.strip())
+""".replace("@moved@", MOVED.strip())
     .replace("@saga_rows_1@", saga_rows(1))
+    .replace("@log_rows_16@", log_rows(16))
     .replace("@lines_42@", _lines(42))
     .replace("@lines_62@", _lines(62))
 )

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from careforall.kit import json
+from careforall.kit import json, outbox
 from careforall.kit.db import Connection
 from careforall.kit.ids import by_id
 from careforall.orders.records import Run, Sale, Turn
@@ -38,8 +38,28 @@ async def lock(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Mark]:
 
 
 async def begin(connection: Connection, turns: Sequence[Turn]) -> set[UUID]:
-    """Insert new sagas and return those that were new; buyers who were erased buy nothing more, staff still gives them back."""
-    rows = await connection.fetch(_BEGIN, *saga_columns(turns))
+    """Insert new sagas with their logs and return those that were new, by one statement; at most one turn of a saga.
+
+    Buyers who were erased buy nothing more, staff still gives them back.
+    """
+    rows = await connection.fetch(_BEGIN, *saga_columns(turns), *log_columns(turns))
+    return {row["id"] for row in rows}
+
+
+async def move(connection: Connection, turns: Sequence[Turn]) -> set[UUID]:
+    """Write turns of sagas that are still the ones that were read, with logs and events, and return those sagas; one statement.
+
+    At most one turn of a saga, and none that changes an order. What somebody holds, or has moved on, is missing in the answer.
+    """
+    told = [(turn.after.saga.id, event) for turn in turns for event in turn.events]
+    rows = await connection.fetch(
+        _MOVE,
+        *saga_columns(turns),
+        [turn.before.epoch for turn in turns],
+        *log_columns(turns),
+        [identifier for identifier, _ in told],
+        *outbox.columns([event for _, event in told]),
+    )
     return {row["id"] for row in rows}
 
 
@@ -133,21 +153,88 @@ def saga_columns(turns: Sequence[Turn]) -> list[list[Any]]:
     ]
 
 
+MOVED = f"""
+    status = n.status, current_step = n.current_step, payload = n.payload,
+    completed_steps = string_to_array(n.completed_steps, ','), error = n.error, code_version = {CODE_VERSION},
+    lease_until = {KEPT_LEASE.strip()}, epoch = n.epoch, version = n.version, turn = n.turn, tries = n.tries,
+    parked_at = NULL, updated_at = clock_timestamp()
+"""
+"""What a turn makes of its saga, from `saga_rows`."""
+
+
+def log_columns(turns: Sequence[Turn]) -> list[list[Any]]:
+    """Return the values of `log_rows`."""
+    logs = [(turn, number, entry) for turn in turns for number, entry in enumerate(turn.logs, turn.before.logged)]
+    return [
+        [turn.after.saga.id for turn, _, _ in logs],
+        [number for _, number, _ in logs],
+        [entry.step for _, _, entry in logs],
+        [entry.attempt for _, _, entry in logs],
+        [entry.status for _, _, entry in logs],
+        [entry.data[:500] for _, _, entry in logs],
+    ]
+
+
+def log_rows(first: int) -> str:
+    """Return the `unnest` of the columns of logs from parameter `first` on."""
+    kinds = ("uuid", "integer", "text", "integer", "text", "text")
+    columns = ", ".join(f"${first + index}::{kind}[]" for index, kind in enumerate(kinds))
+    return f"unnest({columns}) AS l (saga_id, number, step, attempt, status, data)"
+
+
 _BEGIN = (
     """
-INSERT INTO saga_state (
-    id, type, status, current_step, payload, completed_steps, error, code_version, user_id, intent_id, request_hash, lease_until,
-    epoch, version, turn, tries
+WITH begun AS (
+    INSERT INTO saga_state (
+        id, type, status, current_step, payload, completed_steps, error, code_version, user_id, intent_id, request_hash,
+        lease_until, epoch, version, turn, tries
+    )
+    SELECT n.id, n.type, n.status, n.current_step, n.payload, string_to_array(n.completed_steps, ','), n.error, @code_version@,
+           n.user_id, n.intent_id, n.request_hash, @lease@, n.epoch, n.version, n.turn, n.tries
+    FROM @saga_rows_1@
+    WHERE n.type IN ('CANCEL', 'RETURN') OR NOT EXISTS (SELECT FROM erased_buyers AS e WHERE e.user_id = n.user_id)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), logged AS (
+    INSERT INTO saga_step_log (saga_id, number, step, attempt, status, data)
+    SELECT l.* FROM @log_rows_16@ JOIN begun ON begun.id = l.saga_id
 )
-SELECT n.id, n.type, n.status, n.current_step, n.payload, string_to_array(n.completed_steps, ','), n.error, @code_version@,
-       n.user_id, n.intent_id, n.request_hash, @lease@, n.epoch, n.version, n.turn, n.tries
-FROM @saga_rows_1@
-WHERE n.type IN ('CANCEL', 'RETURN') OR NOT EXISTS (SELECT FROM erased_buyers AS e WHERE e.user_id = n.user_id)
-ON CONFLICT (id) DO NOTHING
-RETURNING id
+SELECT id FROM begun
 """.replace("@code_version@", str(CODE_VERSION))
     .replace("@lease@", LEASE)
     .replace("@saga_rows_1@", saga_rows(1))
+    .replace("@log_rows_16@", log_rows(16))
+)
+# The rows are locked first, in id order and past those that others hold: nobody here waits for a lock.
+_MOVE = (
+    """
+WITH free AS (
+    SELECT s.id
+    FROM unnest((SELECT $1::uuid[]), $16::integer[], $13::integer[]) AS was (id, epoch, version)
+    JOIN saga_state AS s ON s.id = was.id
+    WHERE s.epoch = was.epoch AND s.version = was.version - 1
+    ORDER BY s.id
+    FOR UPDATE OF s SKIP LOCKED
+), moved AS (
+    UPDATE saga_state AS s
+    SET @moved@
+    FROM @saga_rows_1@, free
+    WHERE s.id = n.id AND n.id = free.id
+    RETURNING s.id
+), logged AS (
+    INSERT INTO saga_step_log (saga_id, number, step, attempt, status, data)
+    SELECT l.* FROM @log_rows_17@ JOIN moved ON moved.id = l.saga_id
+), told AS (
+    INSERT INTO outbox (id, event_type, aggregate_id, payload, traceparent)
+    SELECT e.id, e.event_type, e.aggregate_id, e.payload, e.traceparent
+    FROM unnest($23::uuid[], $24::uuid[], $25::text[], $26::uuid[], $27::bytea[], $28::text[])
+        AS e (saga_id, id, event_type, aggregate_id, payload, traceparent)
+    JOIN moved ON moved.id = e.saga_id
+)
+SELECT id FROM moved
+""".replace("@moved@", MOVED.strip())
+    .replace("@saga_rows_1@", saga_rows(1))
+    .replace("@log_rows_17@", log_rows(17))
 )
 _TOUCH = """
 UPDATE saga_state SET updated_at = updated_at

@@ -1,13 +1,15 @@
 """Writes the steps of many sagas together: whoever takes a step waits for one shared transaction (rule 1).
 
 A turn is written only where the saga is still the one that was read, by epoch and version, so that two who drive the same saga
-cannot both go on. A turn that is found written already is our own after an unknown COMMIT.
+cannot both go on. A turn that is found written already is our own after an unknown COMMIT. Turns that change no order take one
+statement.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from uuid import UUID
 
-from careforall.kit.batch import BUSY, Busy, GroupCommit
+from careforall.kit.batch import BUSY, LEFT, Busy, GroupCommit, Left
 from careforall.kit.db import Connection, Database
 from careforall.kit.outbox import Outgoing
 from careforall.kit.reads import SharedRead
@@ -26,11 +28,15 @@ class Store:
     """The writer of sagas and their orders."""
 
     def __init__(self, database: Database, *, max_batch: int, flights: int) -> None:
-        self._batch: GroupCommit[Turn, Run] = GroupCommit("sagas", database, self._write, max_batch=max_batch, flights=flights)
+        self._beginnings: GroupCommit[Turn, Run] = GroupCommit(
+            "saga-beginnings", database, _begin, swift=_begin_at_once, max_batch=max_batch, flights=flights
+        )
+        self._moves: GroupCommit[Turn, Run] = GroupCommit(
+            "sagas", database, _move, swift=_move_at_once, max_batch=max_batch, flights=flights
+        )
         self._runs: SharedRead[UUID, Run | None] = SharedRead(database, _runs)
         self._bought: SharedRead[UUID, Mapping[str, int]] = SharedRead(database, _bought)
         self._waiting: SharedRead[UUID, list[Run]] = SharedRead(database, _waiting)
-        self.drain = self._batch.drain
 
     async def save(self, turn: Turn) -> Run:
         """Write a turn with its neighbours and return the saga after it.
@@ -38,7 +44,8 @@ class Store:
         Raises:
             Fenced: The saga went on without us.
         """
-        saved = await self._batch.submit(turn, key=f"{turn.after.saga.id}:{turn.id}")
+        batch = self._moves if turn.before.version else self._beginnings
+        saved = await batch.submit(turn, key=f"{turn.after.saga.id}:{turn.id}")
         if turn.order is not None:
             ORDERS_CREATED.inc()
         return saved
@@ -55,14 +62,10 @@ class Store:
         """Return the units by SKU that were bought out of a cart; empty where it became no order."""
         return await self._bought.ask(cart_id)
 
-    async def _write(self, connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
-        outcomes: dict[UUID, Run | Exception | Busy] = {}
-        await _judge_new(connection, [turn for turn in turns if not turn.before.version], outcomes)
-        await _judge_moved(connection, [turn for turn in turns if turn.before.version], outcomes)
-        won = [turn for turn in turns if turn.id not in outcomes]
-        if won:
-            await record(connection, won)
-        return [outcomes.get(turn.id, turn.after) for turn in turns]
+    async def drain(self) -> None:
+        """Wait until everything accepted so far is written."""
+        await self._beginnings.drain()
+        await self._moves.drain()
 
 
 async def _runs(connection: Connection, identifiers: Sequence[UUID]) -> list[Run | None]:
@@ -80,21 +83,38 @@ async def _bought(connection: Connection, cart_ids: Sequence[UUID]) -> list[Mapp
     return [found.get(one, {}) for one in cart_ids]
 
 
-async def _judge_new(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:
-    """Begin new sagas; of one that exists only the turn that made it has won, and has nothing left to write."""
-    if not turns:
-        return
-    fresh = await repository_sagas.begin(connection, turns)
-    lost = [turn for turn in turns if turn.after.saga.id not in fresh]
-    marks = await repository_sagas.begun(connection, [turn.after.saga.id for turn in lost]) if lost else {}
-    for turn in lost:
-        outcomes[turn.id] = turn.after if marks.get(turn.after.saga.id) == turn.id else Fenced()
+async def _begin_at_once(connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Left]:
+    """Begin sagas by one statement; of one that is there already the transaction says who began it."""
+    first = _first_of_each(turns)
+    fresh = await repository_sagas.begin(connection, first)
+    return _done(turns, {turn.id for turn in first if turn.after.saga.id in fresh})
 
 
-async def _judge_moved(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:
+async def _begin(connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
+    """Begin sagas; of one that exists only the turn that made it has won."""
+    await repository_sagas.begin(connection, _first_of_each(turns))
+    marks = await repository_sagas.begun(connection, [turn.after.saga.id for turn in turns])
+    return [turn.after if marks.get(turn.after.saga.id) == turn.id else Fenced() for turn in turns]
+
+
+async def _move_at_once(connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Left]:
+    """Write turns that leave their orders alone by one statement."""
+    first = [turn for turn in _first_of_each(turns) if turn.is_plain]
+    moved = await repository_sagas.move(connection, first) if first else set()
+    return _done(turns, {turn.id for turn in first if turn.after.saga.id in moved})
+
+
+async def _move(connection: Connection, turns: Sequence[Turn]) -> Sequence[Run | Exception | Busy]:
+    outcomes: dict[UUID, Run | Exception | Busy] = {}
+    await _judge(connection, turns, outcomes)
+    won = [turn for turn in turns if turn.id not in outcomes]
+    if won:
+        await record(connection, won)
+    return [outcomes.get(turn.id, turn.after) for turn in turns]
+
+
+async def _judge(connection: Connection, turns: Sequence[Turn], outcomes: dict[UUID, Run | Exception | Busy]) -> None:
     """Lock sagas and find those that are not the ones that were read; of two turns of one saga the first wins."""
-    if not turns:
-        return
     marks = await repository_sagas.lock(connection, [turn.after.saga.id for turn in turns])
     taken: set[UUID] = set()
     for turn in turns:
@@ -107,6 +127,17 @@ async def _judge_moved(connection: Connection, turns: Sequence[Turn], outcomes: 
             outcomes[turn.id] = Fenced()
         else:
             taken.add(turn.after.saga.id)
+
+
+def _first_of_each(turns: Sequence[Turn]) -> list[Turn]:
+    first: dict[UUID, Turn] = {}
+    for turn in turns:
+        first.setdefault(turn.after.saga.id, turn)
+    return list(first.values())
+
+
+def _done(turns: Sequence[Turn], done: AbstractSet[UUID]) -> list[Run | Left]:
+    return [turn.after if turn.id in done else LEFT for turn in turns]
 
 
 async def record(connection: Connection, turns: Sequence[Turn]) -> None:
