@@ -23,13 +23,12 @@ class SharedRead(Generic[I, R]):
 
     Args:
         database: Where it is read.
-        read: The statement, or several; see `Read`.
-        snapshot: Whether `read` takes several statements, which then see the same moment.
+        read: The statement, or several in a snapshot of their own; see `Read`.
         at_once: Questions that share a read at most.
     """
 
-    def __init__(self, database: Database, read: Read[I, R], *, snapshot: bool = False, at_once: int = 256) -> None:
-        self._lend = database.snapshot if snapshot else database.connection
+    def __init__(self, database: Database, read: Read[I, R], *, at_once: int = 256) -> None:
+        self._database = database
         self._read = read
         self._at_once = at_once
         self._waiting: list[tuple[I, asyncio.Future[R]]] = []
@@ -59,7 +58,7 @@ class SharedRead(Generic[I, R]):
     async def _answer(self, batch: Sequence[tuple[I, asyncio.Future[R]]]) -> None:
         """Answer a batch; where it cannot be read together each is read by itself, so that a bad question fails alone."""
         try:
-            async with self._lend() as connection:
+            async with self._database.connection() as connection:
                 answers = await self._read(connection, [item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - everybody must be answered, whatever happened
             if len(batch) > 1 and not isinstance(error, Unavailable):

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from careforall.contracts.pricing import HeldQuoteAsked, Quote, QuoteAsked
 from careforall.contracts.products import learning
 from careforall.kit.db import Connection, Database
@@ -40,7 +42,7 @@ class Quoting:
     def __init__(self, database: Database, projection: Projection, ask: Ask) -> None:
         self._database = database
         self._rules = Rulebook()
-        self._baskets: SharedRead[QuoteAsked, tuple[Goods, CouponStates]] = SharedRead(database, self._look, snapshot=True)
+        self._baskets: SharedRead[QuoteAsked, tuple[Goods, CouponStates]] = SharedRead(database, self._look)
         self._learning = learning(database, ask, present=self._known, keep=projection.products)
 
     async def quote(self, asked: QuoteAsked) -> Quote:
@@ -55,21 +57,30 @@ class Quoting:
 
     async def goods(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> Goods:
         """Return what some baskets are priced with, as the database stands now."""
-        version, now = await repository.rules_now(connection)
-        if version != self._rules.version:
+        skus = _skus_of(baskets)
+        shelf = await repository.shelf(connection, skus)
+        if shelf.rules != self._rules.version:
             self._rules = await repository.rulebook(connection)
-        rules = self._rules
-        skus = [line.sku for asked in baskets for line in asked.lines if _storable(line.sku)]
-        offers = await repository.offers(connection, skus, rules.demand_hours)
-        return Goods(rules, offers, now)
+        rules, offers = self._rules, shelf.offers
+        if rules.demand_hours:
+            sold = await repository.demand(connection, skus, rules.demand_hours)
+            offers = {sku: msgspec.structs.replace(one, sold=tuple(sold.get(sku, ()))) for sku, one in offers.items()}
+        return Goods(rules, offers, shelf.now)
 
     async def _look(self, connection: Connection, baskets: Sequence[QuoteAsked]) -> list[tuple[Goods, CouponStates]]:
-        goods = await self.goods(connection, baskets)
-        return [(goods, await self._states(connection, asked)) for asked in baskets]
+        """Look at a moment: mostly by one statement, else by several that see the same."""
+        rules = self._rules
+        if not rules.demand_hours and not any(asked.coupons for asked in baskets):
+            shelf = await repository.shelf(connection, _skus_of(baskets))
+            if shelf.rules == rules.version:
+                return [(Goods(rules, shelf.offers, shelf.now), {})] * len(baskets)
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            goods = await self.goods(connection, baskets)
+            return [(goods, await self._states(connection, asked)) for asked in baskets]
 
     async def _known(self, skus: Sequence[str]) -> Collection[str]:
         async with self._database.connection() as connection:
-            return await repository.offers(connection, skus, 0)
+            return (await repository.shelf(connection, skus)).offers
 
     async def _states(self, connection: Connection, asked: QuoteAsked) -> CouponStates:
         if not asked.coupons:
@@ -87,6 +98,10 @@ class Quoting:
 def codes_of(asked: QuoteAsked) -> list[str]:
     """Return the codes of a basket's coupons as they are stored, each once; codes that cannot exist are left out."""
     return list(dict.fromkeys(code.upper() for code in asked.coupons if _storable(code)))
+
+
+def _skus_of(baskets: Sequence[QuoteAsked]) -> list[str]:
+    return [line.sku for asked in baskets for line in asked.lines if _storable(line.sku)]
 
 
 def _storable(text: str) -> bool:

@@ -1,6 +1,6 @@
 """SQL about what is sold and the rules of prices. Coupons and what checkouts hold are in `repository_coupons`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -24,6 +24,14 @@ from careforall.pricing.domain import (
 
 Rule = Promotion | TaxRate | ShippingRate
 R = TypeVar("R", Promotion, TaxRate, ShippingRate)
+
+
+class Shelf(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sold at one moment, and by which version of the rules."""
+
+    rules: int
+    now: datetime
+    offers: Mapping[str, Offer]
 
 
 async def keep_products(connection: Connection, products: Sequence[Product]) -> set[UUID]:
@@ -76,11 +84,11 @@ async def forget_demand(connection: Connection, hours: int) -> None:
     await connection.execute(_FORGET_DEMAND, hours)
 
 
-async def rules_now(connection: Connection) -> tuple[int, datetime]:
-    """Return the version of the rules, with the database's clock (rule 4)."""
-    row = await connection.fetchrow(_VERSION)
-    assert row is not None
-    return row["version"], row["now"]
+async def shelf(connection: Connection, skus: Sequence[str]) -> Shelf:
+    """Return what is known of SKUs, with the version of the rules and the database's clock (rule 4), by one statement."""
+    rows = await connection.fetch(_SHELF, list(set(skus)))
+    offers = {row["sku"]: _offer(row) for row in rows if row["sku"] is not None}
+    return Shelf(rules=rows[0]["rules"], now=rows[0]["now"], offers=offers)
 
 
 async def rulebook(connection: Connection) -> Rulebook:
@@ -112,14 +120,12 @@ async def drop_rule(connection: Connection, rule: Rule) -> None:
     await connection.execute(_RULES[type(rule)][1], rule.id)
 
 
-async def offers(connection: Connection, skus: Sequence[str], demand_hours: int) -> dict[str, Offer]:
-    """Return what is known of SKUs, with the units sold in the last hours where rules of demand ask for them."""
-    rows = await connection.fetch(_OFFERS, list(set(skus)))
+async def demand(connection: Connection, skus: Sequence[str], hours: int) -> dict[str, list[tuple[datetime, int]]]:
+    """Return the units of SKUs that were sold in each of the last hours."""
     sold: dict[str, list[tuple[datetime, int]]] = {}
-    if demand_hours:
-        for row in await connection.fetch(_DEMAND, list(set(skus)), demand_hours):
-            sold.setdefault(row["sku"], []).append((row["hour"], row["units"]))
-    return {row["sku"]: _offer(row, sold.get(row["sku"], [])) for row in rows}
+    for row in await connection.fetch(_DEMAND, list(set(skus)), hours):
+        sold.setdefault(row["sku"], []).append((row["hour"], row["units"]))
+    return sold
 
 
 async def now(connection: Connection) -> datetime:
@@ -128,7 +134,7 @@ async def now(connection: Connection) -> datetime:
     return moment
 
 
-def _offer(row: Any, sold: Sequence[tuple[datetime, int]]) -> Offer:
+def _offer(row: Any) -> Offer:
     difference, sale = row["price_difference"], row["sale_price"]
     return Offer(
         sku=row["sku"],
@@ -142,7 +148,6 @@ def _offer(row: Any, sold: Sequence[tuple[datetime, int]]) -> Offer:
         tax_category=row["tax_category"],
         shippable=row["shippable"],
         available=row["available"],
-        sold=tuple(sold),
     )
 
 
@@ -194,7 +199,6 @@ FROM demand
 WHERE sku = ANY($1::text[]) AND hour >= (SELECT clock_timestamp()) - make_interval(hours => $2)
 ORDER BY sku, hour
 """
-_VERSION = "SELECT version, clock_timestamp() AS now FROM rulebook"
 _RULEBOOK = """
 SELECT version,
        (SELECT coalesce(jsonb_agg(p), '[]') FROM promotions AS p) AS promotions,
@@ -219,12 +223,16 @@ _RULES: dict[type[Rule], tuple[str, str]] = {
 }
 """How each kind of rule is stored (from the row as JSON) and removed."""
 # One plan for all calls: see `kit/db.py`.
-_OFFERS = """
-SELECT v.sku, v.price_difference, v.active, p.name, p.category_path, p.seller_id, p.status, p.base_price, p.sale_price,
-       p.currency, p.tax_category, p.shippable, s.available
-FROM variants AS v
-JOIN products AS p USING (product_id)
-LEFT JOIN stock_levels AS s USING (sku)
-WHERE v.sku = ANY((SELECT $1::text[])::text[])
+_SHELF = """
+SELECT r.version AS rules, clock_timestamp() AS now, o.*
+FROM rulebook AS r
+LEFT JOIN (
+    SELECT v.sku, v.price_difference, v.active, p.name, p.category_path, p.seller_id, p.status, p.base_price, p.sale_price,
+           p.currency, p.tax_category, p.shippable, s.available
+    FROM variants AS v
+    JOIN products AS p USING (product_id)
+    LEFT JOIN stock_levels AS s USING (sku)
+    WHERE v.sku = ANY((SELECT $1::text[])::text[])
+) AS o ON true
 """
 _NOW = "SELECT clock_timestamp()"
