@@ -19,7 +19,7 @@ from careforall.notifications.channels.mailbox import Mailbox
 from careforall.notifications.channels.smtp import Smtp
 from careforall.notifications.channels.webhook import WebhookCarrier
 from careforall.notifications.consumers import consumers
-from careforall.notifications.domain import Setting
+from careforall.notifications.drafting import Setting
 from careforall.notifications.live import Streams
 from careforall.notifications.mailbox import pages
 from careforall.notifications.rendering import Renderer

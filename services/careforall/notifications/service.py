@@ -30,18 +30,15 @@ from careforall.notifications.domain import (
     OrderEvent,
     Outbound,
     Person,
-    Setting,
     StoredMail,
-    account_draft,
-    donation_drafts,
     erasure_keys,
-    order_drafts,
     pace_of,
     pseudonym,
     wanted,
     wish_of,
     within_pace,
 )
+from careforall.notifications.drafting import Setting, account_draft, donation_drafts, order_drafts
 from careforall.notifications.errors import InvalidTicket, NotificationNotFound, UnknownTemplate, UnusablePayload
 from careforall.notifications.metrics import SENDS
 from careforall.notifications.rendering import NO_WORDS, Rendered, Renderer, RenderingError

@@ -18,7 +18,7 @@ from careforall.kit.envelope import Event, Message
 from careforall.kit.ids import new_id
 from careforall.notifications.channels.base import DirectCarrier
 from careforall.notifications.channels.mailbox import Mailbox
-from careforall.notifications.domain import Setting
+from careforall.notifications.drafting import Setting
 from careforall.notifications.rendering import Renderer
 from careforall.notifications.service import NotificationsService
 from careforall_testing.databases import Databases

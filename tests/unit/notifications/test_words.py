@@ -21,8 +21,9 @@ from careforall.contracts.orders import (
 )
 from careforall.kit.envelope import Message
 from careforall.kit.ids import new_id
-from careforall.notifications import domain
-from careforall.notifications.domain import LANGUAGES, TEMPLATES, Person, Setting
+from careforall.notifications import domain, drafting
+from careforall.notifications.domain import LANGUAGES, TEMPLATES, Person
+from careforall.notifications.drafting import Setting
 from careforall.notifications.rendering import Renderer, RenderingError
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -97,7 +98,7 @@ def renderer() -> Renderer:
 @pytest.mark.parametrize("kind", list(EVENTS))
 def test_every_donation_event_reads_well_in_both_languages(renderer: Renderer, kind: type[Any], language: Any) -> None:
     owner = Person(user_id=new_id(), email="donor1@example.org", verified=True, language=language)
-    drafts = domain.donation_drafts(told(kind), {"donor1@example.org": owner}, {}, SETTING)
+    drafts = drafting.donation_drafts(told(kind), {"donor1@example.org": owner}, {}, SETTING)
     mail = next(draft for draft in drafts if draft.channel == "EMAIL")
     words = renderer.render(mail.template, mail.language, mail.payload)
 
@@ -125,7 +126,7 @@ LURES = (
 @pytest.mark.parametrize("kind", list(EVENTS))
 def test_a_name_that_leads_somewhere_is_not_greeted(renderer: Renderer, kind: type[Any], name: str) -> None:
     message = told(kind, donor_name=name)
-    drafts = domain.donation_drafts(message, {}, {}, SETTING)
+    drafts = drafting.donation_drafts(message, {}, {}, SETTING)
     mail, hook = [next(draft for draft in drafts if draft.channel == channel) for channel in ("EMAIL", "WEBHOOK")]
     words = renderer.render(mail.template, mail.language, mail.payload)
 
@@ -139,14 +140,14 @@ def test_a_name_that_leads_somewhere_is_not_greeted(renderer: Renderer, kind: ty
 def test_nobody_is_welcomed_by_a_name_that_leads_somewhere(renderer: Renderer, name: str) -> None:
     event = UserRegistered(user_id=new_id(), email="donor1@example.org", first_name=name, verification_url="http://127.0.0.1/v")
     message = msgspec.structs.replace(told(DonationCreated), event_type=event.SUBJECT, event=event)
-    mail = domain.account_draft(message, {}, SETTING)
+    mail = drafting.account_draft(message, {}, SETTING)
     assert mail is not None
     assert "Hello,\n" in renderer.render(mail.template, mail.language, mail.payload).text
 
 
 @pytest.mark.parametrize("name", ["Donor <One>", "J.R. Öz", "Anna-Maria O'Neil", "A/B: C"])
 def test_any_other_name_is_greeted_as_it_was_written(name: str) -> None:
-    assert domain.greeted(name) == name
+    assert drafting.greeted(name) == name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -154,7 +155,7 @@ def test_any_other_name_is_greeted_as_it_was_written(name: str) -> None:
 def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind: type[Any], language: Any) -> None:
     message = ordered(kind)
     buyer = Person(user_id=message.event.user_id, email="other@example.org", verified=False, language=language)
-    drafts = domain.order_drafts(message, {buyer.user_id: buyer}, SETTING)
+    drafts = drafting.order_drafts(message, {buyer.user_id: buyer}, SETTING)
     mail = next(draft for draft in drafts if draft.channel == "EMAIL")
     words = renderer.render(mail.template, mail.language, mail.payload)
 
@@ -168,15 +169,15 @@ def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind
 
 
 def test_of_a_buyer_or_giver_who_was_forgotten_integrators_hear_and_nobody_is_mailed() -> None:
-    drafts = domain.order_drafts(ordered(OrderShipped, email=""), {}, SETTING)
-    drafts += domain.donation_drafts(told(DonationCompleted, donor_email="erased"), {}, {}, SETTING)
+    drafts = drafting.order_drafts(ordered(OrderShipped, email=""), {}, SETTING)
+    drafts += drafting.donation_drafts(told(DonationCompleted, donor_email="erased"), {}, {}, SETTING)
     assert [draft.channel for draft in drafts] == ["WEBHOOK", "WEBHOOK"]
 
 
 def test_every_template_exists_in_every_language(renderer: Renderer) -> None:
     payload = {
-        **domain.donation_drafts(told(DonationCreated), {}, {}, SETTING)[0].payload,
-        **domain.order_drafts(ordered(OrderCreated), {}, SETTING)[0].payload,
+        **drafting.donation_drafts(told(DonationCreated), {}, {}, SETTING)[0].payload,
+        **drafting.order_drafts(ordered(OrderCreated), {}, SETTING)[0].payload,
         "url": "http://127.0.0.1:8000/verify",
         "title": "A title",
         "text": "A text",
@@ -200,7 +201,7 @@ def test_a_missing_value_is_an_error_not_a_hole(renderer: Renderer) -> None:
 @pytest.mark.parametrize("kind", list(EVENTS))
 def test_third_parties_never_read_a_mail_nor_the_name_of_an_anonymous_donor(kind: type[Any]) -> None:
     for anonymous in (True, False):
-        drafts = domain.donation_drafts(told(kind, anonymous=anonymous), {}, {}, SETTING)
+        drafts = drafting.donation_drafts(told(kind, anonymous=anonymous), {}, {}, SETTING)
         hook = next(draft for draft in drafts if draft.channel == "WEBHOOK")
         assert "donor1@example.org" not in str(hook.payload)
         assert ("Donor <One>" in str(hook.payload)) is not anonymous
@@ -208,7 +209,7 @@ def test_third_parties_never_read_a_mail_nor_the_name_of_an_anonymous_donor(kind
 
 def test_a_signed_in_giver_is_told_in_their_inbox_though_the_mail_is_not_proven() -> None:
     user = Person(user_id=new_id(), email="other@example.org", verified=False)
-    drafts = domain.donation_drafts(told(DonationCreated, user_id=user.user_id), {}, {user.user_id: user}, SETTING)
+    drafts = drafting.donation_drafts(told(DonationCreated, user_id=user.user_id), {}, {user.user_id: user}, SETTING)
 
     assert [draft.recipient for draft in drafts if draft.channel == "IN_APP"] == [str(user.user_id)]
 
@@ -216,7 +217,7 @@ def test_a_signed_in_giver_is_told_in_their_inbox_though_the_mail_is_not_proven(
 def test_a_fact_is_named_by_what_it_says() -> None:
     gift = new_id()
     amounts = (Decimal(5), Decimal("5.00"), Decimal("7.50"))
-    facts = [domain.fact_of(told(DonationRefunded, donation_id=gift, refunded_amount=amount).event) for amount in amounts]
+    facts = [drafting.fact_of(told(DonationRefunded, donation_id=gift, refunded_amount=amount).event) for amount in amounts]
 
     assert facts[0] == facts[1] != facts[2]
 

@@ -10,7 +10,8 @@ from careforall.kit.consumer import Consumer
 from careforall.kit.db import Connection
 from careforall.kit.envelope import Message
 from careforall.notifications.consumers import consumers
-from careforall.notifications.domain import DonationEvent, fact_of
+from careforall.notifications.domain import DonationEvent
+from careforall.notifications.drafting import fact_of
 from careforall.notifications.service import NotificationsService
 from careforall_testing.simulation.consuming import Inbox, hand_over
 from careforall_testing.simulation.database import Database, Table, Transaction
