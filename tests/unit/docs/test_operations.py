@@ -133,12 +133,27 @@ async def test_operations_shapes_and_fields_are_described_by_their_docstrings(de
     assert shapes["DatabaseHealth"]["properties"]["last_check"]["description"] == "When this was looked at."
 
 
+async def test_shapes_have_names_a_client_can_use_and_each_reference_leads_to_one(described: Described) -> None:
+    shapes = described.document["components"]["schemas"]
+    assert [name for name in shapes if not name.isidentifier()] == []
+    assert {reference.rpartition("/")[2] for reference in references(described.document)} <= shapes.keys()
+    assert "ProductOutPage" in shapes
+
+
 @pytest.mark.parametrize("path", TRIED)
 async def test_what_newcomers_try_first_has_an_example_that_is_taken(described: Described, path: str) -> None:
     shape = described.operation("POST", path)["requestBody"]["content"]["application/json"]["schema"]
     handler = next(handler for method, here, handler in described.handlers() if (method, here) == ("POST", path))
     (example,) = shape["examples"]
     msgspec.json.decode(msgspec.json.encode(example), type=handler.parsed_fn_signature.parameters["data"].annotation)
+
+
+def references(node: Any) -> Iterator[str]:
+    """All references in a document."""
+    if isinstance(node, dict):
+        yield from ([node["$ref"]] if isinstance(node.get("$ref"), str) else [])
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from references(inner)
 
 
 def declared(operation: dict[str, Any]) -> set[str]:

@@ -56,7 +56,8 @@ _PROBLEM: dict[str, Any] = {
 SOME_ID = "00000000-0000-7000-8000-000000000000"
 """Stands in examples for an id; the page of the documentation puts a campaign there that takes gifts."""
 _OURS = "careforall"
-_REFUSED = {"description": "Refused", "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{_NAME}"}}}}
+_COMPONENTS = "#/components/schemas/"
+_REFUSED = {"description": "Refused", "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_COMPONENTS}{_NAME}"}}}}
 
 
 class DescribedStructs(StructSchemaPlugin):
@@ -92,12 +93,38 @@ def field_docstrings(kind: type) -> dict[str, str]:
 
 def document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document of an application."""
-    found: dict[str, Any] = app.openapi_schema.to_schema()
+    found: dict[str, Any] = _with_plain_names(app.openapi_schema.to_schema())
     found.setdefault("components", {}).setdefault("schemas", {})[_NAME] = _PROBLEM
     for operations in found.get("paths", {}).values():
         for operation in operations.values():
             _correct(operation["responses"])
     return found
+
+
+def _with_plain_names(found: dict[str, Any]) -> dict[str, Any]:
+    """Call a page of a shape `<Shape>Page`: the framework's name has the module in it, which callers do not care about."""
+    schemas = found.get("components", {}).get("schemas", {})
+    names = {name: f"{shape['title'][5:-1]}Page" for name, shape in schemas.items() if shape.get("title", "").startswith("Page[")}
+    if len({*names.values(), *(schemas.keys() - names.keys())}) < len(schemas):
+        raise ValueError("two shapes of the API have one name")
+    renamed = {f"{_COMPONENTS}{old}": f"{_COMPONENTS}{new}" for old, new in names.items()}
+    found = _replaced(found, renamed)
+    if names:
+        found["components"]["schemas"] = {names.get(name, name): shape for name, shape in found["components"]["schemas"].items()}
+    return found
+
+
+def _replaced(node: Any, renamed: dict[str, str]) -> Any:
+    """Return a document with references replaced."""
+    match node:
+        case dict():
+            return {key: _replaced(value, renamed) for key, value in node.items()}
+        case list():
+            return [_replaced(value, renamed) for value in node]
+        case str():
+            return renamed.get(node, node)
+        case _:
+            return node
 
 
 def _correct(responses: dict[str, Any]) -> None:
