@@ -50,7 +50,10 @@ class Clearing:
             found[cart.id] = replace(cart, state="CONVERTED", version=cart.version + 1, notes=())
             closed.append(found[cart.id])
             if rest := domain.leftovers(cart, one.units):
-                fresh.append(Cart(id=uuid.uuid4(), user_id=cart.user_id, version=1, items=rest, updated_at=cart.updated_at))
+                held = domain.still_held(cart, rest)
+                fresh.append(
+                    Cart(id=uuid.uuid4(), user_id=cart.user_id, version=1, items=rest, holds=held, updated_at=cart.updated_at)
+                )
         if closed:
             await repository.store_carts(connection, closed)
             self._reading.forget_soon(*map(_owner, closed))

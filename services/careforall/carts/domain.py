@@ -240,6 +240,17 @@ def leftovers(cart: Cart, ordered: Mapping[str, int]) -> tuple[Item, ...]:
     return tuple(item for item in rest if item.quantity > 0)
 
 
+def still_held(cart: Cart, items: Sequence[Item]) -> tuple[Hold, ...]:
+    """Return what inventory holds for a cart and is meant for its leftovers: of a SKU that was bought too, the newest holds."""
+    lacking = {item.sku: item.quantity for item in items}
+    kept: list[Hold] = []
+    for hold in reversed(cart.holds):
+        if lacking.get(hold.sku, 0) > 0:
+            lacking[hold.sku] -= hold.quantity
+            kept.append(hold)
+    return tuple(reversed(kept))
+
+
 def limited(goods: Goods, wanted: int) -> tuple[int, tuple[Note, ...]]:
     """Return how many one order may have, and a note where that is less."""
     if wanted <= goods.max_per_order:

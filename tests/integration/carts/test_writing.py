@@ -6,20 +6,23 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from msgspec import Struct
 
 from careforall.carts.changing import Done, Owner, Wanted, new_guest
-from careforall.carts.domain import Add, Merge
+from careforall.carts.domain import Add, Hold, Merge
 from careforall.carts.errors import CartClosed
 from careforall.carts.service import CartsService
 from careforall.carts.settings import CartsSettings
-from careforall.contracts.carts import Clear
+from careforall.contracts.carts import Clear, Contents, ContentsAsked
 from careforall.contracts.catalog import Variant
+from careforall.kit import json
 from careforall.kit.bus import BrokerUnavailable
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database, PoolSettings
@@ -37,10 +40,10 @@ class Desk(Struct, frozen=True, kw_only=True):
     cache: Cache
     url: str
 
-    async def add(self, owner: Owner, *, change: UUID | None = None, quantity: int = 1) -> Done:
+    async def add(self, owner: Owner, *, change: UUID | None = None, quantity: int = 1, hold: Hold | None = None) -> Done:
         """Put a cup in."""
         return await self.service.changing.submit(
-            Wanted(id=change or new_id(), owner=owner, change=Add(sku="CUP", quantity=quantity))
+            Wanted(id=change or new_id(), owner=owner, change=Add(sku="CUP", quantity=quantity, hold=hold))
         )
 
 
@@ -115,6 +118,22 @@ async def test_carts_that_became_orders_are_cleared_together_and_once(desk: Desk
     assert [[item.quantity for item in shown.items] for shown in left] == [[], [1], [2]]
     assert not {shown.cart_id for shown in left} & {cart.id for cart in carts}
     assert (await desk.service.clearing.clear(Clear(cart_id=new_id(), units={}))).state is None
+
+
+async def test_what_was_put_in_after_the_till_stays_held_for_the_cart_it_goes_into(desk: Desk) -> None:
+    owner = Owner(user_id=new_id())
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    bought, after = (Hold(holder_id=new_id(), sku="CUP", quantity=quantity, until=until) for quantity in (2, 1))
+    for hold in (bought, after):
+        done = await desk.add(owner, quantity=hold.quantity, hold=hold)
+    assert done.cart is not None
+    await desk.service.clearing.clear(Clear(cart_id=done.cart.id, units={"CUP": 2}))
+    shown = await desk.service.show(owner)
+    assert [(item.quantity, item.reserved_until) for item in shown.items] == [(1, until)]
+    assert shown.cart_id is not None
+    asked = json.encode(ContentsAsked(cart_id=shown.cart_id, user_id=owner.user_id))
+    contents = msgspec.json.decode(await desk.service.answer_contents(asked), type=Contents)
+    assert [line.holders for line in contents.lines] == [[after.holder_id]]
 
 
 async def test_old_carts_are_abandoned_guests_first_and_users_later(desk: Desk) -> None:
