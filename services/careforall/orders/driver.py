@@ -95,12 +95,13 @@ class Driver:
         return turn.after if await repository_sagas.begin(connection, [turn]) else None
 
     async def take(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Run:
-        """Write what an event makes of a saga, taking it over from whoever has it.
+        """Write what an event makes of a saga, taking it over from whoever has it, and leave it to them where that is nothing.
 
         Raises:
             Fenced: It went on meanwhile.
         """
-        return await self._store.save(self.turn(run, event, sale))
+        turn = self.turn(run, event, sale)
+        return run if turn.after.saga is run.saga else await self._store.save(turn)
 
     def turn(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Turn:
         """Return what is to be written for an event from outside; the epoch rises."""

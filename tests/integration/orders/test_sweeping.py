@@ -1,8 +1,11 @@
-"""Looking for sagas that nobody drives any more, four times a second: it must not cost more the more buyers are at the till."""
+"""Who drives a saga, and looking for those that nobody drives any more, four times a second, however many buyers wait."""
 
 from __future__ import annotations
 
+import pytest
+
 from careforall.orders import repository_sagas
+from careforall.orders.saga_words import CancelAsked, PaidByHand, PayAsked, SagaEvent
 from careforall_testing.offline_shop import offline_shop
 from careforall_testing.servers import ServerUrls
 
@@ -29,3 +32,13 @@ async def test_whoever_looks_for_sagas_that_are_due_reads_none_that_wait(servers
             await connection.execute("UPDATE saga_state SET lease_until = now() WHERE id = $1", at_the_till.saga.id)
             [due] = await repository_sagas.claim_due(connection, 10, 64)
     assert due.saga.id == at_the_till.saga.id
+
+
+@pytest.mark.parametrize("asked", [CancelAsked(reason="too late"), PaidByHand()])
+async def test_who_asks_for_what_cannot_be_now_does_not_stop_a_saga(servers: ServerUrls, asked: SagaEvent) -> None:
+    async with offline_shop(servers) as shop:
+        await shop.stock("MUG", 3)
+        driven = await shop.driver.take(await shop.checkout(MUG=1), PayAsked(card=False))
+        assert driven.saga.stage == "pin"
+        assert await shop.driver.take(driven, asked) is driven
+        assert (await shop.driver.drive(driven, patient=True)).saga.stage == "payer"
