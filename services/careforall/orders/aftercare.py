@@ -58,16 +58,17 @@ class Aftercare:
         if wanted == "CONFIRMED" and order.status == "PENDING":
             return await self._paid_by_hand(order)
         if wanted == "CANCELLED":
-            return (await self.cancel(order_id, "cancelled by staff", by))[0]
+            return (await self.cancel(order_id, "cancelled by staff", by, version))[0]
         if wanted not in _BY_STAFF:
             raise IllegalTransition(f"An order cannot go from {order.status} to {status} by hand.", status_of_order=order.status)
         to: OrderStatus = wanted
         return await self._step(order_id, Fact(order_id=order_id, to=to, cause=f"staff {by.user_id}"), version)
 
-    async def cancel(self, order_id: UUID, reason: str, by: Principal) -> tuple[Order, bool]:
+    async def cancel(self, order_id: UUID, reason: str, by: Principal, version: int | None = None) -> tuple[Order, bool]:
         """Call an order off; return it and whether all is done, or money is still on its way back.
 
         Raises:
+            VersionConflict: Somebody changed the paid order since it was in `version`.
             IllegalTransition: It has left the house.
             StillMoving: It is just being paid.
         """
@@ -75,12 +76,14 @@ class Aftercare:
         order = await self._read(order_id)
         if order.user_id != by.user_id and not by.is_admin:
             raise OrderNotFound
+        if order.status == "PENDING":
+            order = await self._cancel_pending(order, reason)
+            if order.status == "PENDING":
+                return order, False
         if order.status == "CANCELLED":
             return order, await self._is_refunded(order)
-        if order.status == "PENDING":
-            return await self._cancel_pending(order, reason)
         domain.path(order.status, "CANCELLED")
-        return await self._reverse(order, reason, by)
+        return await self._reverse(order, reason, by, version)
 
     async def ship(self, order_id: UUID, carrier: str, tracking: str, by: Principal) -> Order:
         """Note that all lines, or those of a seller, left the house; the order follows once nothing is left."""
@@ -93,7 +96,8 @@ class Aftercare:
         fact = Fact(order_id=order_id, cause=f"shipped by {by.user_id}", carrier=carrier, tracking=tracking, sellers=seller)
         if not whole and order.status not in {"CONFIRMED", "PROCESSING"}:
             raise IllegalTransition(f"An order that is {order.status} cannot be shipped.", status_of_order=order.status)
-        return await self._step(order_id, msgspec.structs.replace(fact, to="SHIPPED") if whole else fact, order.version)
+        version = order.version if seller else None  # a seller's are judged beside those of others, as they were read
+        return await self._step(order_id, msgspec.structs.replace(fact, to="SHIPPED") if whole else fact, version)
 
     async def ask_return(
         self,
@@ -195,24 +199,25 @@ class Aftercare:
         except Away as error:
             log.info("goods and money go back later", saga_id=str(run.saga.id), error=str(error))
 
-    async def _cancel_pending(self, order: Order, reason: str) -> tuple[Order, bool]:
+    async def _cancel_pending(self, order: Order, reason: str) -> Order:
+        """Have the saga go back, and return the order as it is then: PENDING where that takes longer."""
         run = await self._store.load(order.saga_id)
         assert run is not None
         try:
-            moved = await self._driver.take(run, CancelAsked(reason=reason))
-            if not moved.saga.ending:
-                raise StillMoving
-            await self._driver.follow(moved)
+            run = await self._driver.take(run, CancelAsked(reason=reason))
+        except Fenced:
+            run = await self._store.load(order.saga_id) or run
+        if not run.saga.ending:
+            raise StillMoving
+        try:
+            await self._driver.follow(run)
         except (Fenced, Away) as error:
             log.info("an order is called off by somebody else, or later", order_id=str(order.id), error=repr(error))
-        after = await self._read(order.id)
-        if after.status != "PENDING":
-            return after, after.status == "CANCELLED"
-        return after, False
+        return await self._read(order.id)
 
-    async def _reverse(self, order: Order, reason: str, by: Principal) -> tuple[Order, bool]:
+    async def _reverse(self, order: Order, reason: str, by: Principal, version: int | None) -> tuple[Order, bool]:
         fact = Fact(order_id=order.id, to="CANCELLED", cause=f"cancelled by {by.user_id}", reason=reason)
-        run = await self._database.run(lambda connection: self._call_off(connection, order, fact))
+        run = await self._database.run(lambda connection: self._call_off(connection, fact, version))
         if run is not None:
             await self._follow(run)
         after = await self._read(order.id)
@@ -249,9 +254,14 @@ class Aftercare:
         except (Fenced, Away):
             await self._driver.settled(run.saga.id)
 
-    async def _call_off(self, connection: Connection, order: Order, fact: Fact) -> Run | None:
-        """Cancel, and begin the saga that sends the money back: whoever cancelled need not be there any more."""
-        cancelled = await self._take_step(connection, order.id, fact, order.version)
+    async def _call_off(self, connection: Connection, fact: Fact, version: int | None) -> Run | None:
+        """Cancel, and begin the saga that sends the money back: whoever cancelled need not be there any more.
+
+        None where somebody else has just cancelled.
+        """
+        if (await self._locked(connection, fact.order_id)).status == "CANCELLED":
+            return None
+        cancelled = await self._take_step(connection, fact.order_id, fact, version)
         return await self._driver.start_with(connection, *_backwards(cancelled, None))
 
     async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
