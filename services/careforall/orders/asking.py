@@ -5,7 +5,7 @@ A step is a request with an id made from saga, step and try: asked again with th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid5
 
@@ -142,6 +142,8 @@ class Asks:
             )
         if quote.total <= 0:
             return Answered(step="lock", outcome="REFUSED", reason="nothing_to_pay"), sale
+        if run.saga.paying and pricing_of.asks_again(sale, quote, datetime.now(UTC), self._settings.price_rise_percent):
+            return Answered(step="lock", outcome="PENDING", reason="price_changed"), pricing_of.unpromised(sale, quote)
         return Answered(step="lock", outcome="DONE"), pricing_of.priced(sale, quote)
 
     async def _pin(self, run: Run, identifier: UUID) -> Heard:

@@ -153,21 +153,22 @@ class Checkouts:
         return moved
 
     def _changed(self, before: Run, after: Run) -> PriceChanged | None:
-        """Return the refusal where the price could not be kept: a coupon was gone."""
-        if before.sale.amounts is None or after.sale.amounts is None or before.sale.amounts.total == after.sale.amounts.total:
+        """Return the refusal where the price could not be kept: a coupon was gone, or it rose just now."""
+        shown, now = before.sale.amounts, after.sale.amounts
+        if shown is None or now is None or (shown.total, shown.currency) == (now.total, now.currency):
             return None
-        old, new = _shown(before.sale.amounts.total, before.sale), _shown(after.sale.amounts.total, after.sale)
-        return PriceChanged(old_total=old, new_total=new, currency=after.sale.amounts.currency)
+        old, new = _shown(shown.total, before.sale), _shown(now.total, after.sale)
+        return PriceChanged(old_total=old, new_total=new, currency=now.currency)
 
     async def _at_what_price(self, holder_id: UUID, sale: Sale, asked: PayAsked) -> tuple[PayAsked, Sale, PriceChanged | None]:
         """Apply the price rules: what was shown is charged, a drop is given, a rise after the lock is limited or asked about."""
         assert sale.amounts is not None
         question = pricing_of.question_of(sale, holder_id)
         quote = await self._query(pricing.QUOTE, question, pricing.Quote, PricingUnavailable)
+        locked = pricing_of.is_locked(sale, datetime.now(UTC))
         if gone := pricing_of.unpriced(quote, sale):
             raise ProductUnavailable(f"Not sold any more: {', '.join(gone)}.", skus=list(gone))
         old, new = sale.amounts.total, quote.total
-        locked = sale.locked_until is not None and datetime.now(UTC) < sale.locked_until
         elsewhere = quote.currency != sale.amounts.currency
         if locked and (elsewhere or new >= old):
             return asked, sale, None

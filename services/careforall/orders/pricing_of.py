@@ -1,6 +1,7 @@
 """What an order costs: from a quote of pricing for checkouts, from our own copy of the catalog for direct orders. Pure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -91,6 +92,26 @@ def priced(sale: Sale, quote: pricing.Quote) -> Sale:
         locked_until=quote.locked_until,
         notices=kept + refused,
     )
+
+
+def unpromised(sale: Sale, quote: pricing.Quote) -> Sale:
+    """Return the sale at a quoted price of which the buyer knows nothing yet, nor of the one that was looked at before."""
+    kept = tuple(one for one in sale.notices if one.code not in {"price_dropped", "price_rose"})
+    return priced(msgspec.structs.replace(sale, notices=kept), quote)
+
+
+def is_locked(sale: Sale, now: datetime) -> bool:
+    """Whether the price that the buyer was shown is still promised."""
+    return sale.locked_until is not None and now < sale.locked_until
+
+
+def asks_again(sale: Sale, quote: pricing.Quote, now: datetime, percent: float) -> bool:
+    """Whether a buyer who pays the price of a sale has to agree to a quote first."""
+    assert sale.amounts is not None
+    shown = sale.amounts
+    if quote.currency != shown.currency:
+        return True
+    return quote.total > shown.total if is_locked(sale, now) else rises_too_much(shown.total, quote.total, percent)
 
 
 def rises_too_much(old: Decimal, new: Decimal, percent: float) -> bool:

@@ -190,6 +190,9 @@ def _locked(saga: Saga, answer: Answered) -> Moved:
         case "DONE":
             first = () if saga.has("lock") else (Tell(),)
             return _wait(_with(saga, "lock"), "ready", *first)
+        case "PENDING" if saga.paying:
+            # The price went on rising after it was looked at: the new one is kept, and the buyer is asked again.
+            return _wait(msgspec.structs.replace(_with(saga, "lock"), paying=False, card=False), "ready")
         case "REFUSED":
             return _back(saga, answer.reason or "price_refused")
         case "AWAY":

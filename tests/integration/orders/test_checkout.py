@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from careforall.kit.ids import new_id
+from careforall_testing.polling import eventually
 from careforall_testing.shop import Shop
 from careforall_testing.sizes import sizes
 
@@ -286,6 +287,23 @@ async def test_prices_that_change_under_way(shop: Shop, buyer: dict[str, str]) -
     assert (given.status_code, given.json()["total"]) == (200, "8.00"), given.text
 
 
+async def test_a_price_that_rises_while_it_is_kept_anew_is_asked_about(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-RISES", 5, price="10.00")
+    checkout = await shop.checkout(buyer, {sku: 1})
+    await shop.sell(sku, price="9.00")
+    async with shop.platform.database("pricing") as connection, asyncio.TaskGroup() as group, connection.transaction():
+        await connection.execute("SELECT FROM locked_prices WHERE holder_id = $1 FOR UPDATE", UUID(checkout["checkout_id"]))
+        paying = group.create_task(shop.pay(buyer, checkout["checkout_id"]))
+        await eventually(lambda: _waits_for_lock(shop), within_s=3, what="the lock that is being paid for")
+        await shop.sell(sku, price="30.00")
+    asked = await paying
+    assert (asked.status_code, asked.json()["code"]) == (409, "price_changed"), asked.text
+    assert (asked.json()["old_total"], asked.json()["new_total"]) == ("10.00", "30.00")
+    agreed = await shop.pay(buyer, checkout["checkout_id"])
+    assert (agreed.status_code, agreed.json()["total"]) == (200, "30.00"), agreed.text
+    assert "price_dropped" not in {notice["code"] for notice in agreed.json()["notices"]}
+
+
 async def test_a_closed_product_is_not_charged(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("TEA-9", 5)
     checkout = await shop.checkout(buyer, {"TEA-9": 1})
@@ -376,6 +394,19 @@ async def test_browser_and_webhook_together_make_one_order(shop: Shop, buyer: di
     async with shop.platform.database("orders") as connection:
         numbers = await connection.fetch(_NUMBERS, "TEA-13")
     assert (len(numbers), len({row["order_number"] for row in numbers})) == (races, races)
+
+
+async def _waits_for_lock(shop: Shop) -> bool:
+    async with shop.platform.database("pricing") as connection:
+        return bool(await connection.fetchval(_WAITS_FOR_LOCK))
+
+
+_WAITS_FOR_LOCK = """
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INTO locked_prices%'
+)
+"""
 
 
 async def _unlock(shop: Shop, *checkouts: str) -> None:
