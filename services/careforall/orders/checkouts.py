@@ -1,7 +1,7 @@
 """Use cases of a checkout: from a cart to stock and price that are held, and from there to a paid order."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NoReturn, TypeVar
@@ -167,7 +167,9 @@ class Checkouts:
         quote = await self._query(pricing.QUOTE, question, pricing.Quote, PricingUnavailable)
         locked = pricing_of.is_locked(sale, datetime.now(UTC))
         if gone := pricing_of.unpriced(quote, sale):
-            raise ProductUnavailable(f"Not sold any more: {', '.join(gone)}.", skus=list(gone))
+            if locked and not pricing_of.is_gone(quote):
+                return asked, sale, None
+            _refuse_unpriced(pricing_of.why_unpriced(quote), gone)
         old, new = sale.amounts.total, quote.total
         elsewhere = quote.currency != sale.amounts.currency
         if locked and (elsewhere or new >= old):
@@ -309,10 +311,8 @@ def _refuse(run: Run) -> NoReturn:
     match run.saga.ending:
         case "out_of_stock":
             raise OutOfStock(skus=list(run.sale.short))
-        case "unknown_sku" | "product_unavailable" | "price_refused":
-            raise ProductUnavailable(skus=list(run.sale.short))
-        case "not_shipped_there":
-            raise InvalidInput.field("/shipping_address_id", "not_shipped_there", "we do not ship there")
+        case "unknown_sku" | "product_unavailable" | "price_refused" | "not_shipped_there":
+            _refuse_unpriced(run.saga.ending, run.sale.short)
         case "nothing_to_pay":
             raise NothingToPay
         case "expired":
@@ -323,6 +323,13 @@ def _refuse(run: Run) -> NoReturn:
             raise PricingUnavailable
         case _:
             raise CheckoutEnded(reason=run.saga.ending)
+
+
+def _refuse_unpriced(reason: str, skus: Sequence[str]) -> NoReturn:
+    """Say why there is no price."""
+    if reason == "not_shipped_there":
+        raise InvalidInput.field("/shipping_address_id", reason, "we do not ship there")
+    raise ProductUnavailable(f"Not sold any more: {', '.join(skus)}.", skus=list(skus))
 
 
 def _who_was_away(before: Run, after: Run) -> Unavailable:

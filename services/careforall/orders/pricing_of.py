@@ -50,6 +50,11 @@ def unpriced(quote: pricing.Quote, sale: Sale) -> tuple[str, ...]:
     return tuple(sorted(refused or wanted))
 
 
+def is_gone(quote: pricing.Quote) -> bool:
+    """Whether something of a sale is not sold any more, which a price that is promised does not change."""
+    return any(one.code in {"unknown_sku", "inactive"} for one in quote.refused)
+
+
 def why_unpriced(quote: pricing.Quote) -> str:
     """Return the code of what stands in the way of a price."""
     codes = {one.code for one in quote.refused}

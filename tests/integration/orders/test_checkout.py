@@ -304,6 +304,14 @@ async def test_a_price_that_rises_while_it_is_kept_anew_is_asked_about(shop: Sho
     assert "price_dropped" not in {notice["code"] for notice in agreed.json()["notices"]}
 
 
+async def test_the_promised_price_holds_where_goods_no_longer_share_a_currency(shop: Shop, buyer: dict[str, str]) -> None:
+    skus = [await shop.stock(f"TEA-EUR-{number}", 5, price="10.00") for number in range(2)]
+    checkout = await shop.checkout(buyer, dict.fromkeys(skus, 1))
+    await shop.sell(skus[0], price="10.00", currency="USD")
+    paid = await shop.pay(buyer, checkout["checkout_id"])
+    assert (paid.status_code, paid.json()["total"], paid.json()["currency"]) == (200, "20.00", "EUR"), paid.text
+
+
 async def test_a_closed_product_is_not_charged(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("TEA-9", 5)
     checkout = await shop.checkout(buyer, {"TEA-9": 1})
