@@ -63,10 +63,11 @@ def read(content: bytes, *, most_rows: int) -> Sheet:
     columns = _columns(records)
     rows: list[Row] = []
     for line, cells in records:
+        if not isinstance(cells, str) and not any(cells):
+            continue
         if len(rows) == most_rows:
             raise _file("too_many_rows", f"at most {most_rows} rows; split the file")
-        if isinstance(cells, str) or any(cells):
-            rows.append(_row(line, cells, columns))
+        rows.append(_row(line, cells, columns))
     if not rows:
         raise _file("empty_file", "the file has no rows")
     products = _by_product(_without_repeats(rows, columns), columns)

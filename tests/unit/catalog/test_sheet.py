@@ -85,6 +85,14 @@ def test_spreadsheets_of_every_country_are_read(start: str, end: str, comma: str
     assert [rows[0].cells for rows in found.products] == [["a", "b", "1", "EUR"]]
 
 
+def test_empty_rows_are_none_wherever_they_stand_and_however_many_rows_there_may_be() -> None:
+    text = f"{HEADER},,,\na,A,1,EUR\n\n,,,\n,,,\n"
+    found = read(text)
+    assert (found.rows, read(text, most_rows=found.rows)) == (1, found), (
+        "an import reads its file again with as many rows as it had"
+    )
+
+
 def test_rows_of_one_slug_are_one_product_wherever_they_stand() -> None:
     found = read("sku,slug\na,mug\nb,cup\nc,\nd,mug\ne,\n")
     assert [[row.cells[0] for row in rows] for rows in found.products] == [["a", "d"], ["b"], ["c"], ["e"]]
