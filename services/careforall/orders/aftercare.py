@@ -134,8 +134,7 @@ class Aftercare:
             lines=wanted,
             amount=_positive(domain.return_amount(order, wanted, pending)),
         )
-        await repository_returns.insert(connection, made)
-        return order, made
+        return order, await repository_returns.insert(connection, made)
 
     async def decide(self, return_id: UUID, by: Principal, note: str, *, approve: bool) -> tuple[Order, Return]:
         """Approve a return, which restocks and then refunds, or reject it; deciding again the same way changes nothing."""

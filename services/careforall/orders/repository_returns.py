@@ -13,12 +13,13 @@ from careforall.orders.domain import Return, ReturnLine
 _decode_lines = msgspec.json.Decoder(tuple[ReturnLine, ...]).decode
 
 
-async def insert(connection: Connection, new: Return) -> None:
-    """Store a new return."""
+async def insert(connection: Connection, new: Return) -> Return:
+    """Store a new return, and return it with its time."""
     lines = json.encode(new.lines).decode()
-    await connection.execute(
+    made_at = await connection.fetchval(
         _INSERT, new.id, new.order_id, new.status, new.reason, new.note, new.condition_rule, new.label, lines, new.amount
     )
+    return msgspec.structs.replace(new, created_at=made_at)
 
 
 async def lock(connection: Connection, identifier: UUID) -> Return | None:
@@ -64,6 +65,7 @@ _COLUMNS = (
 _INSERT = """
 INSERT INTO order_returns (id, order_id, status, reason, note, condition_rule, label, lines, amount)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+RETURNING created_at
 """
 _ONE = "SELECT @columns@ FROM order_returns WHERE id = $1".replace("@columns@", _COLUMNS)
 _LOCK = "SELECT @columns@ FROM order_returns WHERE id = $1 FOR UPDATE".replace("@columns@", _COLUMNS)

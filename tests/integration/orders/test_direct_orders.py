@@ -214,6 +214,8 @@ async def test_a_return_restocks_and_refunds_its_part(shop: Shop, buyer: dict[st
     assert asked.status_code == 201, asked.text
     assert (asked.json()["amount"], asked.json()["status"]) == ("10.00", "PENDING")
     assert (again.content, again.headers["idempotent-replayed"]) == (asked.content, "true")
+    [listed] = [one for one in (await shop.as_admin("/api/v1/admin/returns"))["items"] if one["id"] == asked.json()["id"]]
+    assert listed == asked.json()
     much = await shop.client.post(
         f"{path}/return", json={"reason": "DAMAGED", "items": [{"sku": "MUG-13", "quantity": 3}]}, headers=buyer
     )
