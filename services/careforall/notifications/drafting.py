@@ -221,7 +221,7 @@ def _buyer_payload(event: OrderEvent, setting: Setting) -> dict[str, str]:
     return {
         "order_number": event.order_number,
         "total": _plain(event.total),
-        "refunded_amount": _plain(event.refunded_amount),
+        "refunded_amount": _plain(event.refunded_amount) if event.refunded_amount else "",
         "currency": event.currency,
         "items": "\n".join(f"{line.quantity} x {line.name}" for line in event.lines),
         "pay_url": f"{setting.public_url}/pay/{event.intent_id}" if isinstance(event, OrderCreated) else "",

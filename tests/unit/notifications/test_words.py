@@ -168,6 +168,18 @@ def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind
     assert [draft.recipient for draft in drafts if draft.channel == "IN_APP"] == [str(buyer.user_id)]
 
 
+@pytest.mark.parametrize(("language", "says"), [("en", "the way you paid"), ("de", "auf dem Sie bezahlt haben")])
+def test_nobody_is_told_that_nothing_was_sent_back_to_them(renderer: Renderer, language: Any, says: str) -> None:
+    message = ordered(OrderRefunded, refunded_amount=Decimal(0))
+    buyer = Person(user_id=message.event.user_id, email="other@example.org", verified=False, language=language)
+    mail = next(one for one in domain.order_drafts(message, {buyer.user_id: buyer}, SETTING) if one.channel == "EMAIL")
+    words = renderer.render(mail.template, mail.language, mail.payload)
+    for text in (words.text, words.html):
+        assert says in text
+        assert "0.00" not in text.replace("20.00", "")
+        assert "0,00" not in text.replace("20,00", "")
+
+
 def test_of_a_buyer_or_giver_who_was_forgotten_integrators_hear_and_nobody_is_mailed() -> None:
     drafts = drafting.order_drafts(ordered(OrderShipped, email=""), {}, SETTING)
     drafts += drafting.donation_drafts(told(DonationCompleted, donor_email="erased"), {}, {}, SETTING)
