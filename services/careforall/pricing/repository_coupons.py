@@ -188,7 +188,12 @@ FROM unnest($1::uuid[], $2::bytea[]) AS said (step_id, answer)
 WHERE steps.step_id = said.step_id
 """
 _FORGET_STEPS = "DELETE FROM steps WHERE created_at < clock_timestamp() - make_interval(days => $1)"
-_FORGET_LOCKS = "DELETE FROM locked_prices WHERE updated_at < clock_timestamp() - make_interval(days => $1)"
+# Whoever has used a coupon may give it back with the order, however late.
+_FORGET_LOCKS = """
+DELETE FROM locked_prices AS l
+WHERE l.updated_at < clock_timestamp() - make_interval(days => $1)
+  AND NOT EXISTS (SELECT FROM coupon_holds AS h WHERE h.holder_id = l.holder_id AND h.state IN ('HELD', 'USED'))
+"""
 _LOCK_HOLDERS = """
 INSERT INTO locked_prices (holder_id)
 SELECT holder_id FROM unnest($1::uuid[]) AS holder_id ORDER BY holder_id

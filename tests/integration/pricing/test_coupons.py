@@ -83,6 +83,20 @@ async def test_a_step_asked_again_is_answered_as_the_first_time_and_does_nothing
     assert await counter.counts(coupon) == (1, 0)
 
 
+async def test_a_coupon_comes_back_however_late_its_order_is_called_off(counter: Counter) -> None:
+    await counter.sell("cup")
+    coupon = await counter.coupon("LATE", total_limit=1)
+    with_coupon, without = lock(("cup", 1), coupons=["LATE"]), lock(("cup", 1))
+    for asked in (with_coupon, without):
+        await counter.lock(asked)
+        assert (await counter.redeem(asked.holder_id)).outcome == "DONE"
+    await counter.execute("UPDATE locked_prices SET updated_at = clock_timestamp() - interval '1 year'")
+    await counter.service.prune()
+    assert (await counter.release(without.holder_id)).outcome == "NOT_HELD"
+    assert (await counter.release(with_coupon.holder_id)).outcome == "DONE"
+    assert await counter.counts(coupon) == (0, 0)
+
+
 async def test_another_body_under_a_step_is_refused_and_changes_nothing(counter: Counter) -> None:
     await counter.sell("cup")
     coupon = await counter.coupon("SAME", total_limit=5)
