@@ -191,6 +191,14 @@ async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, 
     assert (done.status_code, done.json()["items"][0]["status"]) == (200, "DELIVERED")
 
 
+@pytest.mark.parametrize(("name", "value"), [("page", "0"), ("q", "x" * 255), ("status", "SENT")])
+async def test_a_refused_parameter_is_named_as_the_caller_named_it(
+    shop: Shop, buyer: dict[str, str], name: str, value: str
+) -> None:
+    answer = await shop.front.get("/api/v1/orders", params={name: value}, headers=buyer)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{name}")
+
+
 async def test_paid_by_hand_confirms_with_stock_and_closes_the_payment(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-12", 5)
     order = await shop.placed(buyer, {"MUG-12": 1})

@@ -1,7 +1,9 @@
 """RFC 9457 documents: the one shape of every refusal, whichever way a request took."""
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -9,6 +11,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import ParameterKwarg
 
 from careforall.kit import constraints, json
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
@@ -110,9 +113,17 @@ def _refusal(error: Exception) -> Problem | None:
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
-    status, headers, body = render(as_problem(error), request_id(request.scope))
+    problem = _from_litestar(error, _called(request)) if isinstance(error, ValidationException) else as_problem(error)
+    status, headers, body = render(problem, request_id(request.scope))
     rest = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=rest)
+
+
+def _called(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return how callers name the parameters of a handler, by the names of its arguments."""
+    taken = request.route_handler.parsed_fn_signature.parameters
+    known = {name: field.kwarg_definition for name, field in taken.items()}
+    return {name: one.name for name, one in known.items() if isinstance(one, ParameterKwarg) and one.name}
 
 
 def _from_decoding(error: msgspec.DecodeError) -> Problem:
@@ -128,18 +139,20 @@ class _Internal(Problem):
     title = "Something went wrong on our side"
 
 
-def _from_litestar(error: ValidationException) -> Problem:
+def _from_litestar(error: ValidationException, called: Mapping[str, str] = MappingProxyType({})) -> Problem:
     extra = error.extra if isinstance(error.extra, list) else []
     if any(isinstance(item, dict) and item.get("key") == "data" and item.get("message") == "'data'" for item in extra):
         return Malformed("The body is empty.")
-    errors = [_litestar_field(item) for item in extra if isinstance(item, dict)]
+    errors = [_litestar_field(item, called) for item in extra if isinstance(item, dict)]
     if missing := _MISSING.search(error.detail):
         errors.append(FieldError(pointer=f"/{missing['name']}", code="required_field", message="this parameter is required"))
     return InvalidInput(errors[0].message if errors else error.detail, errors=errors)
 
 
-def _litestar_field(item: dict[str, Any]) -> FieldError:
+def _litestar_field(item: dict[str, Any], called: Mapping[str, str]) -> FieldError:
     key = str(item.get("key", ""))
+    if item.get("source") != "body":
+        key = called.get(key, key)
     found = field_error(str(item.get("message", "invalid")))
     if found.pointer or not key or key == "data":
         return found
