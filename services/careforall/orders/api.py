@@ -25,7 +25,7 @@ from careforall.kit.http.limits import Limit, Limiter
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, cursor_of, page, path_id, read_cursor
 from careforall.kit.idempotency import checked_key, fingerprint
 from careforall.orders.aftercare import refuse_others
-from careforall.orders.domain import ReturnLine, ReturnStatus
+from careforall.orders.domain import Order, ReturnLine, ReturnStatus
 from careforall.orders.records import Wanted
 from careforall.orders.schemas import (
     Cancelling,
@@ -188,22 +188,21 @@ async def patch_order_status(
     """
     version = wanted_version(data.version, if_match)
     changed = await service.aftercare.set_status(path_id(id), data.status, version, principal)
-    return Response(order_out(changed), headers=etag(changed.version))
+    return await _whole(service, changed)
 
 
 @post("/orders/{id:str}/cancel", guards=[signed_in], summary="Call an order off")
 async def cancel_order(service: OrdersService, principal: Principal, id: str, data: Cancelling) -> Response[OrderOut]:
     """Cancel before it is shipped: 200 when done, 202 while money is on its way back. Errors: 409 `illegal_transition`."""
     order, done = await service.aftercare.cancel(path_id(id), data.reason, principal)
-    return Response(order_out(order), status_code=DONE if done else ACCEPTED, headers=etag(order.version))
+    return await _whole(service, order, DONE if done else ACCEPTED)
 
 
 @post("/orders/{id:str}/ship", guards=[signed_in], status_code=DONE, summary="Ship an order")
 async def ship_order(service: OrdersService, principal: Principal, id: str, data: Shipping) -> Response[OrderOut]:
     """Note that it left the house; a seller ships the own lines, and the order follows once all are on their way."""
     refuse_others(principal)
-    order = await service.aftercare.ship(path_id(id), data.carrier, data.tracking, principal)
-    return Response(order_out(order), headers=etag(order.version))
+    return await _whole(service, await service.aftercare.ship(path_id(id), data.carrier, data.tracking, principal))
 
 
 @post("/orders/{id:str}/return", guards=[signed_in], summary="Send something back")
@@ -254,6 +253,12 @@ async def reject_return(service: OrdersService, principal: Principal, id: str, d
     """Say no to a return, and why."""
     order, found = await service.aftercare.decide(path_id(id), principal, data.note, approve=False)
     return return_out(found, order.currency)
+
+
+async def _whole(service: OrdersService, changed: Order, status_code: int = DONE) -> Response[OrderOut]:
+    """Answer with an order that took a step, and with all of its steps."""
+    found = await service.read(changed.id)
+    return Response(found, status_code=status_code, headers=etag(found.version))
 
 
 ROUTES = (

@@ -223,6 +223,7 @@ class OrderOut(msgspec.Struct, frozen=True, kw_only=True):
     erased_at: datetime | None = None
     """When its buyer, who had asked to be forgotten, was taken out of it."""
     transitions: list[TransitionOut] = []
+    """Every step it took, oldest first; empty in lists."""
 
 
 class OrdersOut(msgspec.Struct, frozen=True, kw_only=True):

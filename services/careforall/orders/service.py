@@ -68,12 +68,25 @@ class OrdersService:
         if version is None:
             raise OrderNotFound
         cached = await self._cache.get(_key(order_id, version))
-        found = _decode_order(cached) if cached is not None else await self._read(order_id)
+        found = _decode_order(cached) if cached is not None else await self.read(order_id)
         if found.user_id != viewer.user_id and not viewer.is_admin:
             raise OrderNotFound
         if cached is None and found.status != "PENDING":
             await self._cache.put({_key(order_id, found.version): json.encode(found)}, seconds=_CACHED_SECONDS)
         return found
+
+    async def read(self, order_id: UUID) -> OrderOut:
+        """Return an order with its transitions, whoever asks.
+
+        Raises:
+            OrderNotFound: There is none.
+        """
+        async with self.database.snapshot() as connection:
+            order = await repository.order(connection, order_id)
+            if order is None:
+                raise OrderNotFound
+            rows = await repository.history(connection, order_id)
+        return order_out(order, [_transition(row, order.currency) for row in rows])
 
     async def orders(
         self, viewer: Principal, *, status: str | None, search: str, before: UUID | None, page: int, limit: int
@@ -141,14 +154,6 @@ class OrdersService:
         changes.steps += await store.steps_of(connection, named)
         changes.outbox += store.told(changes.steps)
         await repository.write(connection, changes)
-
-    async def _read(self, order_id: UUID) -> OrderOut:
-        async with self.database.snapshot() as connection:
-            order = await repository.order(connection, order_id)
-            if order is None:
-                raise OrderNotFound
-            rows = await repository.history(connection, order_id)
-        return order_out(order, [_transition(row, order.currency) for row in rows])
 
 
 def _wanted(run: Run, event: PaymentTold, bought: Collection[UUID]) -> PaymentTold | CancelAsked:

@@ -189,6 +189,8 @@ async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, 
     version = shipped.json()["version"]
     done = await shop.client.patch(f"{path}/status", json={"status": "DELIVERED", "version": version}, headers=shop.admin)
     assert (done.status_code, done.json()["items"][0]["status"]) == (200, "DELIVERED")
+    assert [len(answer.json()["transitions"]) for answer in (moved, shipped, done)] == [3, 4, 5]
+    assert done.json() == await shop.seen(buyer, order["id"])
 
 
 @pytest.mark.parametrize(("name", "value"), [("page", "0"), ("q", "x" * 255), ("status", "SENT")])
