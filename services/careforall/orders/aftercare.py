@@ -44,14 +44,13 @@ class Aftercare:
         self._driver = driver
         self._settings = settings
 
-    async def set_status(self, order_id: UUID, status: str, version: int | None, by: Principal) -> Order:
-        """Take a step as staff; PAID means CONFIRMED, which the saga does: stock first.
+    async def set_status(self, order_id: UUID, wanted: OrderStatus, version: int | None, by: Principal) -> Order:
+        """Take a step as staff; CONFIRMED says that it was paid in another way, which the saga does: stock first.
 
         Raises:
             VersionConflict: Somebody changed the order since.
             IllegalTransition: There is no such step.
         """
-        wanted = "CONFIRMED" if status == "PAID" else status
         order = await self._read(order_id)
         if version is not None and version != order.version:
             raise VersionConflict(order.version)
@@ -60,9 +59,8 @@ class Aftercare:
         if wanted == "CANCELLED":
             return (await self.cancel(order_id, "cancelled by staff", by, version))[0]
         if wanted not in _BY_STAFF:
-            raise IllegalTransition(f"An order cannot go from {order.status} to {status} by hand.", status_of_order=order.status)
-        to: OrderStatus = wanted
-        return await self._step(order_id, Fact(order_id=order_id, to=to, cause=f"staff {by.user_id}"), version)
+            raise IllegalTransition(f"An order cannot go from {order.status} to {wanted} by hand.", status_of_order=order.status)
+        return await self._step(order_id, Fact(order_id=order_id, to=wanted, cause=f"staff {by.user_id}"), version)
 
     async def cancel(self, order_id: UUID, reason: str, by: Principal, version: int | None = None) -> tuple[Order, bool]:
         """Call an order off; return it and whether all is done, or money is still on its way back.

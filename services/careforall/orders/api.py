@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from litestar import Request, Response, get, patch, post
 from litestar.params import HeaderParameter, QueryParameter
 
-from careforall.contracts.orders import OrderStatus
 from careforall.kit import idempotency, json
 from careforall.kit.errors import InvalidInput
 from careforall.kit.http.answers import (
@@ -41,17 +40,22 @@ from careforall.orders.schemas import (
     PayCheckout,
     ReturnOut,
     Shipping,
+    StatusIn,
     StatusPatch,
     checkout_out,
     order_made,
     order_out,
     paid_out,
+    plain_status,
     return_out,
 )
 from careforall.orders.service import OrdersService
 
 IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description='The version read, such as "3".')]
 PageQuery = Annotated[int, QueryParameter(name="page", ge=1, le=100_000, description="Pages count from 1.")]
+StatusQuery = Annotated[
+    StatusIn | None, QueryParameter(name="status", description="Orders in this state only; PAID is CONFIRMED.")
+]
 Search = Annotated[str, QueryParameter(name="q", max_length=254, description="A whole order number, SKU or mail.")]
 ACCEPTED, CREATED, DONE = 202, 201, 200
 CheckoutBody = Annotated[
@@ -147,7 +151,7 @@ async def create_order(
 async def list_orders(
     service: OrdersService,
     principal: Principal,
-    status: OrderStatus | None = None,
+    status: StatusQuery = None,
     search: Search = "",
     page_number: PageQuery = 1,
     limit: LimitQuery = 20,
@@ -160,7 +164,8 @@ async def list_orders(
     before = read_cursor(cursor)
     if before is not None and page_number > 1:
         raise InvalidInput.field("/page", "invalid_value", "give page or cursor, not both")
-    found, total = await service.orders(principal, status=status, search=search, before=before, page=page_number, limit=limit)
+    wanted = plain_status(status) if status else None
+    found, total = await service.orders(principal, status=wanted, search=search, before=before, page=page_number, limit=limit)
     return OrdersOut(
         orders=[order_out(order) for order in found],
         total=total,
@@ -187,7 +192,7 @@ async def patch_order_status(
     Errors: 409 `version_conflict` with the current version, 409 `illegal_transition`.
     """
     version = wanted_version(data.version, if_match)
-    changed = await service.aftercare.set_status(path_id(id), data.status, version, principal)
+    changed = await service.aftercare.set_status(path_id(id), plain_status(data.status), version, principal)
     return await _whole(service, changed)
 
 

@@ -1,7 +1,7 @@
 """HTTP shapes of checkouts, orders and returns. Input forbids unknown fields; amounts are decimal strings."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,8 @@ from careforall.orders.saga_words import CheckoutState, checkout_state
 
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
 Sku = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[!-~]+\Z")]
+StatusIn = OrderStatus | Literal["PAID"]
+"""A state as callers name it: their word PAID is our CONFIRMED."""
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[ -~]+\Z")]
 
@@ -55,7 +57,7 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class StatusPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A step by staff; PAID means CONFIRMED: it was paid in another way."""
 
-    status: Annotated[str, Meta(pattern=r"\A[A-Z]{2,20}\Z")]
+    status: StatusIn
     version: int | UnsetType = UNSET
 
 
@@ -254,6 +256,11 @@ class ReturnOut(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str
     decision_note: str
     created_at: datetime | None
+
+
+def plain_status(asked: StatusIn) -> OrderStatus:
+    """Return a state by our own word for it."""
+    return "CONFIRMED" if asked == "PAID" else asked
 
 
 def line_out(line: Line, currency: str) -> LineOut:

@@ -193,6 +193,16 @@ async def test_staff_moves_an_order_on_by_versions(shop: Shop, buyer: dict[str, 
     assert done.json() == await shop.seen(buyer, order["id"])
 
 
+async def test_states_are_named_by_known_words(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("MUG-17", 5)
+    order = await shop.bought(buyer, {"MUG-17": 1})
+    path = f"/api/v1/orders/{order['id']}/status"
+    unknown = await shop.client.patch(path, json={"status": "SENT", "version": order["version"]}, headers=shop.admin)
+    assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/status")
+    found = [await shop.front.get("/api/v1/orders", params={"status": word}, headers=buyer) for word in ("PAID", "CONFIRMED")]
+    assert [[one["id"] for one in answer.json()["orders"]] for answer in found] == [[order["id"]]] * 2
+
+
 @pytest.mark.parametrize(("name", "value"), [("page", "0"), ("q", "x" * 255), ("status", "SENT")])
 async def test_a_refused_parameter_is_named_as_the_caller_named_it(
     shop: Shop, buyer: dict[str, str], name: str, value: str
