@@ -95,7 +95,8 @@ async def initiate_checkout(
     `unknown_address` or `quantity_limit`, 503 `inventory_unavailable` or `pricing_unavailable`.
     """
     call = await idempotent_call(request, idempotency_key, "POST /checkout/initiate", principal)
-    return Response(checkout_out(await service.checkouts.initiate(principal, data, call)), status_code=CREATED)
+    run, replayed = await service.checkouts.initiate(principal, data, call)
+    return Response(checkout_out(run), status_code=CREATED, headers=_marked(replayed=replayed))
 
 
 @post("/checkout/{id:str}/pay", guards=[signed_in], summary="Pay a checkout")
@@ -105,11 +106,13 @@ async def pay_checkout(service: OrdersService, principal: Principal, id: str, da
     Errors: 402 `payment_declined`, 409 `price_changed` (with both prices), `product_unavailable`, `out_of_stock`,
     `checkout_expired` or `checkout_ended`, 503 `inventory_unavailable` or `pricing_unavailable`: nothing was charged.
     """
-    run = await service.checkouts.pay(path_id(id), principal, data)
+    run, replayed = await service.checkouts.pay(path_id(id), principal, data)
     paid = paid_out(run)
     if paid.status == "CONFIRMED":
-        return Response(paid, status_code=DONE)
-    return Response(paid, status_code=ACCEPTED, headers={"Location": paid.status_url, "Retry-After": "1"})
+        return Response(paid, status_code=DONE, headers=_marked(replayed=replayed))
+    return Response(
+        paid, status_code=ACCEPTED, headers={"Location": paid.status_url, "Retry-After": "1", **_marked(replayed=replayed)}
+    )
 
 
 @get("/checkout/{id:str}", guards=[signed_in], summary="How a checkout stands")
@@ -142,7 +145,7 @@ async def create_order(
     token = data.client_token if data.client_token is not None else checked_key(idempotency_key)
     items = [Wanted(sku=item.sku, quantity=item.qty) for item in data.items]
     placed = await service.direct.place(principal, items, token, fingerprint(json.encode(items)))
-    headers = {**etag(placed.order.version), **({REPLAYED: "true"} if placed.replayed else {})}
+    headers = {**etag(placed.order.version), **_marked(replayed=placed.replayed)}
     status = ACCEPTED if placed.waits_for_stock else CREATED
     return Response(order_made(placed.order), status_code=status, headers=headers)
 
@@ -258,6 +261,10 @@ async def reject_return(service: OrdersService, principal: Principal, id: str, d
     """Say no to a return, and why."""
     order, found = await service.aftercare.decide(path_id(id), principal, data.note, approve=False)
     return return_out(found, order.currency)
+
+
+def _marked(*, replayed: bool) -> dict[str, str]:
+    return {REPLAYED: "true"} if replayed else {}
 
 
 async def _whole(service: OrdersService, changed: Order, status_code: int = DONE) -> Response[OrderOut]:

@@ -62,8 +62,8 @@ class Checkouts:
         self._driver = driver
         self._settings = settings
 
-    async def initiate(self, buyer: Principal, new: NewCheckout, call: Call | None) -> Run:
-        """Reserve stock and keep the price for a cart; both or neither.
+    async def initiate(self, buyer: Principal, new: NewCheckout, call: Call | None) -> tuple[Run, bool]:
+        """Reserve stock and keep the price for a cart, both or neither; return also whether an earlier request did it.
 
         Raises:
             CartNotFound, CartNotActive, CartEmpty: About the cart.
@@ -73,7 +73,7 @@ class Checkouts:
         """
         saga_id, known = await self._named(call)
         if known is not None:
-            return self._initiated(await self._driver.settled(known.saga.id) or known)
+            return self._initiated(await self._driver.settled(known.saga.id) or known), True
         sale = await self._sale(buyer, new)
         replaced = await self._make_way(sale, saga_id)
         sale = msgspec.structs.replace(sale, cart_holders=(*sale.cart_holders, *(one.saga.id for one in replaced)))
@@ -85,10 +85,10 @@ class Checkouts:
             )
             run = await self._driver.follow(run, instead=replaced) or run
         except Fenced:
-            run = await self._fresh(saga_id)
+            return self._initiated(await self._fresh(saga_id)), True
         except Away as error:
             await self._give_up(saga_id, error)
-        return self._initiated(run)
+        return self._initiated(run), False
 
     async def checkout(self, identifier: UUID, viewer: Principal) -> Run:
         """Return a checkout of one's own.
@@ -101,8 +101,8 @@ class Checkouts:
             raise CheckoutNotFound
         return run
 
-    async def pay(self, identifier: UUID, buyer: Principal, wanted: PayCheckout) -> Run:
-        """Pay a checkout; two who do it at once get the same order.
+    async def pay(self, identifier: UUID, buyer: Principal, wanted: PayCheckout) -> tuple[Run, bool]:
+        """Pay a checkout; two who do it at once get the same order. Return also whether this key had paid it before.
 
         Raises:
             PriceChanged, ProductUnavailable, OutOfStock, CheckoutExpired, CheckoutEnded: Nothing was charged.
@@ -113,11 +113,12 @@ class Checkouts:
         run = await self.checkout(identifier, buyer)
         if run.sale.user_id != buyer.user_id:
             raise CheckoutNotFound
-        if run.saga.waits and not (run.saga.declined and run.sale.card_key == wanted.idempotency_key):
-            run = await self._go_on(run, wanted)
-        elif not run.saga.ended:
+        known = run.sale.card_key == wanted.idempotency_key
+        if run.saga.waits and not (run.saga.declined and known):
+            return self._paid(await self._go_on(run, wanted)), False
+        if not run.saga.ended:
             run = await self._driver.settled(identifier) or run
-        return self._paid(run)
+        return self._paid(run), known
 
     async def cancel(self, identifier: UUID, buyer: Principal) -> Run:
         """Give a checkout up: what is held for it is free again."""

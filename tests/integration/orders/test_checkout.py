@@ -263,7 +263,16 @@ async def test_a_repeat_of_going_to_the_till_is_one_checkout(shop: Shop, buyer: 
     answers = await asyncio.gather(*(shop.client.post("/api/v1/checkout/initiate", json=body, headers=headers) for _ in range(4)))
     assert {answer.status_code for answer in answers} == {201}, answers[0].text
     assert len({answer.json()["checkout_id"] for answer in answers}) == 1
+    assert [answer.headers.get("idempotent-replayed") for answer in answers].count("true") == 3
     assert await shop.shelf("TEA-7") == (5, 1)
+
+
+async def test_a_repeated_payment_says_that_it_is_one(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-AGAIN", 5)
+    checkout = await shop.checkout(buyer, {sku: 1})
+    paid, again, other = [await shop.pay(buyer, checkout["checkout_id"], key=key) for key in ("one", "one", "two")]
+    assert paid.json() == again.json() == other.json()
+    assert [answer.headers.get("idempotent-replayed") for answer in (paid, again, other)] == [None, "true", None]
 
 
 async def test_prices_that_change_under_way(shop: Shop, buyer: dict[str, str]) -> None:
