@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from careforall.kit import context
-from careforall.kit.tracing import trace_id_of
+from careforall.kit.tracing import span_id_of, trace_id_of
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -50,6 +50,7 @@ class _Identify:
             event.setdefault("correlation_id", cause.correlation_id)
         if cause.traceparent:
             event.setdefault("trace_id", trace_id_of(cause.traceparent))
+            event.setdefault("span_id", span_id_of(cause.traceparent))
         return event
 
 

@@ -160,6 +160,11 @@ def trace_id_of(traceparent: str | None) -> str:
     return traceparent.split("-")[1] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
 
 
+def span_id_of(traceparent: str | None) -> str:
+    """Return the 16 hexadecimal digits of the span, or an empty string."""
+    return traceparent.split("-")[2] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+
+
 def _traced(message: Message[Any], span: trace.Span | None) -> Traced:
     if span is None:
         return Traced(message=message)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 
@@ -123,6 +126,24 @@ async def test_metrics_count_what_the_framework_refuses(running: Platform, somew
 async def test_every_answer_carries_the_security_headers(running: Platform, somewhere: dict[str, str], path: str) -> None:
     answer = await running.client.get(path, headers=somewhere)
     assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+
+
+async def test_a_line_of_the_log_joins_a_request_to_its_trace_and_its_repeats(
+    running: Platform, somewhere: dict[str, str]
+) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    key, request = f"of-{new_id()}", f"line-{new_id().hex}"
+    headers = {**somewhere, "X-Request-ID": request, "Idempotency-Key": key, "traceparent": parent}
+    await running.client.post(DONATIONS, json={}, headers=headers)
+    text = await eventually(lambda: next((one for one in running.first.log_text().splitlines() if request in one), None))
+    line = json.loads(text)
+    assert (line["request_id"], line["correlation_id"], line["trace_id"]) == (request, request, parent.split("-")[1])
+    assert re.fullmatch("[0-9a-f]{16}", line["span_id"])
+    assert line["span_id"] != parent.split("-")[2], "the span of this request, not of its caller"
+    assert line["idempotency_key"] == hashlib.sha256(key.encode()).hexdigest()[:16]
+    assert key not in running.first.log_text()
+    assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+    assert "." in line["timestamp"]
 
 
 async def test_made_up_methods_are_counted_as_one(running: Platform, somewhere: dict[str, str]) -> None:

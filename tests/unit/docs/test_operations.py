@@ -19,8 +19,8 @@ from careforall_testing.reference import ROOT
 
 KEY = "Idempotency-Key"
 PARAMETER = "idempotency_key"
-READERS = {"kit/http/answers.py", "kit/http/hot.py", "simulator/api.py"}
-"""Where the name of the header may stand in code: the parameters of handlers, and what hot routes read."""
+READERS = {"kit/http/answers.py", "kit/http/edge.py", "kit/http/hot.py", "simulator/api.py"}
+"""Where the name of the header may stand in code: the parameters of handlers, what hot routes read, the log of requests."""
 
 TRIED = (
     *("/api/v1/donations", "/api/v1/campaigns", "/api/v1/auth/signup", "/api/v1/auth/login", "/api/v1/cart/items"),

@@ -4,10 +4,12 @@ It stands outside the framework, so it also sees what the framework refuses (401
 """
 
 import asyncio
+import hashlib
 import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -27,7 +29,7 @@ from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.http.uploads import Upload
 from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
 from careforall.kit.settings import RateLimits
-from careforall.kit.tracing import Tracing, fail, trace_id_of, traceparent_of
+from careforall.kit.tracing import Tracing, fail, span_id_of, trace_id_of, traceparent_of
 
 log = structlog.get_logger(__name__)
 
@@ -277,7 +279,7 @@ class RequestLog:
         self._lines.append(
             _line(
                 {
-                    "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z",
                     "level": "info",
                     "service": service,
                     "message": "request",
@@ -287,7 +289,10 @@ class RequestLog:
                     "duration_ms": round(seconds * 1000, 2),
                     "client": exchange.client,
                     "request_id": exchange.request_id,
+                    "correlation_id": exchange.cause.correlation_id,
                     "trace_id": trace_id_of(exchange.cause.traceparent),
+                    "span_id": span_id_of(exchange.cause.traceparent),
+                    **_key_of(exchange),
                 }
             )
         )
@@ -300,6 +305,12 @@ class RequestLog:
 
 
 _line = msgspec.json.Encoder().encode
+
+
+def _key_of(exchange: _Exchange) -> dict[str, str]:
+    """Return a digest of the request's idempotency key: the key itself opens a guest's cart, and may name a person."""
+    key = exchange.headers.get(b"idempotency-key")
+    return {"idempotency_key": hashlib.sha256(key).hexdigest()[:16]} if key else {}
 
 
 def _endpoint(scope: Any, route: HotRoute | None) -> tuple[str, str]:
