@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from careforall.cli.options import Instance
 from careforall.cli.registry import chosen, with_settings
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ _OFFLINE = {
 }
 
 
-def openapi() -> None:
-    """Print the OpenAPI 3.1 document as JSON, sorted, so that it can be committed and compared."""
+def openapi(_instance: Instance = "default") -> None:
+    """Print the OpenAPI 3.1 document as JSON, sorted, so that it can be committed and compared; all instances have the same."""
     print(document())
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from careforall.cli.options import Instance
 from careforall.launch.errors import MissingError
 from careforall.launch.places import clone_root
 
@@ -18,8 +19,9 @@ _TWO_WORKERS = ["-n", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
 def run_tests(
     context: typer.Context,
     full: Annotated[bool, typer.Option("--full", help="Run the slow tests too (drills, browser, cluster).")] = False,
+    _instance: Instance = "default",
 ) -> None:
-    """Run the checks and the tests; whatever follows goes to pytest.
+    """Run the checks and the tests, on servers of their own whichever instance is named; whatever follows goes to pytest.
 
     Examples: ``careforall test -k donations``, ``careforall test --full tests/faults``, ``careforall test -x -q``.
     """
