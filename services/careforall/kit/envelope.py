@@ -98,6 +98,7 @@ def seal(
             correlation_id=correlation_id,
             source=source,
             payload=msgspec.Raw(_encode(event)),
+            saga_id=getattr(event, "saga_id", None),
             traceparent=traceparent,
         )
     )
