@@ -14,7 +14,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from careforall.kit import crash
+from careforall.kit import context, crash
+from careforall.kit.context import Cause
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, Unavailable
 from careforall.kit.ids import new_id
@@ -186,6 +187,8 @@ class Driver:
                 return
 
     async def _resume(self, run: Run) -> None:
+        # Whatever woke us may have been about another order: this one goes on in its own name.
+        context.enter(Cause(correlation_id=run.sale.correlation_id, traceparent=run.sale.traceparent))
         try:
             if run.saga.waits:
                 run = await self.take(run, Expired())

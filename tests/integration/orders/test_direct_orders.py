@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,6 +143,25 @@ async def test_an_unpaid_order_ends_with_its_intent_and_frees_the_stock(shop: Sh
     assert (await shop.payment(started["payment_id"]))["status"] == "FAILED"
     late = await shop.initiate(buyer, order["id"])
     assert (late.status_code, late.json()["code"]) == (409, "order_not_payable")
+
+
+async def test_what_follows_of_an_order_carries_the_id_of_its_request(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("MUG-18", 5)
+    bought = await shop.placed({**buyer, "X-Request-ID": "order-bought"}, {sku: 1})
+    started = await shop.initiate(buyer, bought["id"])
+    await shop.tell(started.json()["payment_id"])
+    await shop.order_in(buyer, bought["id"], "CONFIRMED")
+    left = await shop.placed({**buyer, "X-Request-ID": "order-left"}, {sku: 1})
+    await shop.hurry()
+    await shop.order_in(buyer, left["id"], "FAILED")
+    await shop.shelf_is(sku, 4, 0)
+    async with shop.platform.database("inventory") as connection:
+        rows = await connection.fetch("SELECT event_type, payload FROM outbox ORDER BY id")
+    told = [(row["event_type"], json.loads(row["payload"])["correlation_id"]) for row in rows if sku.encode() in row["payload"]]
+    assert [one for one in told if one[0] != "inventory.stock_changed"] == [
+        *(("inventory.reserved", "order-bought"), ("inventory.confirmed", "order-bought")),
+        *(("inventory.reserved", "order-left"), ("inventory.released", "order-left")),
+    ]
 
 
 async def test_cancelling_an_unpaid_order_frees_the_stock(shop: Shop, buyer: dict[str, str]) -> None:
