@@ -93,6 +93,18 @@ class Asks:
         except Away:
             return []
 
+    async def short(self, sale: Sale) -> list[str]:
+        """Return of what less is available than a sale wants that will hold its goods later; nobody is turned away as above.
+
+        Raises:
+            Away: Nobody knows.
+        """
+        if sale.cart_holders:
+            return []
+        asked = inventory.AvailabilityAsked(skus=[one.sku for one in sale.wanted])
+        told = await self.query(inventory.AVAILABILITY, asked, inventory.Availability)
+        return [one.sku for one in sale.wanted if told.available.get(one.sku, 0) < one.quantity]
+
     async def clear(self, cart_id: UUID, units: Mapping[str, int]) -> None:
         """Have the cart closed that became an order, so that what was bought does not lie in it any more.
 
@@ -149,8 +161,9 @@ class Asks:
     async def _pin(self, run: Run, identifier: UUID) -> Heard:
         """Pin coupons, then stock; until when is part of what was stored, so that a repeat says the same."""
         sale = run.sale
-        assert sale.held_until is not None
-        until = sale.held_until + timedelta(seconds=self._settings.payment_seconds) + _PIN_MARGIN
+        held = sale.held_until or sale.locked_until
+        assert held is not None
+        until = held + timedelta(seconds=self._settings.payment_seconds) + _PIN_MARGIN
         if run.saga.coupons:
             coupons = pricing.Extend(step_id=uuid5(identifier, "coupons"), holder_id=run.saga.id, until=until, pinned=True)
             kept = await self._settled("pin", pricing.EXTEND, coupons)

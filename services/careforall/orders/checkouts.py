@@ -77,11 +77,11 @@ class Checkouts:
         sale = await self._sale(buyer, new)
         replaced = await self._make_way(sale, saga_id)
         sale = msgspec.structs.replace(sale, cart_holders=(*sale.cart_holders, *(one.saga.id for one in replaced)))
-        if gone := await self._asks.sold_out(sale):
+        if gone := await self._gone(sale):
             raise OutOfStock(skus=gone)
         try:
             run = await self._driver.start(
-                Saga(id=saga_id, type="CHECKOUT"), sale, request_hash=call.fingerprint if call else None
+                Saga(id=saga_id, type="CHECKOUT", late=sale.late), sale, request_hash=call.fingerprint if call else None
             )
             run = await self._driver.follow(run, instead=replaced) or run
         except Fenced:
@@ -209,6 +209,7 @@ class Checkouts:
             gateway=self._settings.default_gateway,
             cart_id=new.cart_id,
             cart_holders=tuple(holder for line in cart.lines for holder in line.holders),
+            late=all(items[one.sku].reservation_policy == "AT_PAYMENT" for one in wanted),
             wanted=wanted,
             coupons=tuple(cart.coupons),
             shipping_address=shipping,
@@ -233,6 +234,15 @@ class Checkouts:
                 except Fenced:
                     await self._driver.settled(run.saga.id)
         return replaced
+
+    async def _gone(self, sale: Sale) -> list[str]:
+        """Return what a sale cannot have: of what is held at once by a hint, of what is held later by what is available."""
+        if not sale.late:
+            return await self._asks.sold_out(sale)
+        try:
+            return await self._asks.short(sale)
+        except Away as error:
+            raise InventoryUnavailable from error
 
     async def _refuse_bought(self, cart_id: UUID) -> None:
         """Refuse a cart that became an order while carts was away, so that nothing in it is bought twice; it is cleared first."""

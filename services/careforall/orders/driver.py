@@ -124,7 +124,8 @@ class Driver:
         """
         if instead:
             try:
-                run = await self._advance(run, patient=patient)
+                if run.saga.stage == "reserve":
+                    run = await self._advance(run, patient=patient)
             finally:
                 await asyncio.gather(*(self._go_back(one) for one in instead))
         while not run.saga.waits and not run.saga.ended:

@@ -52,6 +52,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cart_id: UUID | None = None
     cart_holders: tuple[UUID, ...] = ()
     """Under which inventory holds goods for the cart since they were put in (AT_CART), or for checkouts this one replaces."""
+    late: bool = False
+    """All of its goods are held when they are paid (AT_PAYMENT)."""
     wanted: tuple[Wanted, ...] = ()
     coupons: tuple[str, ...] = ()
     shipping_address: Address | None = None

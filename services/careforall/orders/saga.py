@@ -35,8 +35,12 @@ from careforall.orders.saga_words import (
 
 
 def begin(saga: Saga) -> Moved:
-    """Return a new saga on its first step."""
-    first: Mapping[SagaType, Step] = {"CHECKOUT": "reserve", "DIRECT": "reserve", "CANCEL": "refund", "RETURN": "restock"}
+    """Return a new saga on its first step.
+
+    A late one keeps its price alone: when it is to be pinned nothing is held, so that it is held then.
+    """
+    till: Step = "lock" if saga.late else "reserve"
+    first: Mapping[SagaType, Step] = {"CHECKOUT": till, "DIRECT": "reserve", "CANCEL": "refund", "RETURN": "restock"}
     return _go(msgspec.structs.replace(saga, status="STARTED"), first[saga.type])
 
 

@@ -86,6 +86,51 @@ async def test_who_goes_to_the_till_again_is_not_locked_out_by_what_was_held_bef
     await shop.shelf_is(sku, 0, 0)
 
 
+async def test_goods_at_payment_go_to_who_pays_first_and_nobody_else_is_charged(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-AMPLE", 1, policy="AT_PAYMENT")
+    rival = await shop.sign_up(f"rival-{new_id().hex}@example.org")
+    mine, theirs = [await shop.checkout(one, {sku: 1}) for one in (buyer, rival)]
+    assert await shop.shelf(sku) == (1, 0), "the till holds nothing"
+    answers = await asyncio.gather(
+        shop.pay(buyer, mine["checkout_id"]), shop.pay(rival, theirs["checkout_id"]), shop.pay(buyer, mine["checkout_id"])
+    )
+    told = sorted((answer.status_code, answer.json().get("code", "")) for answer in (answers[0], answers[1]))
+    assert told == [(200, ""), (409, "out_of_stock")], [answer.text for answer in answers]
+    await shop.shelf_is(sku, 0, 0)
+    loser, checkout = (rival, theirs) if answers[0].status_code == 200 else (buyer, mine)
+    ended = await shop.checkout_in(loser, checkout["checkout_id"], "FAILED")
+    assert (ended["order_id"], ended["pay_url"]) == (None, None), "there was nothing to pay"
+    late = await shop.till(loser, {sku: 1})
+    assert (late.status_code, late.json()["code"], late.json()["skus"]) == (409, "out_of_stock", [sku])
+
+
+async def test_a_late_checkout_steps_into_the_place_of_the_one_before(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-LATE", 1, policy="AT_PAYMENT")
+    coupon = {"code": "TEA-LATE", "percent": "10", "total_limit": 1}
+    await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    cart_id = await shop.cart(buyer, {sku: 1}, coupons=["TEA-LATE"])
+    first = await shop.begin_checkout(buyer, cart_id)
+    assert (await shop.pay(buyer, first.json()["checkout_id"], "tok_declined")).status_code == 402
+    assert await shop.shelf(sku) == (1, 1)
+    second = await shop.begin_checkout(buyer, cart_id)
+    assert (second.status_code, second.json()["total"], second.json()["notices"]) == (201, "18.00", []), second.text
+    paid = await shop.pay(buyer, second.json()["checkout_id"])
+    assert (paid.status_code, paid.json()["total"]) == (200, "18.00"), paid.text
+    await shop.shelf_is(sku, 0, 0)
+
+
+async def test_a_late_checkout_is_paid_on_its_page_or_left(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-PAGE", 2, policy="AT_PAYMENT")
+    left = await shop.checkout(buyer, {sku: 1})
+    paged = await shop.checkout(buyer, {sku: 1})
+    waits = await shop.pay(buyer, paged["checkout_id"], "")
+    assert (waits.status_code, await shop.shelf(sku)) == (202, (2, 1))
+    await shop.hurry()
+    for checkout in (left, paged):
+        await shop.checkout_in(buyer, checkout["checkout_id"], "TIMEOUT")
+    await shop.shelf_is(sku, 2, 0)
+
+
 async def test_who_reloads_the_till_in_a_rush_keeps_the_last_piece(shop: Shop, buyer: dict[str, str]) -> None:
     sku = await shop.stock("TEA-RUSH", 1)
     rival = await shop.sign_up(f"rival-{new_id().hex}@example.org")

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from careforall.contracts.carts import CONTENTS, CartLine, Contents, ContentsAsked
-from careforall.contracts.catalog import ProductUpdated, Variant
+from careforall.contracts.catalog import ProductUpdated, ReservationPolicy, Variant
 from careforall.kit import json
 from careforall.kit.envelope import seal
 from careforall.kit.ids import new_id
@@ -61,7 +61,16 @@ class Shop(Journey):
         assert answer.status_code in {200, 201}, answer.text
         return sku
 
-    async def sell(self, sku: str, *, price: str = "20.00", limit: int = 10, active: bool = True, currency: str = "EUR") -> None:
+    async def sell(
+        self,
+        sku: str,
+        *,
+        price: str = "20.00",
+        limit: int = 10,
+        active: bool = True,
+        currency: str = "EUR",
+        policy: ReservationPolicy = "AT_CHECKOUT",
+    ) -> None:
         """Tell of a product of one SKU, or of a change of it, and wait until it is known."""
         product_id, version = self._products.get(sku, (new_id(), 0))
         self._products[sku] = product_id, version + 1
@@ -73,6 +82,7 @@ class Shop(Journey):
             base_price=Decimal(price),
             currency=currency,
             variants=(Variant(variant_id=new_id(), sku=sku),),
+            reservation_policy=policy,
             max_per_order=limit,
             created_at=datetime.now(UTC),
         )

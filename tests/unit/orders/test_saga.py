@@ -145,6 +145,24 @@ def test_a_hold_that_ran_out_is_taken_anew_under_another_step() -> None:
     assert (gone.status, gone.ending, gone.placed) == ("COMPENSATED", "out_of_stock", False)
 
 
+def test_a_late_checkout_holds_its_goods_when_it_is_paid() -> None:
+    saga, asked = begin(Saga(id=new_id(), type="CHECKOUT", late=True))
+    assert asked == (Ask(step="lock", attempt=1),)
+    saga = stepped(saga, done("lock"))
+    assert (saga.stage, saga.holding) == ("ready", False)
+    paying, asked = advance(stepped(saga, PayAsked(card=True)), Answered(step="pin", outcome="NOT_HELD"))
+    assert asked == (Ask(step="reserve", attempt=1),)
+    gone = stepped(paying, Answered(step="reserve", outcome="OUT_OF_STOCK"), done("free"))
+    assert (gone.ending, gone.placed, gone.status) == ("out_of_stock", False, "COMPENSATED")
+    sold = stepped(paying, done("reserve"), done("pin"), done("authorise"), done("confirm"), done("capture"))
+    assert (sold.status, sold.settled) == ("COMPLETED", True)
+
+
+def test_a_late_checkout_that_is_left_gives_back_its_price_alone() -> None:
+    saga = stepped(begin(Saga(id=new_id(), type="CHECKOUT", late=True))[0], done("lock"))
+    assert advance(saga, Expired())[1] == (Ask(step="free", attempt=1),)
+
+
 def test_a_direct_order_does_not_wait_for_inventory() -> None:
     saga, commands = advance(begun("DIRECT"), Answered(step="reserve", outcome="AWAY"))
     assert commands == (Place(),)
