@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from careforall.launch.health import service_states
+from careforall.launch.health import first_campaign, service_states
 from careforall.launch.ports import free_port, is_free, port_or_free
 
 Answers = dict[str, tuple[int, object]]
@@ -49,6 +49,13 @@ def test_nobody_answering_is_down() -> None:
 def test_unready_is_down_whatever_health_says(platform: Platform) -> None:
     with platform({"/readyz": (503, {}), "/health": (200, {"status": "ready"})}) as port:
         assert service_states(port, [], ["donations"]) == {"donations": "down"}
+
+
+def test_the_example_is_a_campaign_that_takes_gifts(platform: Platform) -> None:
+    ended, live = ({"items": [{"id": name, "status": name}]} for name in ("ENDED", "LIVE"))
+    answers: Answers = {"/api/v1/campaigns?limit=1": (200, ended), "/api/v1/campaigns?status=LIVE&limit=1": (200, live)}
+    with platform(answers) as port:
+        assert first_campaign(port) == "LIVE"
 
 
 def test_health_tells_services_apart(platform: Platform) -> None:
