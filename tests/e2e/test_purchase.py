@@ -44,6 +44,8 @@ async def test_a_buyer_fills_a_cart_pays_and_is_sent_the_goods(tmp_path: Path) -
         assert story.status == 0, story.err
         told = {entry["what"] for entry in json.loads(page.read_text())["entries"]}
         assert {"order PENDING to CONFIRMED", "saga capture COMPLETED", "intent AUTHORIZED to CAPTURED"} <= told
+        by_number = await shop.platform.cli("explain", number)
+        assert (by_number.status, "order PENDING to CONFIRMED" in by_number.out) == (0, True), by_number.out
         verified = await shop.platform.cli("verify")
         assert verified.status == 0, verified.out
 

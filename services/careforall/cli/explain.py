@@ -12,7 +12,9 @@ from careforall.cli.platform import platform_of
 
 
 def explain(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="A donation, payment intent, event or request id.")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="A donation, order (also by its number), payment intent, event or request id.")
+    ],
     instance: Instance = "default",
     json_file: JsonFile = None,
 ) -> None:

@@ -38,7 +38,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def explain(platform: Platform, text: str) -> Story:
-    """Tell the story of a donation, intent, event or request."""
+    """Tell the story of a donation, order, intent, event or request."""
     async with opened(platform) as books:
         ids = await _related(books, text)
         entries = [
@@ -66,9 +66,11 @@ def told(story: Story) -> str:
 
 
 async def _related(books: Books, text: str) -> set[UUID]:
-    """Follow an id or a request id to the donations, intents and events it belongs to."""
+    """Follow an id, an order number or a request id to the donations, orders, intents and events it belongs to."""
     start = parse_id(text)
     found: set[UUID] = {start} if start else set()
+    if books.has("orders"):
+        found |= {row["id"] for row in await books.fetch("orders", stories.OF_ORDER_NUMBER, text)}
     if books.has("audit"):
         rows = await books.fetch("audit", stories.OF_CORRELATION, text)
         found |= {row["event_id"] for row in rows} | {row["aggregate_id"] for row in rows}

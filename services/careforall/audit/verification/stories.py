@@ -18,6 +18,7 @@ class Chapter(msgspec.Struct, frozen=True, kw_only=True):
     sql: str
 
 
+OF_ORDER_NUMBER = "SELECT id FROM orders WHERE order_number = $1"
 OF_CORRELATION = "SELECT event_id, aggregate_id FROM audit_events WHERE correlation_id = $1 LIMIT 200"
 
 RELATIONS = (
