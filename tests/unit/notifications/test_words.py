@@ -172,7 +172,7 @@ def test_every_order_event_reads_well_in_both_languages(renderer: Renderer, kind
 def test_nobody_is_told_that_nothing_was_sent_back_to_them(renderer: Renderer, language: Any, says: str) -> None:
     message = ordered(OrderRefunded, refunded_amount=Decimal(0))
     buyer = Person(user_id=message.event.user_id, email="other@example.org", verified=False, language=language)
-    mail = next(one for one in domain.order_drafts(message, {buyer.user_id: buyer}, SETTING) if one.channel == "EMAIL")
+    mail = next(one for one in drafting.order_drafts(message, {buyer.user_id: buyer}, SETTING) if one.channel == "EMAIL")
     words = renderer.render(mail.template, mail.language, mail.payload)
     for text in (words.text, words.html):
         assert says in text
