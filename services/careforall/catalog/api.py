@@ -13,12 +13,13 @@ from careforall.kit.faceted import Wanted
 from careforall.kit.http.answers import conditional
 from careforall.kit.http.faceted import attributes_of
 from careforall.kit.http.lists import path_id
+from careforall.kit.http.queries import ANY_QUERY
 
 _SHARED = "public, max-age=1, stale-while-revalidate=5"
 _STALE = {"Cache-Control": "no-store", "Warning": '110 - "Response is Stale"'}
 
 
-@get("/products", summary="List products")
+@get("/products", summary="List products", opt=ANY_QUERY)
 async def list_products(service: CatalogService, wanted: Wanted, request: Request[Any, Any, Any]) -> Response[ProductList]:
     """Return products that are for sale, with facets that count exactly the results.
 
@@ -35,7 +36,7 @@ async def get_product(service: CatalogService, id: str, request: Request[Any, An
     return _kept(request, kept, version=_version(kept.body).version)
 
 
-@get("/products/{id:str}/variants", summary="List variants")
+@get("/products/{id:str}/variants", summary="List variants", opt=ANY_QUERY)
 async def list_variants(service: CatalogService, id: str, request: Request[Any, Any, Any]) -> VariantList:
     """Return a product's variants; parameters choose by attribute, such as `color=red`."""
     return await service.listing.variants(path_id(id), attributes_of(request))

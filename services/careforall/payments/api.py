@@ -11,6 +11,7 @@ from careforall.kit.http.hot import HotRequest, HotResponse, HotRoute
 from careforall.kit.http.identity import Principal, admin_only, headers_of, signed_in
 from careforall.kit.http.lists import path_id
 from careforall.kit.http.problem import MEDIA_TYPE
+from careforall.kit.http.queries import ANY_QUERY
 from careforall.kit.idempotency import Call, fingerprint
 from careforall.payments.domain import GENERIC
 from careforall.payments.errors import GatewayNotSetUp
@@ -103,7 +104,14 @@ async def void_payment(service: PaymentsService, id: str, idempotency_key: Requi
     return made(await service.paying.void(path_id(id)))
 
 
-@post("/payments/webhook", status_code=200, summary="Take a gateway's event (generic)", tags=["webhooks"], responses=_TOLD)
+@post(
+    "/payments/webhook",
+    status_code=200,
+    summary="Take a gateway's event (generic)",
+    tags=["webhooks"],
+    responses=_TOLD,
+    opt=ANY_QUERY,
+)
 async def generic_webhook(service: PaymentsService, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Take a signed event `{event_id?, payment_intent_id, status, timestamp?, amount?, currency?, reason?}`.
 
@@ -113,7 +121,14 @@ async def generic_webhook(service: PaymentsService, request: Request[Any, Any, A
     return _response(await service.webhooks.receive(GENERIC, headers_of(request.scope), await request.body()))
 
 
-@post("/payments/webhook/{gateway:str}", status_code=200, summary="Take a gateway's event", tags=["webhooks"], responses=_TOLD)
+@post(
+    "/payments/webhook/{gateway:str}",
+    status_code=200,
+    summary="Take a gateway's event",
+    tags=["webhooks"],
+    responses=_TOLD,
+    opt=ANY_QUERY,
+)
 async def gateway_webhook(service: PaymentsService, gateway: str, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Take an event in the gateway's own form, signed by its own scheme; known outcomes are always 200.
 
@@ -136,7 +151,7 @@ def hot_routes(service: PaymentsService) -> tuple[HotRoute, ...]:
         async def take(request: HotRequest) -> HotResponse:
             return _hot(await service.webhooks.receive(gateway, request.headers, request.body))
 
-        return HotRoute(method="POST", path=path, template=template, service="payments", handler=take)
+        return HotRoute(method="POST", path=path, template=template, service="payments", handler=take, query=None)
 
     own = [
         hot(gateway, f"{WEBHOOK}/{gateway}", f"{WEBHOOK}/{{gateway}}")

@@ -11,6 +11,7 @@ from careforall.kit import idempotency
 from careforall.kit.http.answers import IdempotencyKey, encoded, etag, finished, idempotent_call, wanted_version
 from careforall.kit.http.identity import Principal, admin_or_key, headers_of
 from careforall.kit.http.lists import CursorQuery, LimitQuery, Page, page, path_id, read_cursor
+from careforall.kit.http.queries import ANY_QUERY
 from careforall.sync.domain import Customer
 from careforall.sync.inbound import Inbound
 from careforall.sync.schemas import CustomerOut, CustomerPatch, InboundOut, NewCustomer
@@ -69,7 +70,14 @@ async def delete_customer(service: SyncService, id: str, if_match: IfMatch = Non
     await service.delete(path_id(id), wanted_version(None, if_match))
 
 
-@post("/sync/webhook/{target:str}", status_code=HTTP_200_OK, summary="Take a target's event", tags=["webhooks"], responses=_TOLD)
+@post(
+    "/sync/webhook/{target:str}",
+    status_code=HTTP_200_OK,
+    summary="Take a target's event",
+    tags=["webhooks"],
+    responses=_TOLD,
+    opt=ANY_QUERY,
+)
 async def target_webhook(inbound: Inbound, target: str, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Take an event in the target's own form, signed by its own scheme; each is judged once, a repeat gets the same answer.
 

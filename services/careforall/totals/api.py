@@ -106,8 +106,18 @@ def hot_routes(service: TotalsService) -> tuple[HotRoute, ...]:
         return HotResponse(status=HTTP_200_OK, body=json.encode(answer.content), headers=_FRESH_FIELDS)
 
     return (
-        HotRoute(method="GET", path=_PATH, template=f"{_PATH}{{id}}", service="totals", handler=one, prefix=True),
-        HotRoute(method="GET", path=f"{_PATH}top", template=f"{_PATH}top", service="totals", handler=top),
+        HotRoute(
+            method="GET",
+            path=_PATH,
+            template=f"{_PATH}{{id}}",
+            service="totals",
+            handler=one,
+            prefix=True,
+            query=frozenset({b"realtime"}),
+        ),
+        HotRoute(
+            method="GET", path=f"{_PATH}top", template=f"{_PATH}top", service="totals", handler=top, query=frozenset({b"limit"})
+        ),
     )
 
 

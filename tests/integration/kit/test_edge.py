@@ -189,3 +189,29 @@ async def test_one_gift_can_be_followed_through_its_trace(running: Platform, cal
         return answer.status_code == 200 and [span["name"] for span in answer.json()["spans"]] == ["GET /api/v1/campaigns"]
 
     await eventually(kept, every_s=0.5, what="the trace")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "pointers"),
+    [
+        ("GET", "/api/v1/campaigns?search=roof&limit=1", ["/search"]),
+        ("GET", "/api/v1/campaigns?Status=LIVE&page=2", ["/Status", "/page"]),
+        ("GET", f"{DONATIONS}/export?campain_id=1", ["/campain_id"]),
+        ("POST", f"{DONATIONS}?dry_run=true", ["/dry_run"]),
+        ("GET", "/api/v1/admin/outbox/pending?limt=1", ["/limt"]),
+        ("GET", "/api/v1/admin/donations/health?x", ["/x"]),
+    ],
+)
+async def test_a_parameter_that_a_call_does_not_have_is_refused_and_named(
+    running: Platform, callers: Callers, somewhere: dict[str, str], method: str, path: str, pointers: list[str]
+) -> None:
+    answer = await running.client.request(
+        method, path, headers={**somewhere, **callers.admin()}, json={} if method == "POST" else None
+    )
+    assert answer.status_code == 422, answer.text
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [(one, "unknown_parameter") for one in pointers]
+
+
+@pytest.mark.parametrize("path", ["/livez?x=1", "/?utm_source=mail", "/api/v1/campaigns?limit=1&", "/api/v1/campaigns?&q=roof"])
+async def test_probes_and_pages_take_any_address(running: Platform, somewhere: dict[str, str], path: str) -> None:
+    assert (await running.client.get(path, headers=somewhere)).status_code == 200

@@ -73,13 +73,20 @@ class Till:
         return identifiers
 
     async def tell(
-        self, event: dict[str, Any] | bytes, *, key: str = "", secret: str = SECRETS[0], hot: bool = True, **headers: str
+        self,
+        event: dict[str, Any] | bytes,
+        *,
+        key: str = "",
+        secret: str = SECRETS[0],
+        hot: bool = True,
+        query: str = "",
+        **headers: str,
     ) -> httpx2.Response:
         """Send a signed event to the generic endpoint."""
         body = event if isinstance(event, bytes) else json.encode(event)
         signed = {"X-Signature": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}
         named = {"X-Idempotency-Key": key} if key else {}
-        return await self.clients[hot].post(GENERIC, content=body, headers={**signed, **named, **headers})
+        return await self.clients[hot].post(GENERIC + query, content=body, headers={**signed, **named, **headers})
 
     async def tell_simulator(self, event: dict[str, Any], *, secret: str = SIMULATOR_SECRETS[0], at: int = 0) -> httpx2.Response:
         """Send a signed event of the simulator."""

@@ -28,6 +28,13 @@ async def test_a_success_records_both_steps_and_tells_of_both(till: Any, *, hot:
     assert await till.count("payment_attempts", "intent_id = $1 AND gateway = 'generic' AND status = 'SUCCEEDED'", intent) == 1
 
 
+@pytest.mark.parametrize("hot", [HOT, FRAMEWORK])
+async def test_a_gateway_may_add_to_the_address(till: Any, *, hot: bool) -> None:
+    intent = await till.pledge()
+    answer = await till.tell(till.success(intent), hot=hot, query="?source=gateway")
+    assert (answer.status_code, answer.json()) == (200, PROCESSED)
+
+
 async def test_copies_sent_at_once_get_the_same_bytes_and_one_effect(till: Any) -> None:
     intent = await till.pledge()
     event = till.success(intent)

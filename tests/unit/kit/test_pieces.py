@@ -314,8 +314,24 @@ def test_a_hot_route_is_found_by_method_and_path_only(method: str, path: str, fo
     exact = HotRoute(method="POST", path="/gifts", template="exact", service="s", handler=_answer)
     one = HotRoute(method="GET", path="/totals/", template="one", service="s", handler=_answer, prefix=True)
     thank = HotRoute(method="POST", path="/gifts/", template="thank", service="s", handler=_answer, prefix=True, suffix="/thank")
-    route = HotTable([exact, one, thank]).find({"method": method, "path": path})
+    route = HotTable([exact, one, thank]).find({"method": method, "path": path, "query_string": b""})
     assert (route.template if route else None) == found
+
+
+@pytest.mark.parametrize(
+    ("reads", "query", "found"),
+    [
+        (frozenset(), b"", True),
+        (frozenset(), b"a=1", False),
+        (frozenset({b"a"}), b"a=1&a", True),
+        (frozenset({b"a"}), b"a=1&b=2", False),
+        (frozenset({b"a"}), b"%61=1", False),
+        (None, b"a=1&b", True),
+    ],
+)
+def test_a_hot_route_answers_what_it_reads_in_full(reads: frozenset[bytes] | None, query: bytes, *, found: bool) -> None:
+    route = HotRoute(method="GET", path="/gifts", template="gifts", service="s", handler=_answer, query=reads)
+    assert (HotTable([route]).find({"method": "GET", "path": "/gifts", "query_string": query}) is route) is found
 
 
 def test_a_hot_route_tells_the_segment_it_leaves_open() -> None:

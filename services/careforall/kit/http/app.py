@@ -22,9 +22,12 @@ from careforall.kit.http.fleet import fleet_router
 from careforall.kit.http.identity import ServiceTokens, Verifier, admin_only, anybody, service_only, somebody
 from careforall.kit.http.limits import Limiter
 from careforall.kit.http.lists import LimitQuery
+from careforall.kit.http.queries import KnownQueries
 from careforall.kit.operations import Operations
 from careforall.kit.service import Parts
 from careforall.kit.traces import Trace, TraceStore
+
+_API = "/api/v1"
 
 
 @lru_cache(maxsize=512)
@@ -67,23 +70,27 @@ def public_app(
     """Build what the public listener serves."""
     handlers: list[Any] = [*routes.PROBES, *docs.HANDLERS, _openapi, _traces, _trace]
     for service in services:
-        handlers += [_router(service, service.parts.routes, "/api/v1"), _router(service, service.parts.pages, "/")]
+        handlers += [_router(service, service.parts.routes, _API), _router(service, service.parts.pages, "/")]
         handlers.append(routes.admin_router(service.operations))
     handlers.append(fleet_router([service.operations for service in services], limiter, development=development))
     origins = [origin.strip() for origin in cors_origins.split(",") if origin.strip()]
-    return _app(
+    queries = KnownQueries()
+    app = _app(
         handlers,
         state={"verifier": verifier, "service_tokens": {}},
         dependencies={"traces": traces, "health": health},
         cors=CORSConfig(allow_origins=origins) if origins else None,
         openapi=_description(),
+        queries=queries,
     )
+    queries.learn(app, _API)
+    return app
 
 
 def internal_app(services: list[Mounted], *, health: Health, verifier: Verifier, traces: TraceStore) -> Litestar:
     """Build what the internal listener serves: routes for other services, behind service tokens."""
     handlers: list[Any] = [*routes.PROBES, _receive_traces]
-    handlers += [_router(service, service.parts.internal, "/api/v1", guards=[service_only]) for service in services]
+    handlers += [_router(service, service.parts.internal, _API, guards=[service_only]) for service in services]
     return _app(
         handlers,
         state={"verifier": verifier, "service_tokens": {service.name: service.tokens for service in services}},
@@ -137,11 +144,13 @@ def _app(
     dependencies: dict[str, Any],
     cors: CORSConfig | None,
     openapi: OpenAPIConfig | None,
+    queries: KnownQueries | None = None,
 ) -> Litestar:
     provided = {name: Provide(_constant(value), sync_to_thread=False) for name, value in dependencies.items()}
     return Litestar(
         handlers,
         request_class=StrictRequest,
+        before_request=queries.check if queries is not None else None,
         exception_handlers={Exception: problem.handle},
         dependencies={**provided, "principal": Provide(somebody), "visitor": Provide(anybody)},
         state=State(state),

@@ -55,10 +55,16 @@ class HotRoute(msgspec.Struct, frozen=True, kw_only=True):
     handler: Callable[[HotRequest], Awaitable[HotResponse]]
     prefix: bool = False
     suffix: str = ""
+    query: frozenset[bytes] | None = frozenset()
+    """The parameters it reads, or None where others may add to the address; what brings more goes to the twin, to be refused."""
 
     def segment(self, path: str) -> str:
         """Return the one segment that such a path leaves open."""
         return path[len(self.path) : len(path) - len(self.suffix)]
+
+    def reads(self, query: bytes) -> bool:
+        """Whether it reads all there is in a query string."""
+        return not query or self.query is None or {part.partition(b"=")[0] for part in query.split(b"&")} <= self.query
 
 
 class HotTable:
@@ -70,7 +76,10 @@ class HotTable:
 
     def find(self, scope: Any) -> HotRoute | None:
         """Return the route of an HTTP scope."""
-        method, path = scope["method"], scope["path"]
+        found = self._of(scope["method"], scope["path"])
+        return found if found is not None and found.reads(scope["query_string"]) else None
+
+    def _of(self, method: str, path: str) -> HotRoute | None:
         if found := self._exact.get((method, path)):
             return found
         for route in self._prefixed:
