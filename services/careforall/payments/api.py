@@ -19,6 +19,7 @@ from careforall.payments.intake import Answer
 from careforall.payments.schemas import (
     IntentMade,
     IntentOrder,
+    IntentWish,
     PaymentOut,
     PaymentStarted,
     PayOrder,
@@ -43,6 +44,15 @@ _TOLD = {200: ResponseSpec(data_container=WebhookOut, generate_examples=False, d
 async def create_intent(service: PaymentsService, data: IntentOrder) -> IntentMade:
     """Return the open intent of a subject, making it where there is none."""
     return made(await service.create_intent(data))
+
+
+@post("/payments/intent", guards=[signed_in], summary="Ask for a payment intent")
+async def own_intent(service: PaymentsService, principal: Principal, data: IntentWish) -> IntentMade:
+    """Return the open intent of a gift or order of one's own, or the paid one; asking again changes nothing.
+
+    Errors: 404 `payment_not_found` or `order_not_found`, 409 `order_not_payable`, or `subject_mismatch` for another amount.
+    """
+    return made(await service.own_intent(data, principal))
 
 
 @post("/payments/initiate", guards=[signed_in], summary="Pay an order")
@@ -140,7 +150,7 @@ async def gateway_webhook(service: PaymentsService, gateway: str, request: Reque
     return _response(await service.webhooks.receive(gateway, headers_of(request.scope), await request.body()))
 
 
-ROUTES = (initiate_payment, get_payment, refund_payment, generic_webhook, gateway_webhook)
+ROUTES = (own_intent, initiate_payment, get_payment, refund_payment, generic_webhook, gateway_webhook)
 INTERNAL = (create_intent, refund_for_service, capture_payment, void_payment)
 
 

@@ -17,8 +17,8 @@ AmountIn = Annotated[Decimal, Meta(description='Decimal string such as "25.00"; 
 AmountOut = Annotated[str, Meta(description="Decimal string with the currency's places.")]
 
 
-class IntentOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for an intent."""
+class IntentWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for the intent of a gift or order of one's own; the amount must be its own."""
 
     subject_type: SubjectType
     subject_id: UUID
@@ -26,6 +26,11 @@ class IntentOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     currency: Annotated[str, Meta(min_length=3, max_length=3)]
     gateway: Annotated[str, Meta(pattern="^[a-z]{2,20}$")] | None = None
     method: Method | None = None
+
+
+class IntentOrder(IntentWish, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for an intent in the name of another service."""
+
     title: Annotated[str, Meta(max_length=200)] = ""
     user_id: UUID | None = None
 

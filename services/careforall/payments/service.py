@@ -4,6 +4,7 @@ What calls gateways lives beside it: `paying` and `refunding`; what gateways tel
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from careforall.payments.reconciling import Reconciling
 from careforall.payments.recording import record
 from careforall.payments.records import Changes, NewIntent
 from careforall.payments.refunding import Refunding
-from careforall.payments.schemas import IntentOrder, Payment
+from careforall.payments.schemas import IntentOrder, IntentWish, Payment
 from careforall.payments.settings import PaymentsSettings
 from careforall.payments.steps import Steps
 from careforall.payments.webhooks import Webhooks
@@ -151,11 +152,25 @@ class PaymentsService:
                 await self._create(connection, [wanted])
                 found = await repository.intent(connection, wanted.id)
             assert found is not None
-            if (found.amount, found.currency) != (wanted.amount, wanted.currency):
-                raise SubjectMismatch(payment_id=str(found.id))
-            return found
+            return _of_amount(found, wanted.amount, wanted.currency)
 
         return await self.database.run(work)
+
+    async def own_intent(self, wish: IntentWish, payer: Principal) -> Intent:
+        """Return the intent of a gift or order of the payer's own that is open, or the paid one of a gift.
+
+        Raises:
+            PaymentNotFound: The gift has none, or is somebody else's; `OrderNotFound` and `OrderNotPayable` likewise of orders.
+            SubjectMismatch: It asks for another amount.
+        """
+        amount = _amount_in(wish)
+        if wish.subject_type == "ORDER":
+            return _of_amount(await self.initiate(wish.subject_id, payer), amount, wish.currency)
+        async with self.database.connection() as connection:
+            found = await repository.open_intent_of(connection, wish.subject_type, wish.subject_id)
+        if found is None or found.user_id != payer.user_id:
+            raise PaymentNotFound
+        return _of_amount(found, amount, wish.currency)
 
     async def payment(self, identifier: UUID, viewer: Principal | None, receipt_token: str | None) -> Payment:
         """Return a payment with its history to its payer, to staff, or to the holder of the gift's receipt token.
@@ -203,11 +218,6 @@ class PaymentsService:
 
     def _checked(self, order: IntentOrder) -> NewIntent:
         refuse_texts(text_error("/title", order.title, limit=200))
-        try:
-            amount = money.parse_amount(order.amount, order.currency)
-        except money.MoneyError as error:
-            pointer = "/currency" if error.code == "unknown_currency" else "/amount"
-            raise InvalidInput.field(pointer, error.code, str(error)) from error
         cause = context.current()
         return NewIntent(
             id=new_id(),
@@ -216,7 +226,7 @@ class PaymentsService:
             title=order.title,
             campaign_id=None,
             user_id=order.user_id,
-            amount=amount,
+            amount=_amount_in(order),
             currency=order.currency,
             gateway=order.gateway or self._settings.default_gateway,
             method=order.method,
@@ -229,6 +239,21 @@ class PaymentsService:
             return True
         token = secrets.sign(self._receipt_key, intent.subject_id.bytes)
         return receipt_token is not None and intent.subject_type == "DONATION" and secrets.same(receipt_token, token)
+
+
+def _amount_in(wish: IntentWish) -> Decimal:
+    try:
+        return money.parse_amount(wish.amount, wish.currency)
+    except money.MoneyError as error:
+        pointer = "/currency" if error.code == "unknown_currency" else "/amount"
+        raise InvalidInput.field(pointer, error.code, str(error)) from error
+
+
+def _of_amount(intent: Intent, amount: Decimal, currency: str) -> Intent:
+    """Return an intent that asks for just this amount; that of its subject never changes."""
+    if (intent.amount, intent.currency) != (amount, currency):
+        raise SubjectMismatch(payment_id=str(intent.id))
+    return intent
 
 
 async def _refuse_second_intents(connection: Connection, wanted: Sequence[NewIntent], new: set[UUID]) -> None:

@@ -22,6 +22,9 @@ async def test_an_order_is_paid_by_a_signed_webhook_and_confirmed(shop: Shop, bu
     assert await shop.shelf("MUG-1") == (5, 2)
     started = await shop.initiate(buyer, placed["id"])
     assert started.status_code == 201, started.text
+    wish = {"subject_type": "ORDER", "subject_id": placed["id"], "amount": "25.00", "currency": "EUR"}
+    asked = await shop.client.post("/api/v1/payments/intent", json=wish, headers=buyer)
+    assert (asked.status_code, asked.json()["id"], asked.json()["status"]) == (201, started.json()["payment_id"], "INITIATED")
     assert (started.json()["amount_cents"], started.json()["order_id"]) == (2500, placed["id"])
     told = await shop.tell(started.json()["payment_id"], amount="25.00", currency="EUR")
     assert told.json()["status"] == "processed"

@@ -344,6 +344,27 @@ async def test_staff_must_send_a_key_and_others_may_not_refund(desk: Desk) -> No
         assert refused.status_code == 422
 
 
+async def test_payers_find_the_intents_of_their_own_gifts_by_the_contracts_path(desk: Desk) -> None:
+    payer, path = new_id(), "/api/v1/payments/intent"
+    wish = {"subject_type": "DONATION", "subject_id": str(new_id()), "amount": "25.00", "currency": "EUR"}
+    ordered = (await desk.ordered("intent", {**wish, "user_id": str(payer)})).json()
+    headers = desk.callers.user(user_id=payer)
+
+    async def asked(changes: dict[str, str], who: dict[str, str]) -> tuple[int, str]:
+        answer = await desk.running.client.post(path, json={**wish, **changes}, headers=who)
+        return answer.status_code, answer.json()["id"] if answer.status_code == 201 else answer.json()["code"]
+
+    for _ in range(2):
+        assert await asked({}, headers) == (201, ordered["id"])
+    assert await asked({"amount": "24.00"}, headers) == (409, "subject_mismatch")
+    assert await asked({"currency": "USD"}, headers) == (409, "subject_mismatch")
+    assert await asked({"subject_id": str(new_id())}, headers) == (404, "payment_not_found")
+    assert await asked({}, desk.callers.user()) == (404, "payment_not_found")
+    assert await asked({}, {}) == (401, "unauthorized")
+    assert await asked({"user_id": str(payer)}, headers) == (422, "invalid_value")
+    assert await asked({"amount": "25.001"}, headers) == (422, "invalid_value")
+
+
 async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
     waiting = await desk.running.client.get(f"/pay/{new_id()}")
     assert (waiting.status_code, 'http-equiv="refresh"' in waiting.text) == (202, True)

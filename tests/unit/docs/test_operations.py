@@ -35,7 +35,7 @@ KEYLESS = {
     *("/cart/merge", "/checkout/{id:str}/cancel", "/orders/{id:str}/cancel", "/orders/{id:str}/ship"),
     *("/admin/returns/{id:str}/reject", "/admin/reviews/{id:str}/approve", "/admin/reviews/{id:str}/reject"),
     *("/reviews/{id:str}/votes", "/admin/imports/{id:str}/cancel", "/inventory/reservations/{holder_id:str}/confirm"),
-    *("/payments/initiate", "/payments/alarms/{id:str}/settle", "/totals/refresh", "/pricing/quote"),
+    *("/payments/intent", "/payments/initiate", "/payments/alarms/{id:str}/settle", "/totals/refresh", "/pricing/quote"),
     "/checkout/{id:str}/pay",  # its key is in the body
     *("/payments/webhook", "/payments/webhook/{gateway:str}", "/sync/webhook/{target:str}"),  # keyed by the event
 }
