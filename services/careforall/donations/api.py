@@ -68,7 +68,7 @@ async def create_campaign(
         return encoded(201, shown(await service.create_campaign(connection, data)))
 
     call = await idempotent_call(request, idempotency_key, "POST /campaigns", principal)
-    return finished(await idempotency.once(service.database, call, work))
+    return finished(await idempotency.once(service.database, call, work), etag(1))
 
 
 @get("/campaigns", summary="List campaigns")

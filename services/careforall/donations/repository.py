@@ -40,9 +40,11 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
-async def insert_campaign(connection: Connection, campaign: Campaign) -> None:
-    """Store a new campaign."""
-    await connection.execute(_INSERT_CAMPAIGN, *_campaign_values(campaign))
+async def insert_campaign(connection: Connection, campaign: Campaign) -> Campaign:
+    """Store a new campaign and return it as it is stored."""
+    row = await connection.fetchrow(_INSERT_CAMPAIGN, *_campaign_values(campaign))
+    assert row is not None
+    return Campaign(**row)
 
 
 async def campaign_for_update(connection: Connection, campaign_id: UUID) -> Campaign | None:
@@ -51,9 +53,11 @@ async def campaign_for_update(connection: Connection, campaign_id: UUID) -> Camp
     return Campaign(**row) if row else None
 
 
-async def update_campaign(connection: Connection, campaign: Campaign) -> None:
-    """Store a changed campaign."""
-    await connection.execute(_UPDATE_CAMPAIGN, *_campaign_values(campaign))
+async def update_campaign(connection: Connection, campaign: Campaign) -> Campaign:
+    """Store a changed campaign and return it as it is stored."""
+    row = await connection.fetchrow(_UPDATE_CAMPAIGN, *_campaign_values(campaign))
+    assert row is not None
+    return Campaign(**row)
 
 
 async def campaign(connection: Connection, campaign_id: UUID) -> Campaign | None:
@@ -234,12 +238,16 @@ INSERT INTO campaigns (
     id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+RETURNING id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version,
+          created_at, updated_at
 """
 _UPDATE_CAMPAIGN = """
 UPDATE campaigns
 SET title = $2, story = $3, goal = $4, currency = $5, status = $6, starts_at = $7, ends_at = $8, suggested_amounts = $9,
     minimum = $10, maximum = $11, version = $12, updated_at = clock_timestamp()
 WHERE id = $1
+RETURNING id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version,
+          created_at, updated_at
 """
 _CAMPAIGNS = (
     _CAMPAIGN

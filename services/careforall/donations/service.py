@@ -71,9 +71,9 @@ class DonationsService:
                 updated_at=now,
             )
         )
-        await repository.insert_campaign(connection, campaign)
-        await outbox.insert(connection, [events.campaign_event(CampaignCreated, campaign, current())])
-        return campaign
+        stored = await repository.insert_campaign(connection, campaign)
+        await outbox.insert(connection, [events.campaign_event(CampaignCreated, stored, current())])
+        return stored
 
     async def change_campaign(self, campaign_id: UUID, patch: CampaignPatch, version: int | None) -> Campaign:
         """Change a campaign; `version` is the one the caller has read, if they said."""
@@ -84,8 +84,7 @@ class DonationsService:
                 raise CampaignNotFound
             if version is not None and version != found.version:
                 raise VersionConflict(found.version)
-            changed = _patched(found, patch)
-            await repository.update_campaign(connection, changed)
+            changed = await repository.update_campaign(connection, _patched(found, patch))
             kind = CampaignEnded if changed.status == "ENDED" and found.status != "ENDED" else CampaignUpdated
             await outbox.insert(connection, [events.campaign_event(kind, changed, current())])
             return changed
@@ -232,7 +231,7 @@ def _patched(campaign: Campaign, patch: CampaignPatch) -> Campaign:
     for name in ("starts_at", "ends_at"):
         if name in changes:
             changes[name] = _zoned(changes[name], f"/{name}")
-    changed = msgspec.structs.replace(campaign, **changes, version=campaign.version + 1, updated_at=datetime.now(UTC))
+    changed = msgspec.structs.replace(campaign, **changes, version=campaign.version + 1)
     return _checked(changed)
 
 

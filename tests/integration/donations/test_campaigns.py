@@ -73,6 +73,19 @@ async def test_16_moments_of_any_zone_are_kept_as_moments(house: GivingHouse) ->
     assert datetime.fromisoformat(made["starts_at"]) == datetime.fromisoformat(shown["starts_at"]) == moment
 
 
+async def test_what_staff_are_told_of_a_campaign_is_what_everybody_reads(house: GivingHouse) -> None:
+    times = {"starts_at": "2027-03-28T02:30:00+01:00", "ends_at": "2027-06-30T23:59:59.1234567Z"}
+    body = GOOD | times | {"status": "LIVE"}
+    answer = await house.hot.post(CAMPAIGNS, json=body, headers=house.callers.admin())
+    path = f"{CAMPAIGNS}/{answer.json()['id']}"
+    for title in ("Two", "Three"):
+        read = await house.hot.get(path)
+        assert answer.json() | {"progress": None} == read.json() | {"progress": None}
+        assert answer.headers["etag"] == read.headers["etag"]
+        assert answer.json()["starts_at"] == "2027-03-28T01:30:00Z"
+        answer = await house.hot.patch(path, json={"title": title} | times, headers=house.callers.admin())
+
+
 async def test_a_change_with_the_version_that_was_read_is_taken_and_tells_the_next(house: GivingHouse) -> None:
     made = await house.campaign()
     path, admin = f"{CAMPAIGNS}/{made['id']}", house.callers.admin()
