@@ -131,10 +131,14 @@ def accepted_amount(campaign: Campaign, amount: Decimal | str, currency: str | N
     except money.MoneyError as error:
         raise InvalidInput.field("/amount", error.code, str(error)) from error
     if campaign.minimum is not None and exact < campaign.minimum:
-        raise InvalidInput.field("/amount", "below_minimum", f"the minimum is {campaign.minimum} {campaign.currency}")
+        raise InvalidInput.field("/amount", "below_minimum", f"the minimum is {_shown(campaign, campaign.minimum)}")
     if campaign.maximum is not None and exact > campaign.maximum:
-        raise InvalidInput.field("/amount", "above_maximum", f"the maximum is {campaign.maximum} {campaign.currency}")
+        raise InvalidInput.field("/amount", "above_maximum", f"the maximum is {_shown(campaign, campaign.maximum)}")
     return exact
+
+
+def _shown(campaign: Campaign, amount: Decimal) -> str:
+    return f"{money.show(amount, campaign.currency)} {campaign.currency}"
 
 
 def _check_currency(campaign: Campaign, currency: str) -> None:

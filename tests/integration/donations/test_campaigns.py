@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from careforall.kit.ids import new_id
-from careforall_testing.giving import CAMPAIGNS, GivingHouse
+from careforall_testing.giving import CAMPAIGNS, DONATIONS, GivingHouse
 
 GOOD = {"title": "Wells", "goal": "1000.00", "currency": "EUR"}
 
@@ -71,6 +71,13 @@ async def test_16_moments_of_any_zone_are_kept_as_moments(house: GivingHouse) ->
     moment = datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
     shown = (await house.hot.get(f"{CAMPAIGNS}/{made['id']}")).json()
     assert datetime.fromisoformat(made["starts_at"]) == datetime.fromisoformat(shown["starts_at"]) == moment
+
+
+async def test_limits_are_told_with_the_places_of_their_currency(house: GivingHouse) -> None:
+    made = await house.campaign(minimum="2", maximum="30")
+    for amount, told in (("1.00", "the minimum is 2.00 EUR"), ("31.00", "the maximum is 30.00 EUR")):
+        gift = {"campaign_id": made["id"], "donor_email": "donor1@example.org", "amount": amount}
+        assert (await house.hot.post(DONATIONS, json=gift)).json()["detail"] == told
 
 
 async def test_what_staff_are_told_of_a_campaign_is_what_everybody_reads(house: GivingHouse) -> None:
