@@ -195,7 +195,7 @@ def test_a_document_has_the_shape_of_rfc_9457_and_says_whether_a_retry_makes_sen
     assert (status, headers[b"content-type"], headers[b"retry-after"]) == (503, b"application/problem+json", b"1")
     assert {"type", "title", "status", "code", "detail", "request_id", "retryable"} <= set(document)
     assert document["retryable"]
-    assert not rendered(Forbidden())[2].get("retryable")
+    assert rendered(Forbidden())[2]["retryable"] is False
 
 
 def test_a_401_tells_how_to_sign_in() -> None:

@@ -33,7 +33,7 @@ _PROBLEM: dict[str, Any] = {
     "title": _NAME,
     "description": "Why a request was refused (RFC 9457); some codes bring further members.",
     "type": "object",
-    "required": ["type", "title", "status", "code", "detail"],
+    "required": ["type", "title", "status", "code", "detail", "retryable"],
     "properties": {
         "type": {**_TEXT, "description": "Where the code is explained."},
         "title": _TEXT,
@@ -41,7 +41,7 @@ _PROBLEM: dict[str, Any] = {
         "code": {**_TEXT, "description": "Stable; programs decide by it."},
         "detail": {**_TEXT, "description": "A sentence for people that says what to do next."},
         "request_id": _TEXT,
-        "retryable": {"type": "boolean"},
+        "retryable": {"type": "boolean", "description": "Whether the same request may succeed later, after `Retry-After`."},
         "errors": {
             "type": "array",
             "description": "The fields at fault.",

@@ -34,8 +34,8 @@ class ProblemDocument(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: int
     code: str
     detail: str
+    retryable: bool
     request_id: str = ""
-    retryable: bool = False
     errors: tuple[FieldError, ...] = ()
 
 
