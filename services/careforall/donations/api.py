@@ -13,7 +13,7 @@ from litestar.response import Stream
 
 from careforall.contracts.donations import CampaignStatus, DonationStatus
 from careforall.contracts.donor import normalised
-from careforall.donations.domain import Campaign, Donation
+from careforall.donations.domain import Campaign, Donation, zoned
 from careforall.donations.giving import ROUTE
 from careforall.donations.repository import Filter, HistoryRow
 from careforall.donations.schemas import (
@@ -146,7 +146,8 @@ async def export_donations(
     until: datetime | None = None,
 ) -> Stream:
     """Stream donations; without `status` those whose money was captured, so that the sum equals the totals."""
-    wanted = Filter(campaign_id=campaign_id, status=status, since=since, until=until)
+    first, last = zoned(since, "/since"), zoned(until, "/until")
+    wanted = Filter(campaign_id=campaign_id, status=status, since=first, until=last)
     headers = {"Content-Disposition": 'attachment; filename="donations.csv"'}
     return Stream(_csv(service.export(wanted)), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -313,7 +314,7 @@ def _cells(donation: Donation) -> list[str]:
     person = ["", ""] if donation.anonymous else [guarded(donation.donor_email), guarded(donation.donor_name)]
     return [
         str(donation.id),
-        donation.created_at.isoformat(),
+        donation.created_at.isoformat().replace("+00:00", "Z"),
         str(donation.campaign_id),
         guarded(donation.campaign_title),
         donation.status,

@@ -137,6 +137,17 @@ def accepted_amount(campaign: Campaign, amount: Decimal | str, currency: str | N
     return exact
 
 
+def zoned(moment: datetime | None, pointer: str) -> datetime | None:
+    """Return a moment that says its zone.
+
+    Raises:
+        InvalidInput: It could be any of a day.
+    """
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidInput.field(pointer, "zone_required", "write times with a zone, such as 2027-01-31T12:00:00Z")
+    return moment
+
+
 def _shown(campaign: Campaign, amount: Decimal) -> str:
     return f"{money.show(amount, campaign.currency)} {campaign.currency}"
 

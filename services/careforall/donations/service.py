@@ -61,8 +61,8 @@ class DonationsService:
                 goal=new.goal,
                 currency=new.currency,
                 status=new.status,
-                starts_at=_zoned(new.starts_at, "/starts_at"),
-                ends_at=_zoned(new.ends_at, "/ends_at"),
+                starts_at=domain.zoned(new.starts_at, "/starts_at"),
+                ends_at=domain.zoned(new.ends_at, "/ends_at"),
                 suggested_amounts=list(new.suggested_amounts),
                 minimum=new.minimum,
                 maximum=new.maximum,
@@ -230,7 +230,7 @@ def _patched(campaign: Campaign, patch: CampaignPatch) -> Campaign:
         raise Conflict(f"A campaign cannot go from {campaign.status} to {status}.")
     for name in ("starts_at", "ends_at"):
         if name in changes:
-            changes[name] = _zoned(changes[name], f"/{name}")
+            changes[name] = domain.zoned(changes[name], f"/{name}")
     changed = msgspec.structs.replace(campaign, **changes, version=campaign.version + 1)
     return _checked(changed)
 
@@ -270,9 +270,3 @@ def _amount(amount: Decimal | None, currency: str, pointer: str, errors: list[Fi
         where = "/currency" if error.code == "unknown_currency" else pointer
         errors.append(FieldError(pointer=where, code=error.code, message=str(error)))
         return None
-
-
-def _zoned(moment: datetime | None, pointer: str) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidInput.field(pointer, "zone_required", "write times with a zone, such as 2027-01-31T12:00:00Z")
-    return moment

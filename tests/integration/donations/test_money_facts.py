@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx2
 import nats
 import pytest
 
@@ -187,6 +188,24 @@ async def test_a_fact_about_no_gift_becomes_a_dead_letter_whose_retry_works_once
     await becomes(house, given, "COMPLETED")
     assert await steps_of(house, given) == [(None, "PENDING"), ("PENDING", "COMPLETED")]
     assert await dead() == []
+
+
+async def test_the_export_speaks_of_moments_not_of_a_servers_clock(house: GivingHouse) -> None:
+    collected = await house.campaign(title=f"Times {new_id()}")
+    given = await house.give(collected)
+    admin = house.callers.admin()
+
+    async def exported(**times: str) -> httpx2.Response:
+        wanted = {"campaign_id": collected["id"], "status": "PENDING", **times}
+        return await house.hot.get(f"{DONATIONS}/export", params=wanted, headers=admin)
+
+    [row] = csv.DictReader(io.StringIO((await exported(since="2026-01-01T00:00:00+02:00")).text))
+    assert row["created_at"] == given["created_at"]
+    assert list(csv.DictReader(io.StringIO((await exported(until=row["created_at"])).text))) == []
+    for name in ("since", "until"):
+        zoneless = await exported(**{name: "2026-01-01T00:00:00"})
+        assert zoneless.status_code == 422, zoneless.text
+        assert [(one["pointer"], one["code"]) for one in zoneless.json()["errors"]] == [(f"/{name}", "zone_required")]
 
 
 async def test_the_export_adds_up_and_no_cell_starts_a_formula(house: GivingHouse) -> None:
