@@ -212,6 +212,13 @@ async def test_a_parameter_that_a_call_does_not_have_is_refused_and_named(
     assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [(one, "unknown_parameter") for one in pointers]
 
 
+async def test_a_method_that_a_path_does_not_have_is_told_those_it_has(running: Platform, somewhere: dict[str, str]) -> None:
+    for path, methods in (("/api/v1/campaigns", {"GET", "POST", "OPTIONS"}), (DONATIONS, {"POST", "OPTIONS"})):
+        answer = await running.client.delete(path, headers=somewhere)
+        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == methods
+
+
 @pytest.mark.parametrize("path", ["/livez?x=1", "/?utm_source=mail", "/api/v1/campaigns?limit=1&", "/api/v1/campaigns?&q=roof"])
 async def test_probes_and_pages_take_any_address(running: Platform, somewhere: dict[str, str], path: str) -> None:
     assert (await running.client.get(path, headers=somewhere)).status_code == 200

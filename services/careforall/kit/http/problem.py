@@ -116,7 +116,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     problem = _from_litestar(error, _called(request)) if isinstance(error, ValidationException) else as_problem(error)
     status, headers, body = render(problem, request_id(request.scope))
     rest = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=rest)
+    said = error.headers if isinstance(error, HTTPException) else None  # such as Allow
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers={**(said or {}), **rest})
 
 
 def _called(request: Request[Any, Any, Any]) -> dict[str, str]:
