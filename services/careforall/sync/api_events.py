@@ -15,9 +15,10 @@ from careforall.sync.domain_webhooks import Stretch
 from careforall.sync.publishing import Publishing
 from careforall.sync.schemas_events import EventsAnswer, EventsPage
 
-AfterQuery = Annotated[
-    str | None, QueryParameter(name="after", description="`next_cursor` of the answer before; without it the oldest come first.")
+EventsCursorQuery = Annotated[
+    str | None, QueryParameter(name="cursor", description="`next_cursor` of the answer before; without it the oldest come first.")
 ]
+AfterQuery = Annotated[str | None, QueryParameter(name="after", description="Another name of `cursor`.")]
 TypesQuery = Annotated[
     list[str] | None, QueryParameter(name="type", max_items=50, description="Events of this type alone; may be given repeatedly.")
 ]
@@ -26,7 +27,11 @@ LimitQuery = Annotated[int, QueryParameter(name="limit", ge=1, le=500, descripti
 
 @get("/events", guards=[admin_or_key], summary="Read events again", tags=["webhooks"])
 async def list_events(
-    publishing: Publishing, after: AfterQuery = None, types: TypesQuery = None, limit: LimitQuery = 100
+    publishing: Publishing,
+    cursor: EventsCursorQuery = None,
+    after: AfterQuery = None,
+    types: TypesQuery = None,
+    limit: LimitQuery = 100,
 ) -> Response[EventsPage]:
     """Return what happened in the last 30 days, oldest first, in the order in which it was stored.
 
@@ -34,7 +39,7 @@ async def list_events(
     skipped, however many events are stored meanwhile. For staff and API keys with the scope `sync:read`. Errors: 410
     `cursor_expired` where events after the cursor are not kept any more, 422 `unknown_event`, `invalid_cursor`.
     """
-    place = read_cursor(after, "/after")
+    place = read_cursor(cursor) or read_cursor(after, "/after")
     stretch = await publishing.read(place.int if place is not None else None, types or [], limit)
     return finished(Answer(status=200, body=_answer(stretch)))
 

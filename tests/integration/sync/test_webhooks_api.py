@@ -152,6 +152,8 @@ async def test_events_are_read_on_and_on_by_their_cursor(house: House) -> None:
     nothing = (await house.ask("GET", f"{EVENTS}?after={page['next_cursor']}")).json()
     assert nothing == {"items": [], "next_cursor": page["next_cursor"]}
     later = await house.say(gift())
+    assert (await house.ask("GET", f"{EVENTS}?cursor={nothing['next_cursor']}")).json()["items"] == later
+    refused(await house.ask("GET", f"{EVENTS}?cursor=x"), 422, "invalid_value")
     more = (await house.ask("GET", f"{EVENTS}?after={nothing['next_cursor']}&type=donations.completed")).json()
     assert more["items"] == later
     assert (await house.ask("GET", f"{EVENTS}?after={more['next_cursor']}&type=campaigns.ended")).json()["items"] == []
