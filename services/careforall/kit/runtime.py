@@ -28,6 +28,7 @@ from careforall.kit.envelope import decode_envelope
 from careforall.kit.errors import PASSING, DatabaseUnavailable, Unavailable
 from careforall.kit.health import Health
 from careforall.kit.http.app import Mounted, internal_app, public_app
+from careforall.kit.http.cors import origins_in
 from careforall.kit.http.description import document
 from careforall.kit.http.edge import Edge
 from careforall.kit.http.identity import Principal, ServiceTokens, Verifier
@@ -254,6 +255,7 @@ class Process:
             trusted_proxies=common.trusted_proxies,
             flag=self._flag,
             uploads=[upload for service in services for upload in service.parts.uploads],
+            origins=origins_in(common.cors_origins),
         )
         found = [listener.public(edge)]
         if "api" in self._roles and listener.internal_port:

@@ -19,13 +19,15 @@ from careforall_testing.platform import Platform, client_of, platform
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls
 
+SITE = "https://shop.example.org"
 SECURITY = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "same-origin"}
 
 
 @pytest.fixture(scope="module")
 async def running(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Platform]:
     urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
-    async with platform(urls, ["donations"], CAREFORALL_TRUSTED_PROXIES="1", CAREFORALL_RATE_PER_ADDRESS="20") as found:
+    settings = {"TRUSTED_PROXIES": "1", "RATE_PER_ADDRESS": "20", "CORS_ORIGINS": f"{SITE}, https://other.example.org"}
+    async with platform(urls, ["donations"], **{f"CAREFORALL_{name}": value for name, value in settings.items()}) as found:
         yield found
 
 
@@ -222,3 +224,39 @@ async def test_a_method_that_a_path_does_not_have_is_told_those_it_has(running: 
 @pytest.mark.parametrize("path", ["/livez?x=1", "/?utm_source=mail", "/api/v1/campaigns?limit=1&", "/api/v1/campaigns?&q=roof"])
 async def test_probes_and_pages_take_any_address(running: Platform, somewhere: dict[str, str], path: str) -> None:
     assert (await running.client.get(path, headers=somewhere)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/api/v1/campaigns", b"", 200),
+        ("POST", DONATIONS, b"gift", 201),
+        ("POST", DONATIONS, b"{}", 422),
+        ("POST", DONATIONS, b"{", 400),
+        ("POST", DONATIONS, b" " * 70_000, 413),
+        ("GET", "/api/v1/nowhere", b"", 404),
+    ],
+)
+async def test_pages_of_other_sites_read_whatever_is_answered(
+    running: Platform, callers: Callers, somewhere: dict[str, str], method: str, path: str, body: bytes, status: int
+) -> None:
+    if body == b"gift":
+        new = {"title": "Wells", "goal": "10.00", "currency": "EUR", "status": "LIVE"}
+        made = await running.client.post("/api/v1/campaigns", json=new, headers={**somewhere, **callers.admin()})
+        body = json.dumps({"campaign_id": made.json()["id"], "donor_email": "a@example.org", "amount": "5.00"}).encode()
+    for origin, shared in ((SITE, SITE), ("https://evil.example.org", None)):
+        headers = {**somewhere, "Content-Type": "application/json", "Origin": origin}
+        answer = await running.client.request(method, path, content=body, headers=headers)
+        assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (status, shared), answer.text
+        assert answer.headers["vary"] == "Origin", "caches must not give one site what was said to another"
+    readable = (await running.client.request(method, path, content=body, headers=headers | {"Origin": SITE})).headers
+    assert {"Retry-After", "Idempotent-Replayed", "ETag"} <= set(readable["access-control-expose-headers"].split(", "))
+
+
+async def test_pages_of_other_sites_are_told_when_to_come_again(running: Platform, somewhere: dict[str, str]) -> None:
+    answers = [await running.client.get("/api/v1/campaigns", headers={**somewhere, "Origin": SITE}) for _ in range(21)]
+    last = answers[-1]
+    assert (last.status_code, last.headers["access-control-allow-origin"]) == (429, SITE)
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key", "Origin": SITE}
+    preflight = await running.client.options(DONATIONS, headers={**asked, "X-Forwarded-For": "198.51.100.77"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, SITE)

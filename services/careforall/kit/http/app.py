@@ -17,6 +17,7 @@ from careforall.kit.errors import NotFound
 from careforall.kit.health import Health
 from careforall.kit.http import docs, problem
 from careforall.kit.http import operations as routes
+from careforall.kit.http.cors import origins_in
 from careforall.kit.http.description import DescribedStructs, document
 from careforall.kit.http.fleet import fleet_router
 from careforall.kit.http.identity import ServiceTokens, Verifier, admin_only, anybody, service_only, somebody
@@ -73,7 +74,7 @@ def public_app(
         handlers += [_router(service, service.parts.routes, _API), _router(service, service.parts.pages, "/")]
         handlers.append(routes.admin_router(service.operations))
     handlers.append(fleet_router([service.operations for service in services], limiter, development=development))
-    origins = [origin.strip() for origin in cors_origins.split(",") if origin.strip()]
+    origins = list(origins_in(cors_origins))
     queries = KnownQueries()
     app = _app(
         handlers,

@@ -23,6 +23,7 @@ from careforall.kit.context import Cause
 from careforall.kit.degraded import DegradedFlag
 from careforall.kit.errors import Forbidden, Problem, TooLarge, Unauthorized, UnsupportedMediaType
 from careforall.kit.http import problem
+from careforall.kit.http.cors import shared_with
 from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
 from careforall.kit.http.identity import Verifier
 from careforall.kit.http.limits import Limit, Limiter, network_of
@@ -60,6 +61,7 @@ class Edge:
         app: The framework's ASGI application.
         hot: Routes answered here.
         uploads: Routes that take a file of staff.
+        origins: Other sites whose pages may read what is answered here.
         trusted_proxies: Hops of X-Forwarded-For to believe.
         flag: Says when requests that write are refused unread.
     """
@@ -76,8 +78,10 @@ class Edge:
         trusted_proxies: int = 0,
         flag: DegradedFlag | None = None,
         uploads: Sequence[Upload] = (),
+        origins: Sequence[str] = (),
     ) -> None:
         self._app = app
+        self._origins = tuple(origins)
         self._uploads = {(upload.method, upload.path): upload for upload in uploads}
         self._hot = HotTable(hot)
         self._limiter = limiter
@@ -97,7 +101,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await self._serve(_Exchange(scope, send, self._hops), receive)
+        await self._serve(_Exchange(scope, send, self._hops, self._origins), receive)
 
     async def _serve(self, exchange: "_Exchange", receive: Receive) -> None:
         started = time.perf_counter()
@@ -196,7 +200,7 @@ class Edge:
 class _Exchange:
     """One request with the answer being made for it."""
 
-    def __init__(self, scope: Any, send: Send, hops: int) -> None:
+    def __init__(self, scope: Any, send: Send, hops: int, origins: Sequence[str] = ()) -> None:
         self.scope = scope
         self.path: str = scope["path"]
         self.method: str = scope["method"]
@@ -212,6 +216,7 @@ class _Exchange:
         state["client_address"] = self.client
         self._send = send
         self._extra: list[tuple[bytes, bytes]] = [(b"x-request-id", self.request_id.encode()), *_SECURITY]
+        self._extra += shared_with(self.headers.get(b"origin"), origins)
 
     def limited(self, limit: Limit, remaining: str) -> None:
         """Tell the caller what is left of a limit."""
