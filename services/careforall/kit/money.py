@@ -6,7 +6,10 @@ from functools import lru_cache
 from babel.numbers import get_currency_precision, is_currency
 
 LIMIT = Decimal(10) ** 12
-"""Amounts are below this; NUMERIC(18, 3) holds them with every exponent."""
+"""Amounts are below this; NUMERIC(18, 3) holds them."""
+
+PLACES = 3
+"""Decimal places that are kept: what has more (CLF, UYW) would be stored as another amount than was said."""
 
 MAX_DIGITS = 24
 
@@ -38,6 +41,8 @@ def parse_amount(value: Decimal | str, currency: str) -> Decimal:
         MoneyError: `not_a_number`, `not_positive`, `too_large`, `too_many_decimals` or `unknown_currency`.
     """
     places = exponent(currency)
+    if places > PLACES:
+        raise MoneyError("unknown_currency", f"amounts of {currency} have {places} decimal places, and {PLACES} are kept here")
     try:
         amount = value if isinstance(value, Decimal) else Decimal(_plain(value))
     except InvalidOperation:

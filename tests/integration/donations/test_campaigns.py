@@ -35,6 +35,7 @@ GOOD = {"title": "Wells", "goal": "1000.00", "currency": "EUR"}
         ({"goal": None}, "/goal", "invalid_value"),
         ({"currency": "eur"}, "/currency", "unknown_currency"),
         ({"currency": "XXQ"}, "/currency", "unknown_currency"),
+        ({"currency": "CLF"}, "/currency", "unknown_currency"),
         ({"currency": "EURO"}, "/currency", "invalid_value"),
         ({"currency": "JPY", "goal": "10.50"}, "/goal", "too_many_decimals"),
         ({"status": "OPEN"}, "/status", "invalid_value"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from babel.numbers import get_currency_precision, list_currencies
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -23,6 +24,19 @@ def test_unknown_and_lower_case_currencies_are_refused(currency: str) -> None:
     with pytest.raises(money.MoneyError) as refused:
         money.parse_amount("1", currency)
     assert refused.value.code == "unknown_currency"
+
+
+def test_no_amount_is_kept_as_another() -> None:
+    refused = set()
+    for currency in filter(str.isupper, list_currencies()):
+        smallest = Decimal(1).scaleb(-get_currency_precision(currency))
+        try:
+            assert money.parse_amount(str(smallest), currency).quantize(Decimal("0.001")) == smallest, (
+                "the databases keep three places"
+            )
+        except money.MoneyError as error:
+            refused.add((currency, error.code))
+    assert refused == {("CLF", "unknown_currency"), ("UYW", "unknown_currency")}
 
 
 @pytest.mark.parametrize(
