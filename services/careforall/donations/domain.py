@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.contracts.donations import CampaignStatus, DonationStatus
-from careforall.kit import money
+from careforall.kit import moments, money
 from careforall.kit.errors import InvalidInput
 
 LEGAL_STEPS: Mapping[DonationStatus, frozenset[DonationStatus]] = {
@@ -138,14 +138,15 @@ def accepted_amount(campaign: Campaign, amount: Decimal | str, currency: str | N
 
 
 def zoned(moment: datetime | None, pointer: str) -> datetime | None:
-    """Return a moment that says its zone.
+    """Return a moment that says its zone, in UTC.
 
     Raises:
-        InvalidInput: It could be any of a day.
+        InvalidInput: With this pointer.
     """
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidInput.field(pointer, "zone_required", "write times with a zone, such as 2027-01-31T12:00:00Z")
-    return moment
+    try:
+        return moments.in_utc(moment) if moment is not None else None
+    except moments.MomentError as error:
+        raise InvalidInput.field(pointer, error.code, str(error)) from error
 
 
 def _shown(campaign: Campaign, amount: Decimal) -> str:

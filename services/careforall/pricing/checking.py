@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from msgspec.structs import replace
 
-from careforall.kit import money
+from careforall.kit import moments, money
 from careforall.kit.errors import FieldError, InvalidInput
 from careforall.kit.text import text_error
 from careforall.pricing.conditions import has_own
@@ -68,14 +68,20 @@ class _Faults:
         if (percent is None) == (amount is None):
             self.add("/percent", "required_field", "give either percent or amount")
 
-    def period(self, begins: datetime | None, ends: datetime | None, at: str = "") -> None:
-        """Note times without a zone, and a period that ends before it begins."""
-        for name, moment in (("starts_at", begins), ("ends_at", ends)):
-            if moment is not None and moment.tzinfo is None:
-                self.add(f"{at}/{name}", "zone_required", "write times with a zone, such as 2027-01-31T12:00:00Z")
-                return
+    def moment(self, value: datetime | None, pointer: str) -> datetime | None:
+        """Return a moment in UTC, or None where there is none or it was noted."""
+        try:
+            return moments.in_utc(value) if value is not None else None
+        except moments.MomentError as error:
+            self.add(pointer, error.code, str(error))
+            return None
+
+    def period(self, begins: datetime | None, ends: datetime | None, at: str = "") -> tuple[datetime | None, datetime | None]:
+        """Return when it begins and ends, in UTC; note times that are none, and an end before the beginning."""
+        begins, ends = self.moment(begins, f"{at}/starts_at"), self.moment(ends, f"{at}/ends_at")
         if begins is not None and ends is not None and begins >= ends:
             self.add(f"{at}/ends_at", "before_start", "the end must be after the start")
+        return begins, ends
 
     def settle(self) -> None:
         """Refuse what was noted, if anything was."""
@@ -96,9 +102,9 @@ def checked_coupon(coupon: Coupon) -> Coupon:
     minimum = faults.amount(coupon.minimum, coupon.currency, "/minimum")
     if coupon.currency is not None and coupon.amount is None and coupon.minimum is None:
         _check_currency(faults, coupon.currency)
-    faults.period(coupon.starts_at, coupon.ends_at)
+    starts_at, ends_at = faults.period(coupon.starts_at, coupon.ends_at)
     faults.settle()
-    return replace(coupon, amount=amount, minimum=minimum)
+    return replace(coupon, amount=amount, minimum=minimum, starts_at=starts_at, ends_at=ends_at)
 
 
 def checked_promotion(rule: Promotion) -> Promotion:

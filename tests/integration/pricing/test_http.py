@@ -148,6 +148,32 @@ async def test_a_coupon_s_life(house: PricingHouse) -> None:
     assert told == 3, "made, changed, ended"
 
 
+@pytest.mark.parametrize("name", ["starts_at", "ends_at"])
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("0001-01-01T00:00:00+14:00", "out_of_range"),
+        ("9999-12-31T23:59:59-14:00", "out_of_range"),
+        ("2027-01-31T12:00:00", "zone_required"),
+    ],
+)
+async def test_a_coupon_of_no_moment_is_refused_and_the_others_are_still_listed(
+    house: PricingHouse, name: str, moment: str, code: str
+) -> None:
+    admin = house.callers.admin()
+    answer = await house.client.post(COUPONS, json={"code": fresh("when"), "percent": "10", name: moment}, headers=admin)
+    assert answer.status_code == 422, answer.text
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [(f"/{name}", code)]
+    assert (await house.client.get(COUPONS, headers=admin)).status_code == 200
+
+
+async def test_a_coupon_s_times_are_told_in_utc(house: PricingHouse) -> None:
+    admin, body = house.callers.admin(), {"code": fresh("utc"), "percent": "10", "starts_at": "2027-01-01T02:00:00+02:00"}
+    made = await house.client.post(COUPONS, json=body, headers=admin)
+    read = await house.client.get(f"{COUPONS}/{made.json()['id']}", headers=admin)
+    assert made.json()["starts_at"] == read.json()["starts_at"] == "2027-01-01T00:00:00Z"
+
+
 async def test_a_limit_cannot_fall_below_what_is_used(house: PricingHouse) -> None:
     admin, code, sku = house.callers.admin(), fresh("floor"), fresh("cup")
     await house.sell(sku)
