@@ -199,7 +199,13 @@ async def test_a_refund_told_as_a_state_gives_back_everything_once(till: Any) ->
     assert await till.count("refunds", "intent_id = $1 AND status = 'SUCCEEDED' AND amount = 25", intent) == 1
 
 
-@pytest.mark.parametrize("timestamp", ["yesterday", 10**30, -5, [], {}, "", "2026-02-30T00:00:00Z", True])
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        *("yesterday", 10**30, -5, [], {}, "", "2026-02-30T00:00:00Z", True),
+        *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+    ],
+)
 async def test_a_strange_timestamp_changes_nothing(till: Any, timestamp: Any) -> None:
     intent = await till.pledge()
     assert (await till.tell(till.success(intent, timestamp=timestamp))).json() == PROCESSED

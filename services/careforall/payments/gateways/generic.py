@@ -108,7 +108,7 @@ def read_time(raw: object) -> datetime | None:
     try:
         if isinstance(raw, str):
             at = datetime.fromisoformat(raw)
-            return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+            return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
         if isinstance(raw, int | float) and not isinstance(raw, bool):
             return datetime.fromtimestamp(raw / 1000 if abs(raw) > _MILLISECONDS else raw, tz=UTC)
     except (ValueError, OverflowError, OSError):
