@@ -149,7 +149,9 @@ async def export_donations(
     first, last = zoned(since, "/since"), zoned(until, "/until")
     wanted = Filter(campaign_id=campaign_id, status=status, since=first, until=last)
     headers = {"Content-Disposition": 'attachment; filename="donations.csv"'}
-    return Stream(_csv(service.export(wanted)), media_type="text/csv; charset=utf-8", headers=headers)
+    pages = service.export(wanted)
+    begun: list[Donation] = await anext(pages, [])  # what cannot be read at all is refused, not a file that breaks off
+    return Stream(_csv(begun, pages), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @get("/donations/{id:str}", summary="Show a gift")
@@ -303,9 +305,9 @@ class _Total(msgspec.Struct):
     total_donations: int
 
 
-async def _csv(pages: AsyncIterator[list[Donation]]) -> AsyncIterator[str]:
+async def _csv(begun: list[Donation], pages: AsyncIterator[list[Donation]]) -> AsyncIterator[str]:
     """Write pages as CSV; anonymous gifts carry no person, and no cell can start a formula."""
-    yield line(_COLUMNS)
+    yield line(_COLUMNS) + "".join(line(_cells(donation)) for donation in begun)
     async for donations in pages:
         yield "".join(line(_cells(donation)) for donation in donations)
 

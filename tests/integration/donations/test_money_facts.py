@@ -209,6 +209,13 @@ async def test_the_export_speaks_of_moments_not_of_a_servers_clock(house: Giving
         assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [(f"/{name}", code)]
 
 
+async def test_an_export_that_cannot_begin_is_refused(house: GivingHouse) -> None:
+    async with house.running.database("donations") as database, database.transaction():
+        await database.execute("LOCK TABLE donations IN ACCESS EXCLUSIVE MODE")
+        answer = await house.hot.get(f"{DONATIONS}/export", headers=house.callers.admin())
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (409, "locked", True)
+
+
 async def test_the_export_adds_up_and_no_cell_starts_a_formula(house: GivingHouse) -> None:
     collected = await house.campaign(title=f"Export {new_id().hex[-12:]}")
     formulas = ['=cmd|"/c calc"!A0', "+1+1", "-1+1", "@SUM(A1)", 'Ada, "the" first', "plain"]
