@@ -80,6 +80,12 @@ _KEPT = Answer(
     lasting=False,
     word="unknown",
 )
+_OTHER_BODY = Answer(
+    status=OK,
+    body=json.encode(_Refused("ignored", "idempotency_key_reused", "This event came with another body before.")),
+    lasting=False,
+    word="key_reused",
+)
 _REUSED = Answer(status=REUSED, body=problem.render(EventKeyReused(), "")[2], lasting=False, word="key_reused")
 
 
@@ -219,7 +225,7 @@ class _Batch:
         return Answer(status=known.http_status, body=known.answer, lasting=lasting, replayed=lasting, word=known.outcome.lower())
 
     def _reused(self, item: Incoming, known: EventRow) -> Answer:
-        """Keep and report another body under a known key; it is not applied."""
+        """Keep and report another body under a known key; it is not applied, and no gateway is made to repeat it for days."""
         ALARMS.labels(kind="key_reused").inc()
         log.error("webhook key reused with another body", gateway=item.gateway, event_id=str(item.id), first=str(known.id))
         self.bodies.append((item.id, item.gateway, item.body))
@@ -233,7 +239,7 @@ class _Batch:
                 detail=f"body {item.id} differs from {known.id}",
             )
         )
-        return _REUSED
+        return _REUSED if item.gateway == GENERIC else _OTHER_BODY
 
     def _keep(self, item: Incoming, answer: Answer, outcome: str, reason: str) -> Answer:
         row = EventRow(

@@ -52,6 +52,18 @@ async def test_what_does_not_fit_is_200_and_kept(till: Any) -> None:
     assert (wrong.status_code, wrong.json()["reason"]) == (200, "amount_mismatch")
 
 
+async def test_an_event_told_again_in_other_words_is_200_alarmed_and_not_applied(till: Any) -> None:
+    intent = await till.pledge()
+    event = till.simulated("payment_intent.succeeded", intent)
+    await till.tell_simulator({**event, "pending_webhooks": 2})
+    steps = await till.steps(intent)
+    for _ in range(2):
+        again = await till.tell_simulator({**event, "pending_webhooks": 1})
+        assert (again.status_code, again.json()["status"], again.json()["reason"]) == (200, "ignored", "idempotency_key_reused")
+    assert await till.steps(intent) == steps
+    assert await till.count("payment_alarms", "payment_id = $1 AND kind = 'key_reused'", intent) == 1
+
+
 @pytest.mark.parametrize("event_type", ["customer.created", "charge.refunded", "charge.dispute.created"])
 async def test_an_event_without_effect_is_kept_and_ignored(till: Any, event_type: str) -> None:
     intent = await till.pledge()
