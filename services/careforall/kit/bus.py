@@ -58,6 +58,13 @@ class Ack(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """Which stream it is, by the time of its creation, and the sequence of its newest message."""
+
+    created: datetime
+    last: int
+
+
 class Refused(msgspec.Struct, frozen=True):
     """The broker did not store a message. `lasting` means that a repeat will not help."""
 
@@ -206,13 +213,14 @@ class Bus:
         if sorted(info.config.filter_subjects or []) != sorted(config.filter_subjects or []):
             raise BrokerTooOld(f"the broker dropped the subject filter of {config.durable_name}: use NATS 2.12 or later")
 
-    async def stream_created(self, stream: str) -> datetime | None:
-        """Return when a stream was created, or None when it is not there."""
+    async def extent(self, stream: str) -> Extent | None:
+        """Return how far a stream goes, or None when it is not there."""
         try:
             info = await self.jetstream.stream_info(stream)
         except NotFoundError:
             return None
-        return _created(info.created)
+        created = _created(info.created)
+        return Extent(created, info.state.last_seq) if created is not None else None
 
     async def _connect(self) -> None:
         wait = 0.1

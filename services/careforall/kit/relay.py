@@ -20,7 +20,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from careforall.kit import crash, tasks
-from careforall.kit.bus import Ack, Bus, Refused
+from careforall.kit.bus import Ack, Bus, Extent, Refused
 from careforall.kit.db import WIRE_ERRORS, Connection, Database
 from careforall.kit.errors import PASSING
 from careforall.kit.metrics import EVENTS_PUBLISHED, OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
@@ -114,6 +114,7 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled; losing the database or the broker only pauses it."""
+        self._bus.on_connect(self._doubt)
         await self._bus.listen(self._nudge, self._on_nudge)
         while True:
             try:
@@ -125,6 +126,10 @@ class Relay:
 
     async def _on_nudge(self, _: object) -> None:
         self._wake.set()
+
+    async def _doubt(self) -> None:
+        """Look at the stream before anything more is sent: who comes back after a crash may have lost what it had."""
+        self._checked_stream = 0.0
 
     async def _lead(self) -> None:
         """Work while holding the lock on a session of its own."""
@@ -177,7 +182,8 @@ class Relay:
         """Mark the last batch and claim the next in one writing transaction, whose first statement fences: `StreamReplaced`."""
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
-            if await connection.fetchval(_CLAIM, len(last.acked)) != self._stream_created:
+            reached = max((seq for _, seq in last.acked), default=0)
+            if await connection.fetchval(_CLAIM, len(last.acked), reached) != self._stream_created:
                 raise StreamReplaced
             if last.acked:
                 await connection.execute(_MARK, [row for row, _ in last.acked], [seq for _, seq in last.acked])
@@ -215,29 +221,33 @@ class Relay:
         return time.monotonic() - self._checked_stream >= _CHECK_STREAM_EVERY
 
     async def _check_stream(self) -> None:
-        """Notice a wiped stream by its creation time and send again what is still kept (rule 6).
+        """Notice a stream that was wiped, or lost its newest messages, and send again what is still kept (rule 6).
 
         Call it with nothing left to mark: what was acknowledged by the stream that is gone must not be marked after the replay.
         """
         if not self._check_due():
             return
-        created = await self._bus.stream_created(self._stream)
-        if created is None:
+        extent = await self._bus.extent(self._stream)
+        if extent is None:
             await self._bus.repair_streams()
             return
-        replayed = await self._database.run(lambda connection: _note_stream(connection, created))
+        replayed = await self._database.run(lambda connection: _note_stream(connection, extent))
         self._checked_stream = time.monotonic()
-        self._stream_created = created
+        self._stream_created = extent.created
         if replayed:
-            log.warning("stream was wiped, sending again", service=self._service, stream=self._stream, events=replayed)
+            log.warning("stream lost messages, sending again", service=self._service, stream=self._stream, events=replayed)
 
 
-async def _note_stream(connection: Connection, created: datetime) -> int:
-    known = await connection.fetchval(_KNOWN_STREAM)
-    if known == created:
+async def _note_stream(connection: Connection, extent: Extent) -> int:
+    known = await connection.fetchrow(_KNOWN_STREAM)
+    assert known is not None
+    created = known["stream_created"]
+    if created == extent.created and known["last_sequence"] <= extent.last:
         return 0
-    await connection.execute(_REMEMBER_STREAM, created)
-    return 0 if known is None else await replay(connection, since=None)
+    await connection.execute(_REMEMBER_STREAM, extent.created, extent.last)
+    if created == extent.created:
+        return int((await connection.execute(_REPLAY_LOST, extent.last)).split()[-1])
+    return 0 if created is None else await replay(connection, since=None)
 
 
 async def replay(connection: Connection, *, since: datetime | None, known_for: float = 0.0) -> int:
@@ -257,7 +267,7 @@ SELECT EXISTS (
 """
 _CLAIM = """
 UPDATE relay_state
-SET claims = claims + 1, published = published + $1, updated_at = clock_timestamp()
+SET claims = claims + 1, published = published + $1, last_sequence = greatest(last_sequence, $2), updated_at = clock_timestamp()
 RETURNING stream_created
 """
 _NEXT = """
@@ -281,10 +291,14 @@ SET retry_count = retry_count + 1,
 FROM unnest($1::uuid[], $2::text[]) AS refused (id, reason)
 WHERE outbox.id = refused.id
 """
-_KNOWN_STREAM = "SELECT stream_created FROM relay_state FOR UPDATE"
-_REMEMBER_STREAM = "UPDATE relay_state SET stream_created = $1"
+_KNOWN_STREAM = "SELECT stream_created, last_sequence FROM relay_state FOR UPDATE"
+_REMEMBER_STREAM = "UPDATE relay_state SET stream_created = $1, last_sequence = $2"
 _REPLAY = """
 UPDATE outbox
 SET status = 'PENDING', published_at = NULL, next_retry_at = nullif(published_at + make_interval(secs => $2), published_at)
 WHERE status = 'PROCESSED' AND ($1::timestamptz IS NULL OR created_at >= $1)
+"""
+_REPLAY_LOST = """
+UPDATE outbox SET status = 'PENDING', published_at = NULL, next_retry_at = NULL
+WHERE status = 'PROCESSED' AND stream_sequence > $1
 """

@@ -124,6 +124,33 @@ async def test_rule_06_a_wiped_stream_is_noticed_and_everything_kept_is_sent_aga
         await published(database, 20)
 
 
+async def test_rule_06_a_stream_that_lost_its_newest_messages_gets_them_again(database: Database, bus: Bus, bell: Bells) -> None:
+    await store(database, [bell.ring(number) for number in range(20)])
+    async with running(relay_of(bell, database, bus).run()):
+        await published(database, 20)
+    kept = (await bus.jetstream.stream_info(bell.stream.name)).state.last_seq
+    await store(database, [bell.ring(number) for number in range(20, 25)])
+    await database.run(lambda connection: _told_and_lost(connection, kept))
+    async with running(relay_of(bell, database, bus).run(), runner_of(bell, database, bus).run()):
+        await eventually(lambda: _effects(database, 25))
+        await published(database, 25)
+    assert await stored(bus, bell) == 25, "only what was lost was sent again"
+    async with running(relay_of(bell, database, bus).run()):
+        await asyncio.sleep(0.5)
+    assert await stored(bus, bell) == await count(database, "outbox", "status = 'PROCESSED'") == 25
+
+
+async def _told_and_lost(connection: Connection, kept: int) -> None:
+    """What is pending was acknowledged by a broker that crashed before it had it on disk."""
+    await connection.execute(
+        "UPDATE outbox SET status = 'PROCESSED', published_at = clock_timestamp(), stream_sequence = $1 + place "
+        "FROM (SELECT id AS row, row_number() OVER (ORDER BY id) AS place FROM outbox WHERE status = 'PENDING') AS lost "
+        "WHERE id = lost.row",
+        kept,
+    )
+    await connection.execute("UPDATE relay_state SET last_sequence = (SELECT max(stream_sequence) FROM outbox)")
+
+
 async def test_a_lasting_refusal_fails_alone_dies_after_its_retries_and_lives_again_on_demand(
     database: Database, bus: Bus, bell: Bells
 ) -> None:
