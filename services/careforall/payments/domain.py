@@ -18,6 +18,8 @@ DisputeStatus = Literal["OPEN", "WON", "LOST"]
 AttemptStatus = Literal["INITIATED", "OPEN", "UNKNOWN", "SUCCEEDED", "FAILED"]
 Outcome = Literal["processed", "ignored", "rejected"]
 
+ANOTHER_AMOUNT = "amount_mismatch"
+"""The alarm of what a gateway tells with another amount or currency than ours."""
 GENERIC = "generic"
 """The gateway name of what was only told through the generic endpoint; nobody can be asked about it."""
 
@@ -133,6 +135,10 @@ class RefundFact(msgspec.Struct, frozen=True, kw_only=True):
     """We know it as a refund of money that came after its intent had failed."""
     answered: bool = False
     """Whoever ordered it is waiting for this very answer."""
+    parked: bool = False
+    """What we knew was more than there was to refund, and does not count."""
+    of_another_amount: bool = False
+    """The money it is of was not what was asked for (see `DisputeFact`)."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -151,6 +157,8 @@ class DisputeFact(msgspec.Struct, frozen=True, kw_only=True):
     known_amount: Decimal | None = None
     parked: bool = False
     """What we knew was more than there was to dispute, and does not count."""
+    of_another_amount: bool = False
+    """Another amount than asked for was captured: what hangs on that does not prove that ours was."""
     at: datetime | None = None
     reason: str = ""
     gateway_object: str = ""
@@ -230,16 +238,24 @@ def _judge_decline(intent: Intent, fact: DeclineFact) -> Verdict:
 
 
 def _judge_refund(intent: Intent, fact: RefundFact) -> Verdict:
-    """Refunds are facts with ids of their own: a settled one proves the capture, whichever was told first."""
+    """Refunds are facts with ids of their own: a settled one proves the capture, whichever was told first.
+
+    Unless another amount is known to have been captured: that is for a person, and so is what goes back of it. One that was
+    parked is judged again whenever it is told again: the right amount may have been captured meanwhile.
+    """
     if fact.currency != intent.currency or not fact.amount.is_finite() or fact.amount <= 0:
         return _MISMATCH
-    if fact.known == fact.status:
-        return Verdict(outcome="ignored", reason="duplicate_transition", message=f"This refund is {fact.status} already.")
-    if fact.known in {"SUCCEEDED", "FAILED"}:
+    if fact.known == fact.status and not fact.parked:
+        return _same_refund(fact)
+    if fact.known in {"SUCCEEDED", "FAILED"} and fact.known != fact.status:
         return _after_settling(fact)
     if fact.status != "SUCCEEDED":
         return Verdict(outcome="processed", refund_settles=fact.status, alarm=_not_refunded(fact))
     return _judge_settled_refund(intent, fact)
+
+
+def _same_refund(fact: RefundFact) -> Verdict:
+    return Verdict(outcome="ignored", reason="duplicate_transition", message=f"This refund is {fact.status} already.")
 
 
 def _not_refunded(fact: RefundFact) -> str:
@@ -252,16 +268,10 @@ def _not_refunded(fact: RefundFact) -> str:
 def _judge_settled_refund(intent: Intent, fact: RefundFact) -> Verdict:
     if fact.unapplied:
         return Verdict(outcome="processed", refund_settles="SUCCEEDED", unapplied=-fact.amount)
-    walk = _walk_to_captured(intent)
+    walk = _walk_to_captured(intent, fact)
     captured = intent.amount if walk else intent.captured_amount
     if intent.refunded_amount + fact.amount > captured:
-        return Verdict(
-            outcome="ignored",
-            reason="refund_exceeds_captured",
-            message="More was refunded than captured: kept for a person to look at.",
-            alarm="refund_exceeds_captured",
-            refund_settles="SUCCEEDED",
-        )
+        return _same_refund(fact) if fact.parked else _OVER_REFUNDED
     back = intent.refunded_amount + fact.amount
     return Verdict(
         outcome="processed",
@@ -297,7 +307,7 @@ def _judge_dispute(intent: Intent, fact: DisputeFact) -> Verdict:
         return _same_dispute(fact)
     if fact.known in {"WON", "LOST"} and fact.known != fact.status:
         return _after_deciding(fact)
-    walk = _walk_to_captured(intent)
+    walk = _walk_to_captured(intent, fact)
     counted = fact.amount if fact.known == "OPEN" and not fact.parked else Decimal(0)
     counts = Decimal(0) if fact.status == "WON" else fact.amount
     room = (intent.amount if walk else intent.captured_amount) - intent.refunded_amount - intent.disputed_amount
@@ -331,8 +341,9 @@ def _after_deciding(fact: DisputeFact) -> Verdict:
     )
 
 
-def _walk_to_captured(intent: Intent) -> tuple[PaymentStatus, ...]:
-    return PATHS[intent.status]["CAPTURED"] if intent.status in {"INITIATED", "AUTHORIZED"} else ()
+def _walk_to_captured(intent: Intent, fact: RefundFact | DisputeFact) -> tuple[PaymentStatus, ...]:
+    proved = intent.status in {"INITIATED", "AUTHORIZED"} and not fact.of_another_amount
+    return PATHS[intent.status]["CAPTURED"] if proved else ()
 
 
 def _given_back(intent: Intent, target: PaymentStatus) -> Decimal:
@@ -396,7 +407,14 @@ _MISMATCH = Verdict(
     outcome="rejected",
     reason="amount_mismatch",
     message="Amount or currency are not those of the payment: kept, not applied.",
-    alarm="amount_mismatch",
+    alarm=ANOTHER_AMOUNT,
+)
+_OVER_REFUNDED = Verdict(
+    outcome="ignored",
+    reason="refund_exceeds_captured",
+    message="More was refunded than captured: kept for a person to look at.",
+    alarm="refund_exceeds_captured",
+    refund_settles="SUCCEEDED",
 )
 _DOUBLE = Verdict(
     outcome="ignored",

@@ -13,6 +13,7 @@ from careforall.contracts.payments import PaymentStatus
 from careforall.kit.ids import new_id
 from careforall.payments import domain, events, ledger
 from careforall.payments.domain import (
+    ANOTHER_AMOUNT,
     GENERIC,
     OPEN_ATTEMPTS,
     DeclineFact,
@@ -47,6 +48,7 @@ class Effects:
         refunds: All refunds of intents that refund facts are about.
         disputes: All disputes of intents that dispute facts are about.
         fees: The intents, of those that facts tell fees of, whose fee is booked.
+        mismatched: The intents, of those that refunds and disputes are about, of which another amount was captured.
         max_attempts: Declines after which an intent fails.
     """
 
@@ -57,6 +59,7 @@ class Effects:
         refunds: Iterable[Refund],
         disputes: Iterable[Dispute],
         fees: Iterable[UUID],
+        mismatched: Iterable[UUID] = (),
         max_attempts: int,
     ) -> None:
         self.changes = Changes()
@@ -65,6 +68,7 @@ class Effects:
         self._by_gateway_id = {(one.intent_id, one.gateway_refund_id): one for one in self._refunds.values()}
         self._disputes = {(one.intent_id, one.gateway_dispute_id): one for one in disputes}
         self._fees = set(fees)
+        self._mismatched = set(mismatched)
         self._max_attempts = max_attempts
 
     def now(self, intent: Intent) -> Intent:
@@ -79,6 +83,8 @@ class Effects:
         verdict = domain.judge(before, fact)
         if verdict.alarm:
             self._alarm(before, fact, verdict, source)
+        if _is_another_amount(fact, verdict):
+            self._mismatched.add(before.id)
         if verdict.refund_settles is not None and isinstance(fact, RefundFact):
             self._settle_refund(before, fact, verdict, source)
         if verdict.dispute_becomes is not None and isinstance(fact, DisputeFact):
@@ -94,10 +100,14 @@ class Effects:
         """Add what only our rows know: whether a decline is the last allowed one, and how we knew a refund or dispute."""
         if isinstance(fact, DeclineFact):
             return msgspec.structs.replace(fact, last=intent.declines + 1 >= self._max_attempts)
+        if isinstance(fact, RefundFact | DisputeFact) and intent.id in self._mismatched:
+            fact = msgspec.structs.replace(fact, of_another_amount=True)
         if isinstance(fact, RefundFact):
             known = self._by_gateway_id.get((intent.id, fact.gateway_refund_id)) or self._refunds.get(fact.refund_id)
             if known is not None and known.intent_id == intent.id:
-                return msgspec.structs.replace(fact, refund_id=known.id, known=known.status, unapplied=known.unapplied)
+                return msgspec.structs.replace(
+                    fact, refund_id=known.id, known=known.status, unapplied=known.unapplied, parked=known.parked
+                )
             if known is not None:
                 return msgspec.structs.replace(fact, refund_id=new_id())
         if isinstance(fact, DisputeFact):
@@ -227,6 +237,10 @@ class Effects:
         if attempt.number:
             self._attempts[attempt.intent_id] = attempt
         self.changes.attempts[attempt.intent_id, attempt.number] = attempt
+
+
+def _is_another_amount(fact: Fact, verdict: Verdict) -> bool:
+    return isinstance(fact, StateFact) and fact.target == "CAPTURED" and verdict.alarm == ANOTHER_AMOUNT
 
 
 def _known_dispute(fact: DisputeFact, known: Dispute | None) -> DisputeFact:

@@ -12,7 +12,14 @@ import msgspec
 from careforall.kit.batch import Busy, GroupCommit
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
-from careforall.payments import ledger, repository, repository_disputes, repository_ledger, repository_refunds
+from careforall.payments import (
+    ledger,
+    repository,
+    repository_alarms,
+    repository_disputes,
+    repository_ledger,
+    repository_refunds,
+)
 from careforall.payments.domain import DisputeFact, Fact, Intent, RefundFact, StateFact, Verdict
 from careforall.payments.effects import Effects, Source
 from careforall.payments.errors import PaymentNotFound
@@ -97,12 +104,14 @@ async def effects_of(
     attempted = sorted(set(attempts_of))
     refunded = sorted({intent.id for intent, fact in told if _concerns_refunds(intent, fact)})
     disputed = sorted({intent.id for intent, fact in told if isinstance(fact, DisputeFact)})
+    unpaid = sorted({intent.id for intent, fact in told if _may_prove_capture(intent, fact)})
     with_fee = sorted({intent.id for intent, fact in told if isinstance(fact, StateFact) and fact.fee is not None})
     return Effects(
         attempts=await repository.last_attempts(connection, attempted) if attempted else {},
         refunds=await repository_refunds.refunds_of(connection, refunded) if refunded else (),
         disputes=await repository_disputes.disputes_of(connection, disputed) if disputed else (),
         fees=await repository_ledger.with_fees(connection, with_fee) if with_fee else (),
+        mismatched=await repository_alarms.told_otherwise(connection, unpaid) if unpaid else (),
         max_attempts=max_attempts,
     )
 
@@ -120,6 +129,10 @@ async def record_fee(connection: Connection, locked: Intent, fact: Fact, *, via:
 
 def _source(via: str, cause: str) -> Source:
     return Source(via=via, cause=cause, event_id=None, received_at=datetime.now(UTC))
+
+
+def _may_prove_capture(intent: Intent, fact: Fact) -> bool:
+    return isinstance(fact, RefundFact | DisputeFact) and intent.status in {"INITIATED", "AUTHORIZED"}
 
 
 def _concerns_refunds(intent: Intent, fact: Fact) -> bool:

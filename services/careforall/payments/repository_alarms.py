@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit.db import Connection
+from careforall.payments.domain import ANOTHER_AMOUNT, GENERIC
 
 
 class RaisedAlarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,17 @@ async def settle_agreed(connection: Connection, kinds: Sequence[str], gateway: s
     await connection.execute(_SETTLE_AGREED, list(kinds), gateway, subject_key)
 
 
+async def told_otherwise(connection: Connection, payments: Sequence[UUID]) -> list[UUID]:
+    """Return the payments, of these, of which a gateway that can be asked ever told another amount, settled or not."""
+    rows = await connection.fetch(_TOLD_OTHERWISE, ANOTHER_AMOUNT, GENERIC, list(payments))
+    return [row["payment_id"] for row in rows]
+
+
+_TOLD_OTHERWISE = """
+SELECT DISTINCT payment_id
+FROM payment_alarms
+WHERE kind = $1 AND gateway <> $2 AND payment_id = ANY($3::uuid[])
+"""
 _ALARMS = """
 SELECT id, kind, gateway, subject_key, payment_id, detail, created_at, settled_at, settled_by, note
 FROM payment_alarms

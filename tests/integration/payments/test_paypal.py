@@ -339,6 +339,23 @@ async def test_held_money_whose_capture_got_no_answer_is_captured_once(desk: Des
     assert len(desk.fake.captures_of(intent)) == 1
 
 
+@pytest.mark.parametrize("learned", [False, True])
+async def test_what_goes_back_of_another_amount_does_not_prove_that_ours_was_paid(desk: Desk, *, learned: bool) -> None:
+    intent = await desk.paid("ORDER")
+    [order] = desk.fake.orders_of(intent)
+    desk.fake.capture_by_hand(order["id"], "10.00")
+    if not learned:
+        assert (await desk.deliver("PAYMENT.CAPTURE.COMPLETED", order["id"])).json()["reason"] == "amount_mismatch"
+    desk.fake.refund_by_hand(order["id"], "10.00")
+    if learned:
+        await desk.compared()
+    else:
+        assert (await desk.deliver("PAYMENT.CAPTURE.REFUNDED", order["id"])).json()["reason"] == "refund_exceeds_captured"
+    row = await desk.till.row(intent)
+    assert (row["status"], row["captured_amount"], row["refunded_amount"]) == ("AUTHORIZED", 0, 0)
+    assert "payments.captured" not in await desk.till.told(intent)
+
+
 async def test_held_money_is_released(desk: Desk) -> None:
     intent = await desk.paid("ORDER")
     for _ in range(2):

@@ -116,6 +116,23 @@ async def test_a_refund_above_the_captured_amount_is_parked_and_alarmed(till: An
     assert await till.count("payment_alarms", "payment_id = $1 AND kind = 'refund_exceeds_captured'", intent) == 1
 
 
+async def test_what_goes_back_of_another_amount_waits_until_the_right_one_was_captured(till: Any) -> None:
+    intent = await till.pledge()
+    wrong = await till.tell_simulator(till.simulated("payment_intent.succeeded", intent, amount_received=1000))
+    assert wrong.json()["reason"] == "amount_mismatch"
+    name = f"re_{new_id()}"
+    for reason in ("refund_exceeds_captured", "duplicate_transition"):
+        early = await till.tell_simulator(till.refunded(intent, 1000, id=name))
+        assert (early.json()["reason"], (await till.row(intent))["status"]) == (reason, "INITIATED")
+    assert await till.count("payment_alarms", "payment_id = $1 AND kind = 'refund_exceeds_captured'", intent) == 1
+    await till.tell_simulator(till.simulated("payment_intent.succeeded", intent))
+    again = await till.tell_simulator(till.refunded(intent, 1000, id=name))
+    assert again.json()["status"] == "processed"
+    row = await till.row(intent)
+    assert (row["status"], row["captured_amount"], row["refunded_amount"]) == ("CAPTURED", Decimal(25), Decimal(10))
+    assert await till.count("refunds", "intent_id = $1 AND NOT parked AND status = 'SUCCEEDED'", intent) == 1
+
+
 async def test_every_order_of_a_long_history_ends_in_the_gateways_state(till: Any) -> None:
     """The pure judge is tested for all histories; here rows, keys and batches take part."""
     orders = list(itertools.permutations(range(4)))

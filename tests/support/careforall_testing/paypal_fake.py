@@ -89,6 +89,14 @@ class PayPalFake(Door):
         word = {"COMPLETED": "COMPLETED", "DECLINED": "DENIED"}[status]
         self._tell(f"PAYMENT.CAPTURE.{word}", "capture", _full(capture, order_id))
 
+    def capture_by_hand(self, order_id: str, value: str) -> None:
+        """The payee takes a part of held money on PayPal's own pages."""
+        [held] = self._done(self.orders[order_id])["authorizations"]
+        held["status"] = "PARTIALLY_CAPTURED"
+        self._done(self.orders[order_id])["captures"].append(
+            self._captured(order_id, {**held["amount"], "value": value}, "COMPLETED")
+        )
+
     def refund_by_hand(self, order_id: str, value: str) -> Json:
         """The payee refunds on PayPal's own pages."""
         capture = self.capture_of(order_id)

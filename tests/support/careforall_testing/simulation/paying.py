@@ -14,7 +14,7 @@ from careforall.kit.consumer import Consumer
 from careforall.kit.envelope import Message
 from careforall.payments import events
 from careforall.payments.consumers import consumers
-from careforall.payments.domain import GENERIC, REACHABLE, Fact, Intent
+from careforall.payments.domain import ANOTHER_AMOUNT, GENERIC, REACHABLE, Fact, Intent
 from careforall.payments.effects import Effects, Source
 from careforall.payments.ledger import Entry
 from careforall.payments.records import Changes, Dispute, Refund
@@ -69,6 +69,7 @@ class Paying:
         self.refunds_of: Table[UUID, tuple[UUID, ...]] = Table("refunds.intent_id")
         self.disputes: Table[tuple[UUID, str], Dispute] = Table("disputes")
         self.disputes_of: Table[UUID, tuple[tuple[UUID, str], ...]] = Table("disputes.intent_id")
+        self.mismatched: Table[UUID, bool] = Table("payment_alarms of another amount")
         self.entries: Table[tuple[UUID, str, str], Entry] = Table("ledger_entries")
         self.events: Table[tuple[str, str], Stored] = Table("webhook_events")
         self.early: Table[UUID, tuple[tuple[str, str], ...]] = Table("webhook_events.payment_id")
@@ -224,6 +225,7 @@ class Paying:
             refunds=[refund for refund in refunds if refund is not None],
             disputes=[dispute for dispute in disputes if dispute is not None],
             fees=(),
+            mismatched=[owner for owner in payment_ids if transaction.get(self.mismatched, owner)],
             max_attempts=_MAX_ATTEMPTS,
         )
 
@@ -257,6 +259,9 @@ class Paying:
                 transaction.put(self.refunds_of, refund.intent_id, (*known, refund.id))
         for dispute in changes.disputes.values():
             yield from self._store_dispute(transaction, dispute)
+        for payment_id in _told_otherwise(changes):
+            yield from transaction.lock(self.mismatched, payment_id)
+            transaction.put(self.mismatched, payment_id, True)
         self.outbox.insert(transaction, changes.outbox)
 
     def _store_dispute(self, transaction: Transaction, dispute: Dispute) -> Steps[None]:
@@ -273,6 +278,11 @@ class Paying:
 
     def _at(self) -> datetime:
         return _AT + timedelta(seconds=self._scheduler.now)
+
+
+def _told_otherwise(changes: Changes) -> list[UUID]:
+    wrong = [alarm for alarm in changes.alarms if alarm.kind == ANOTHER_AMOUNT and alarm.gateway != GENERIC]
+    return [alarm.payment_id for alarm in wrong if alarm.payment_id is not None]
 
 
 def _keys(item: Incoming) -> list[tuple[str, str]]:
