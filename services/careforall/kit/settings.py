@@ -28,7 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: Literal["development", "production"] = "production"
     instance: str = "default"
     secret_key: str
-    """Root secret of at least 32 characters; receipt tokens, donor keys and service tokens are derived from it."""
+    """Root secret of at least 32 characters, kept for ever: another one ends receipt tokens, makes every donor a new one, so
+    that history and erasure miss older gifts, and nobody can sign in (503).
+    Service tokens and secrets of webhooks come from it too."""
     public_url: str = "http://127.0.0.1:8000"
     """Where people reach the platform; goes into links of mails and pages."""
     internal_url: str = "http://127.0.0.1:8001"
