@@ -87,6 +87,14 @@ class TooLarge(Problem):
     title = "The body is too large"
 
 
+class TooSlowBody(Problem):
+    """The caller took longer than we wait to send the body."""
+
+    status = 408
+    code = "body_too_slow"
+    title = "The body did not come in time"
+
+
 class Unauthorized(Problem):
     """The caller did not prove who they are."""
 

@@ -10,13 +10,17 @@ from typing import Any
 
 import msgspec
 from granian._granian import SocketHolder
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 _BACKLOG = 4096
 """Connections that wait to be accepted."""
 _CONNECTIONS = 16_384
 """Connections served at once: streams stay open for hours, and whoever comes when all are taken waits without an answer."""
+
+_HTTP = HTTP1Settings(header_read_timeout=30_000)
+"""Milliseconds for the headers of a request, from when the connection is there or the last answer went out."""
 
 
 class PortTaken(Exception):
@@ -66,8 +70,16 @@ class _Server(Server):
     """Granian's embedded server on a socket that listens already, which it closes in the end."""
 
     def __init__(self, app: Any, listening: int) -> None:
+        # To find out which protocol a caller speaks takes a caller who says something; only HTTP/1.1 has a time for that.
         super().__init__(
-            app, interface=Interfaces.ASGI, log_enabled=False, log_access=False, backlog=_BACKLOG, backpressure=_CONNECTIONS
+            app,
+            interface=Interfaces.ASGI,
+            http=HTTPModes.http1,
+            http1_settings=_HTTP,
+            log_enabled=False,
+            log_access=False,
+            backlog=_BACKLOG,
+            backpressure=_CONNECTIONS,
         )
         self._listening = listening
 

@@ -21,7 +21,7 @@ from opentelemetry import trace
 from careforall.kit import context, json
 from careforall.kit.context import Cause
 from careforall.kit.degraded import DegradedFlag
-from careforall.kit.errors import Forbidden, Problem, TooLarge, Unauthorized, UnsupportedMediaType
+from careforall.kit.errors import Forbidden, Problem, TooLarge, TooSlowBody, Unauthorized, UnsupportedMediaType
 from careforall.kit.http import problem
 from careforall.kit.http.cors import shared_with
 from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 API_BODY = 64 * 1024
 WEBHOOK_BODY = 256 * 1024
 _DRAIN = 1024 * 1024
+_BODY_SECONDS = 30.0
+_SLOWEST = 64 * 1024
+"""Bytes a second that a larger body comes at, at least."""
 _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 _WEBHOOKS = ("/api/v1/payments/webhook", "/api/v1/sync/webhook")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -250,13 +253,23 @@ class _Exchange:
             return b""
         if upload is not None:
             self._check_type(upload.types)
-            return await _read_capped(receive, upload.max_bytes)
+            return await self._read_in_time(receive, upload.max_bytes)
         cap = WEBHOOK_BODY if self.webhook else API_BODY
-        body = await _read_capped(receive, cap)
+        body = await self._read_in_time(receive, cap)
         if body and not self.webhook and not self._is_form():
             self._check_type()
             json.check(body)
         return body
+
+    async def _read_in_time(self, receive: Receive, cap: int) -> bytes:
+        """Read a body; whoever sends theirs for ever would hold a connection for ever."""
+        seconds = _BODY_SECONDS + cap / _SLOWEST
+        try:
+            async with asyncio.timeout(seconds):
+                return await _read_capped(receive, cap)
+        except TimeoutError as error:
+            self._extra.append((b"connection", b"close"))
+            raise TooSlowBody(f"Send it within {seconds:.0f} seconds.") from error
 
     def _is_form(self) -> bool:
         """Whether a page's own form is sent; the API takes JSON only."""

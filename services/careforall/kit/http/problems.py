@@ -17,6 +17,7 @@ _ADVICE = {
     HTTPStatus.CONFLICT: "Read the object again and decide anew.",
     HTTPStatus.GONE: "Start again; this one has ended for good.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Send less.",
+    HTTPStatus.REQUEST_TIMEOUT: "Send the body at once, over a better connection.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Send JSON in UTF-8 with `Content-Type: application/json`.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Correct the fields named in `errors`, then send it again.",
     HTTPStatus.TOO_MANY_REQUESTS: "Wait for `Retry-After` seconds, then repeat the request.",
