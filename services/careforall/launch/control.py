@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from careforall.launch import health
 from careforall.launch.errors import LaunchError
 from careforall.launch.plan import Plan
 from careforall.launch.processes import is_running, poll, send
+from careforall.launch.reporter import OutputClosedError
 from careforall.launch.state import InstanceFolder, State
 from careforall.launch.summary import status_document
 from careforall.launch.watcher import stop_left_overs
@@ -31,13 +33,18 @@ def launcher_lives(state: State | None) -> bool:
 def start_detached(
     folder: InstanceFolder, command: Sequence[str], *, env: Mapping[str, str], tell: Callable[[str], None]
 ) -> None:
-    """Run the launcher in the background and return when the platform is ready.
+    """Run the launcher in the background and return when the platform is ready, also to a reader who went away meanwhile.
 
     Raises:
         LaunchError: it is not going to be; the exit status is the launcher's own.
     """
     folder.make()
     log = folder.logs / LAUNCHER_LOG
+
+    def tell_who_listens(line: str) -> None:
+        with contextlib.suppress(OutputClosedError):
+            tell(line)
+
     with log.open("wb") as out:
         launcher = subprocess.Popen(
             command,
@@ -48,7 +55,7 @@ def start_detached(
             start_new_session=True,
         )
     try:
-        _follow_until_ready(folder, launcher, log, tell)
+        _follow_until_ready(folder, launcher, log, tell_who_listens)
     except BaseException:
         launcher.terminate()
         launcher.wait()

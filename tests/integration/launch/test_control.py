@@ -15,6 +15,7 @@ from careforall.launch import control
 from careforall.launch.doctor import examine
 from careforall.launch.errors import LaunchError
 from careforall.launch.plan import platform_plan
+from careforall.launch.reporter import OutputClosedError
 from careforall.launch.settings import LaunchEnvironment
 from careforall.launch.state import State
 from careforall_testing.launching import LaunchedPlatform, all_gone, launched, stand_in_environment
@@ -47,6 +48,20 @@ def test_detached_failure_has_a_reason_and_a_status(state_dir: Path) -> None:
         control.start_detached(platform.folder, platform.command, env=stand_in_environment(), tell=told.append)
     assert caught.value.exit_status == 1
     assert any("this stand-in cannot start" in line for line in told)
+
+
+def test_detached_it_stays_when_nobody_reads_on(state_dir: Path) -> None:
+    platform = LaunchedPlatform(state_dir)
+
+    def tell(_: str) -> None:
+        raise OutputClosedError
+
+    control.start_detached(platform.folder, platform.command, env=stand_in_environment(), tell=tell)
+    try:
+        assert control.launcher_lives(platform.state())
+        assert platform.state().ready
+    finally:
+        control.stop(platform.folder)
 
 
 def test_down_ends_what_a_killed_launcher_could_not(state_dir: Path) -> None:
