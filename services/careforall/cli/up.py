@@ -14,7 +14,7 @@ from careforall.cli.environment import launch_environment
 from careforall.cli.options import Instance
 from careforall.launch import control
 from careforall.launch import logs as log_streams
-from careforall.launch.doctor import Finding, examine
+from careforall.launch.doctor import Finding, disk, examine
 from careforall.launch.errors import MissingError, UsageError
 from careforall.launch.health import READY
 from careforall.launch.launcher import Launcher
@@ -82,6 +82,9 @@ def status(
         print(json.dumps(found, indent=2))
     else:
         _print_status(found, plain=environment.plain)
+        room = disk(environment)
+        if not room.good:
+            _print_finding(_console(plain=environment.plain), room)
     if not found["ready"]:
         raise typer.Exit(1)
 

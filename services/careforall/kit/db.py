@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 _SYNC_WAIT_CANCELLED = "canceling wait for synchronous replication"
 _RETRY_CLASS = "40"
-_GONE = ("08", "57", "25006", "53300")
+_GONE = ("08", "53", "57", "58", "25006")
+"""SQLSTATEs by which a server says that it cannot serve just now, also because its disk is full (53100): nothing was done."""
 WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
 """What the driver raises when the connection is of no use any more; a server that ends at the wrong moment confuses its state."""
 _BROKEN = (*WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)

@@ -1,9 +1,10 @@
 """JSON logs on standard output: one line an event, with the ids that join it to traces; never bodies, tokens or people."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -12,6 +13,23 @@ from careforall.kit import context
 from careforall.kit.tracing import span_id_of, trace_id_of
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+class Output:
+    """Standard output, which loses lines that cannot be written (a full disk) rather than the work of whoever writes them."""
+
+    def write(self, text: str) -> None:
+        """Write a text, or lose it."""
+        with contextlib.suppress(OSError):
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Write what is kept back, or keep it."""
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+
+
+OUTPUT = Output()
 
 
 def configure(service: str, level: str = "info") -> None:
@@ -27,13 +45,13 @@ def configure(service: str, level: str = "info") -> None:
             structlog.processors.JSONRenderer(serializer=_dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", OUTPUT)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
         level=logging.WARNING,
         format='{"level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
-        stream=sys.stdout,
+        stream=OUTPUT,
     )
 
 

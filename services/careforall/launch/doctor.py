@@ -42,7 +42,7 @@ def examine(environment: LaunchEnvironment, instance: str) -> list[Finding]:
         _uv(environment),
         *_servers(environment),
         _state_folder(environment),
-        _disk(environment),
+        disk(environment),
         _port(),
         _instance(environment, instance),
     ]
@@ -99,7 +99,8 @@ def _state_folder(environment: LaunchEnvironment) -> Finding:
     )
 
 
-def _disk(environment: LaunchEnvironment) -> Finding:
+def disk(environment: LaunchEnvironment) -> Finding:
+    """Whether there is room for data."""
     free = shutil.disk_usage(_nearest_existing(environment.places.home)).free
     return Finding(
         subject="disk",

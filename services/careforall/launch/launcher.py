@@ -35,6 +35,9 @@ from careforall.launch.watcher import SERVER, SERVICE, stop_left_overs
 
 READY_TIMEOUT_S = 90.0
 SUPERVISE_PAUSE_S = 0.2
+STUCK_PAUSE_S = 5.0
+SERVER_PAUSE_S = 2.0
+"""Until a server that did not come up is tried again."""
 PROBE_TIMEOUT_S = 0.5
 """A probe is not refused while its process starts, it waits."""
 LOG_LINES = 25
@@ -64,6 +67,7 @@ class Launcher:
         self.services: list[ServiceProcess] = []
         self.doors: Doors | None = None
         self.extra: list[Running] = []
+        self.unnoted = False
         self.stop_requested = False
 
     def run(self) -> None:
@@ -225,14 +229,26 @@ class Launcher:
     def _supervise(self) -> None:
         reader = select.poll()
         reader.register(self.reporter.stream.fileno(), 0)
+        next_look = 0.0
         while not self.stop_requested:
             if any(event & (select.POLLERR | select.POLLNVAL) for _, event in reader.poll(0)):
                 return
+            if time.monotonic() >= next_look:
+                self._free_stuck_servers()
+                next_look = time.monotonic() + STUCK_PAUSE_S
             for server in self.servers.values():
                 self._revive_server(server)
             for service in self.services:
                 self._revive_service(service)
+            if self.unnoted:
+                self._note_if_possible()
             time.sleep(SUPERVISE_PAUSE_S)
+
+    def _free_stuck_servers(self) -> None:
+        for server in self.servers.values():
+            if server.running and server.stuck:
+                self.reporter.line(f"  {server.name} could not write and has room again", style="yellow")
+                server.stop()
 
     def _revive_server(self, server: Server) -> None:
         if server.running:
@@ -240,14 +256,15 @@ class Launcher:
         self.reporter.line(f"  {server.name} ended; starting it again", style="yellow")
         try:
             server.start()
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:
             self.reporter.line(f"  {error}", style="red")
-        self._note_running()
+            time.sleep(SERVER_PAUSE_S)
+        self._note_if_possible()
 
     def _revive_service(self, service: ServiceProcess) -> None:
         news = service.revive()
         if news:
-            self._note_running()
+            self._note_if_possible()
             self.reporter.line(f"  {news}", style="yellow")
         if service.in_front:
             self._stands_back_when_ready(service)
@@ -263,12 +280,21 @@ class Launcher:
         for service in self.services:
             service.wait_stopped()
         stop_servers(self.servers)
-        self.folder.write_running([])
-        self._remember(ready=False, launcher_pid=0, launcher_start="")
+        # What stays noted on a full disk are ids and start times of processes that are gone: nobody is taken for them.
+        with contextlib.suppress(OSError):
+            self.folder.write_running([])
+            self._remember(ready=False, launcher_pid=0, launcher_start="")
 
     def _remember(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)  # type: ignore[arg-type]  # field names are checked at run time
         self.folder.write_state(self.state)
+
+    def _note_if_possible(self) -> None:
+        """Note what runs, later if the disk is full: that is no reason to end it."""
+        try:
+            self._note_running()
+        except OSError:
+            self.unnoted = True
 
     def _note_running(self) -> None:
         servers = [
@@ -282,6 +308,7 @@ class Launcher:
             if service.popen is not None and service.running
         ]
         self.folder.write_running([*servers, *services, *self.extra])
+        self.unnoted = False
 
     def _environment_of(self, process: str, credentials: Credentials) -> dict[str, str]:
         return service_environment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputClosedError(Exception):
@@ -31,13 +34,16 @@ class Reporter:
         self._console = _Console(file=self.stream, no_color=not coloured, highlight=False, soft_wrap=True, emoji=False)
 
     def line(self, text: str = "", style: str | None = None) -> None:
-        """Write one line."""
+        """Write one line, or lose it where the disk is full."""
         try:
             self._console.print(text, style=style, markup=False)
             self.stream.flush()
         except (BrokenPipeError, OutputClosedError) as error:
             self._mute()
             raise OutputClosedError from error
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:

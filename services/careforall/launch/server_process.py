@@ -89,6 +89,11 @@ class Server(ABC):
         """Whether our process is alive."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def stuck(self) -> bool:
+        """Whether it runs and will not serve again until it is started anew."""
+        return False
+
     def start(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start and wait until ready.
 

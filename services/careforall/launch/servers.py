@@ -121,6 +121,10 @@ class Postgres(Server):
 _FILE_STORE = "1TB"
 """What streams may reserve together, their ceilings and not their size; by default a share of the disk."""
 
+_WRITE_ERROR = "write error"
+"""How the server says that a stream could not be written once; it does not try again, not even when there is room."""
+_ROOM = 100_000_000
+
 
 class Nats(Server):
     """A NATS server with JetStream on disk."""
@@ -155,6 +159,13 @@ class Nats(Server):
         if not health or health.get("status") != "ok":
             return False
         return (_get_json(self.monitor_port, "/varz") or {}).get("server_name") == self._server_name
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a full disk made it give up a stream, and there is room again."""
+        health = _get_json(self.monitor_port, "/healthz", timeout_s=0.5)
+        gave_up = _WRITE_ERROR in str((health or {}).get("error", ""))
+        return gave_up and shutil.disk_usage(self.data).free > _ROOM
 
     def _configuration(self) -> str:
         return "\n".join(
@@ -233,8 +244,8 @@ async def _ask_postgres(url: str) -> str | None:
         await connection.close(timeout=3)
 
 
-def _get_json(port: int, path: str) -> dict[str, Any] | None:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)
+def _get_json(port: int, path: str, *, timeout_s: float = 3) -> dict[str, Any] | None:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
     try:
         connection.request("GET", path)
         found = json.loads(connection.getresponse().read())

@@ -116,4 +116,6 @@ class InstanceFolder:
         draft = self.path / f".{name}.{os.getpid()}"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump(content, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut leaves an empty file, and of the secrets there is no other copy
         draft.rename(self.path / name)

@@ -317,3 +317,12 @@ async def test_reads_of_a_snapshot_see_one_moment_and_can_write_nothing(database
         await database.run(insert)
         assert await connection.fetchval(everything) == 1
     assert await count(database, "effects") == 2
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "58030"])
+async def test_a_server_without_room_is_away_and_nothing_was_done(database: Database, state: str) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{state}'; END $$")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.run(work)

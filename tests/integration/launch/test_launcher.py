@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import asyncpg
 import pytest
 
 from careforall.launch.processes import children_of, is_running, poll, started_at
-from careforall.launch.state import Running
+from careforall.launch.state import PIDS, Running
 from careforall_testing.launching import LaunchedPlatform, all_gone, ask, launched, stand_in_environment
 
 PROCESSES = {"postgres", "nats", "valkey", "api", "worker"}
@@ -148,6 +149,22 @@ def test_what_dies_is_started_again(state_dir: Path) -> None:
         assert urlsplit(platform.state().dsn["nats"]).port == state.server_ports["nats"]
         assert platform.running()["postgres"] == before["postgres"]
         assert all_gone(workers, timeout_s=0.1)
+
+
+def test_it_lives_on_and_starts_again_what_dies_while_it_can_write_nothing(state_dir: Path) -> None:
+    with launched(state_dir) as platform:
+        platform.start_and_wait()
+        before = platform.running()
+        notes = platform.folder.path / PIDS
+        notes.unlink()
+        notes.mkdir()
+        os.kill(before["worker"].pid, signal.SIGKILL)
+        assert poll(lambda: not is_running(before["worker"].pid, before["worker"].start), timeout_s=5)
+        time.sleep(1)
+        notes.rmdir()
+        assert poll(lambda: "worker" in platform.running(), timeout_s=10)
+        assert platform.running()["worker"].pid != before["worker"].pid
+        assert platform.running()["api"] == before["api"]
 
 
 def test_who_asks_while_the_api_is_started_again_waits_for_it(state_dir: Path) -> None:

@@ -6,7 +6,6 @@ It stands outside the framework, so it also sees what the framework refuses (401
 import asyncio
 import hashlib
 import re
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from careforall.kit.http.hot import HotRequest, HotRoute, HotTable
 from careforall.kit.http.identity import Verifier
 from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.http.uploads import Upload
+from careforall.kit.logs import OUTPUT
 from careforall.kit.metrics import REQUEST_SECONDS, REQUESTS
 from careforall.kit.settings import RateLimits
 from careforall.kit.tracing import Tracing, fail, span_id_of, trace_id_of, traceparent_of
@@ -318,8 +318,8 @@ class RequestLog:
     def flush(self) -> None:
         """Write what is queued."""
         lines, self._lines = self._lines, []
-        sys.stdout.write(b"\n".join(lines).decode() + "\n")
-        sys.stdout.flush()
+        OUTPUT.write(b"\n".join(lines).decode() + "\n")
+        OUTPUT.flush()
 
 
 _line = msgspec.json.Encoder().encode
