@@ -16,7 +16,7 @@ from careforall.launch.errors import LaunchError
 from careforall.launch.plan import Plan
 from careforall.launch.processes import is_running, poll, send
 from careforall.launch.reporter import OutputClosedError
-from careforall.launch.state import InstanceFolder, State
+from careforall.launch.state import STATE, InstanceFolder, State
 from careforall.launch.summary import status_document
 from careforall.launch.watcher import stop_left_overs
 
@@ -67,7 +67,7 @@ def stop(folder: InstanceFolder) -> bool:
     """Stop an instance, whether its launcher lives or only left things behind; returns whether anything ran.
 
     Raises:
-        LaunchError: the launcher does not end.
+        LaunchError: the launcher does not end, or cannot be told from others.
     """
     state = folder.read_state()
     alive = state is not None and launcher_lives(state)
@@ -75,6 +75,10 @@ def stop(folder: InstanceFolder) -> bool:
         send(state.launcher_pid, signal.SIGTERM)
         if not poll(lambda: not launcher_lives(state), timeout_s=STOP_TIMEOUT_S):
             raise LaunchError(f"The launcher (process {state.launcher_pid}) does not end; end it with kill -9.")
+    elif holder := folder.holder():
+        raise LaunchError(
+            f"It runs, but {STATE} is damaged and does not name its launcher.\n  kill {holder} ends it: it stops all in order."
+        )
     return bool(stop_left_overs(folder)) or alive
 
 

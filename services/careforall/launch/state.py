@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from careforall.launch.errors import LaunchError
+
 PIDS, STATE, SECRETS, LOCK, LOGS = "pids.json", "state.json", "secrets.json", "launcher.lock", "logs"
 
 
@@ -70,10 +72,12 @@ class InstanceFolder:
         self.logs.mkdir(exist_ok=True, mode=0o700)
 
     def read_state(self) -> State | None:
-        """The state, or None when there never was any."""
+        """The state as far as it is known, or None when there never was any or it is damaged."""
         found = self._read(STATE)
-        known = State.__dataclass_fields__
-        return None if found is None else State(**{key: value for key, value in found.items() if key in known})
+        if not isinstance(found, dict):
+            return None
+        empty = asdict(State(instance=self.path.name))
+        return State(**{key: found[key] if isinstance(found.get(key), type(value)) else value for key, value in empty.items()})
 
     def write_state(self, state: State) -> None:
         """Replace the state."""
@@ -81,15 +85,30 @@ class InstanceFolder:
 
     def read_running(self) -> list[Running]:
         """Processes that were started and not yet stopped, in the order of starting."""
-        return [Running(**entry) for entry in self._read(PIDS) or []]
+        found, known = self._read(PIDS), Running.__dataclass_fields__.keys()
+        entries = found if isinstance(found, list) else []
+        return [Running(**entry) for entry in entries if isinstance(entry, dict) and entry.keys() == known]
 
     def write_running(self, running: list[Running]) -> None:
         """Replace the list of processes."""
         self._write(PIDS, [asdict(entry) for entry in running])
 
     def read_secrets(self) -> dict[str, Any]:
-        """The instance's secrets; empty before they are made."""
-        return self._read(SECRETS) or {}
+        """The instance's secrets; empty before they are made.
+
+        Raises:
+            LaunchError: they were made and cannot be read, or are gone while the data is there.
+        """
+        found = self._read(SECRETS)
+        if isinstance(found, dict) and found.get("secret_key"):
+            return found
+        if found is None and not (self.path / SECRETS).exists() and not self._has_data():
+            return {}
+        raise LaunchError(
+            f"{self.path / SECRETS} is damaged or gone, and the data cannot be read with other secrets.\n"
+            "  Bring the file back from a backup and start again,\n"
+            f"  or give the data up: ./careforall down --purge --instance {self.path.name}"
+        )
 
     def write_secrets(self, secrets: dict[str, Any]) -> None:
         """Replace the secrets."""
@@ -104,7 +123,25 @@ class InstanceFolder:
             except BlockingIOError:
                 yield False
                 return
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+            file.flush()
             yield True
+
+    def holder(self) -> str | None:
+        """The id of the process that holds the instance; None when nobody does."""
+        try:
+            with (self.path / LOCK).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return (self.path / LOCK).read_text()
+        return None
+
+    def _has_data(self) -> bool:
+        state = self.read_state()
+        return (self.path / "postgres").exists() or (state is not None and state.admin_created)
 
     def _read(self, name: str) -> Any:
         try:

@@ -17,7 +17,7 @@ from careforall.launch.errors import LaunchError
 from careforall.launch.plan import platform_plan
 from careforall.launch.reporter import OutputClosedError
 from careforall.launch.settings import LaunchEnvironment
-from careforall.launch.state import State
+from careforall.launch.state import STATE, State
 from careforall_testing.launching import LaunchedPlatform, all_gone, launched, stand_in_environment
 
 PLAN = platform_plan()
@@ -72,6 +72,16 @@ def test_down_ends_what_a_killed_launcher_could_not(state_dir: Path) -> None:
         platform.wait()
         control.stop(platform.folder)
         assert all_gone(started, timeout_s=0.1)
+
+
+def test_down_does_not_say_that_what_runs_is_stopped(state_dir: Path) -> None:
+    with launched(state_dir) as platform:
+        platform.start_and_wait()
+        assert platform.process is not None
+        (platform.folder.path / STATE).write_text('{"instance": ')
+        with pytest.raises(LaunchError, match=f"kill {platform.process.pid} ends it"):
+            control.stop(platform.folder)
+        assert platform.process.poll() is None
 
 
 def test_purge_forgets_everything(state_dir: Path) -> None:

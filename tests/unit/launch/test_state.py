@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from careforall.launch.credentials import load_or_create
+from careforall.launch.errors import LaunchError
 from careforall.launch.processes import is_running, started_at
-from careforall.launch.state import STATE, InstanceFolder, Running, State
+from careforall.launch.state import PIDS, SECRETS, STATE, InstanceFolder, Running, State
 from careforall.launch.watcher import stop_left_overs
 
 
@@ -38,9 +39,44 @@ def test_a_state_of_another_version_is_read_as_far_as_it_is_known(folder: Instan
     assert folder.read_state() == State(instance="a", port=1)
 
 
-def test_a_torn_state_counts_as_none(folder: InstanceFolder) -> None:
-    (folder.path / STATE).write_text('{"instance": "a", ')
+@pytest.mark.parametrize("torn", ["", '{"instance": "a", ', "[]", "null", '"text"'])
+def test_a_torn_state_counts_as_none(folder: InstanceFolder, torn: str) -> None:
+    (folder.path / STATE).write_text(torn)
     assert folder.read_state() is None
+
+
+def test_what_is_no_state_is_left_out(folder: InstanceFolder) -> None:
+    (folder.path / STATE).write_text('{"port": "none", "launcher_pid": [], "ready": true}')
+    assert folder.read_state() == State(instance="instance", ready=True)
+
+
+@pytest.mark.parametrize("torn", ["", '[{"name": "api", ', '"text"', '{"name": "api"}', '[{"pid": 1}, 3]'])
+def test_torn_notes_about_processes_name_nobody(folder: InstanceFolder, torn: str) -> None:
+    (folder.path / PIDS).write_text(torn)
+    assert folder.read_running() == []
+
+
+@pytest.mark.parametrize("torn", ["", '{"secret_key": "a', '{"port": 1}', "{}", "null", "[]"])
+def test_damaged_secrets_are_never_made_anew(folder: InstanceFolder, torn: str) -> None:
+    load_or_create(folder)
+    (folder.path / SECRETS).write_text(torn)
+    with pytest.raises(LaunchError, match=r"backup(.|\n)*--purge --instance instance"):
+        load_or_create(folder)
+    assert (folder.path / SECRETS).read_text() == torn
+
+
+def test_lost_secrets_are_not_made_anew_over_data(folder: InstanceFolder) -> None:
+    folder.write_state(State(instance="instance", admin_created=True))
+    with pytest.raises(LaunchError, match="damaged or gone"):
+        load_or_create(folder)
+
+
+def test_who_holds_an_instance_is_known(folder: InstanceFolder) -> None:
+    assert folder.holder() is None
+    with folder.locked() as mine:
+        assert mine
+        assert folder.holder() == str(os.getpid())
+    assert folder.holder() is None
 
 
 def test_secrets_are_made_once_and_differ(folder: InstanceFolder) -> None:
