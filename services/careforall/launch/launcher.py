@@ -21,6 +21,7 @@ from careforall.launch.credentials import Credentials, load_or_create
 from careforall.launch.errors import LaunchError
 from careforall.launch.guard import stop_signals, watched
 from careforall.launch.local_servers import make_servers, stop_servers
+from careforall.launch.logs import curb
 from careforall.launch.plan import Once, Plan, Process, Step
 from careforall.launch.ports import LOOPBACK, Doors
 from careforall.launch.processes import PAUSE_S, spawn, started_at
@@ -35,7 +36,7 @@ from careforall.launch.watcher import SERVER, SERVICE, stop_left_overs
 
 READY_TIMEOUT_S = 90.0
 SUPERVISE_PAUSE_S = 0.2
-STUCK_PAUSE_S = 5.0
+LOOK_PAUSE_S = 5.0
 SERVER_PAUSE_S = 2.0
 """Until a server that did not come up is tried again."""
 PROBE_TIMEOUT_S = 0.5
@@ -235,7 +236,8 @@ class Launcher:
                 return
             if time.monotonic() >= next_look:
                 self._free_stuck_servers()
-                next_look = time.monotonic() + STUCK_PAUSE_S
+                curb([server.log for server in self.servers.values()] + [service.log for service in self.services])
+                next_look = time.monotonic() + LOOK_PAUSE_S
             for server in self.servers.values():
                 self._revive_server(server)
             for service in self.services:

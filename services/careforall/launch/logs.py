@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,9 +16,22 @@ from careforall.launch.errors import UsageError
 
 PAUSE_S = 0.1
 SHOWN = 200
+LARGEST = 64 * 1024 * 1024
 STREAM_PARTS = ("api", "relay", "consumers")
 
 Line = tuple[str, str]
+
+
+def curb(files: Iterable[Path], *, largest: int = LARGEST) -> None:
+    """Move what is in files that have grown too large beside them (`.log.1`), in place of what was moved there before.
+
+    They are emptied, not replaced: whoever writes them has them open, and appends.
+    """
+    for path in files:
+        with contextlib.suppress(OSError):
+            if path.stat().st_size > largest:
+                shutil.copyfile(path, path.with_name(f"{path.name}.1"), follow_symlinks=False)
+                os.truncate(path, 0)
 
 
 def choose(files: Mapping[str, Path], wanted: str | None) -> tuple[dict[str, Path], Callable[[str], bool]]:
@@ -58,6 +74,8 @@ def follow(files: Mapping[str, Path], keep: Callable[[str], bool], *, count: int
 
 
 def _complete_lines(file: TextIO) -> Iterator[str]:
+    if os.fstat(file.fileno()).st_size < os.lseek(file.fileno(), 0, os.SEEK_CUR):
+        file.seek(0)  # it grew too large and was emptied
     while True:
         place = file.tell()
         line = file.readline()

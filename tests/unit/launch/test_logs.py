@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from careforall.launch.errors import UsageError
-from careforall.launch.logs import choose, follow, last_lines
+from careforall.launch.logs import choose, curb, follow, last_lines
 
 
 @pytest.fixture
@@ -51,6 +51,26 @@ def test_new_lines_follow_once_they_are_complete(files: dict[str, Path]) -> None
         log.flush()
         assert list(islice(stream, 2)) == [("nats", "second"), ("nats", "third")]
     stream.close()
+
+
+def test_a_log_that_grew_too_large_is_moved_beside_and_followed_on(files: dict[str, Path]) -> None:
+    log = files["nats"]
+    with log.open("a") as writer:
+        stream = follow({"nats": log}, lambda _: True)
+        assert next(stream) == ("nats", "ready")
+        curb(files.values(), largest=2000)
+        assert log.read_text() == "ready\n"
+        writer.write("x" * 3000 + "\n")
+        writer.flush()
+        assert len(next(stream)[1]) == 3000
+        curb(files.values(), largest=2000)
+        writer.write("on\n")
+        writer.flush()
+        assert next(stream) == ("nats", "on")
+        stream.close()
+    assert log.read_text() == "on\n"
+    assert len((log.parent / "nats.log.1").read_text()) == 3007
+    assert files["api"].stat().st_size > 0
 
 
 def test_an_unknown_name_is_wrong_usage_when_nothing_ran(tmp_path: Path) -> None:
