@@ -41,6 +41,9 @@ def migrate(
     deadline = time.monotonic() + wait
     for definition, settings in pairs:
         done = asyncio.run(_in_time(definition.package, settings.dsn(definition.name), check=check, deadline=deadline))
+        if newer := asyncio.run(_newer(definition.package, settings.dsn(definition.name))):
+            names = ", ".join(newer)
+            print(f"note: {definition.name} is of a newer release than this code ({names}): run that one, or go on with care")
         word = "pending" if check else "applied"
         print(f"{definition.name}: {len(done)} {word}" + (f" ({', '.join(done)})" if done else ""))
         if check and done:
@@ -73,6 +76,20 @@ async def _in_time(package: str, dsn: str, *, check: bool, deadline: float) -> l
                 told = str(error)
                 print(f"waiting: {told}", file=sys.stderr, flush=True)
         await asyncio.sleep(min(_LOOK_EVERY_S, max(deadline - time.monotonic(), 0)))
+
+
+async def _newer(package: str, dsn: str) -> list[str]:
+    import asyncpg  # noqa: PLC0415 - lazy: --help stays quick
+
+    from careforall.kit import migrate as kit  # noqa: PLC0415 - as above
+
+    with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
+        connection = await asyncpg.connect(dsn, timeout=10)
+        try:
+            return await kit.unknown(connection, kit.load(package))
+        finally:
+            await connection.close()
+    return []
 
 
 async def _migrate(package: str, dsn: str, *, check: bool) -> list[str]:

@@ -76,6 +76,14 @@ async def pending(connection: asyncpg.Connection, migrations: Sequence[Migration
     return [migration.name for migration in await _pending(connection, migrations)]
 
 
+async def unknown(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
+    """Return the names a database has and this code does not: a newer release was here, on whose schema older code still runs."""
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return []
+    known = {migration.name for migration in migrations}
+    return sorted({row["name"] for row in await connection.fetch(_APPLIED)} - known)
+
+
 async def _pending(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
     applied = {row["name"]: row["checksum"] for row in await connection.fetch(_APPLIED)}
     for migration in migrations:

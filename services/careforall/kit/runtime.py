@@ -328,12 +328,16 @@ async def _refuse_old_schema(database: Database, definition: Definition) -> None
     """Refuse to start on a schema older than the code; a database that is away is met later, by 503s."""
     try:
         async with database.connection() as connection:
-            missing = await migrate.pending(connection, migrate.load(definition.package))
+            known = migrate.load(definition.package)
+            missing = await migrate.pending(connection, known)
+            newer = await migrate.unknown(connection, known)
     except DatabaseUnavailable:
         log.warning("database away at start", service=definition.name)
         return
     if missing:
         raise SchemaBehind(f"{definition.name}: {len(missing)} migrations are missing ({missing[0]} ...): run careforall migrate")
+    if newer:
+        log.warning("database is of a newer release than this code", service=definition.name, migrations=newer)
 
 
 async def _redrive(database: Database, runners: Sequence[Runner]) -> None:

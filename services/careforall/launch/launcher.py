@@ -42,6 +42,8 @@ SERVER_PAUSE_S = 2.0
 PROBE_TIMEOUT_S = 0.5
 """A probe is not refused while its process starts, it waits."""
 LOG_LINES = 25
+NOTE = "note: "
+"""How a command begins what whoever starts the platform should read."""
 DESCRIPTORS = ("CAREFORALL_FD", "CAREFORALL_INTERNAL_FD")
 """How a process is told the sockets it answers on: the first, and that of the internal routes where it serves them."""
 
@@ -147,6 +149,7 @@ class Launcher:
             return
         self._check_interrupt()
         log = self.folder.logs / "setup.log"
+        told = log.stat().st_size if log.exists() else 0
         secret = str(getattr(credentials, step.stdin)) if step.stdin else None
         with self.reporter.step(step.title):
             process = spawn(
@@ -159,6 +162,9 @@ class Launcher:
             self._with_extra(process, lambda: self._wait_for(process))
             if process.returncode != 0:
                 raise LaunchError(f"This did not work: {' '.join(step.command[1:])}\n{tail(log)}")
+        for line in log.read_bytes()[told:].decode(errors="replace").splitlines():
+            if line.startswith(NOTE):
+                self.reporter.line(f"  {line}", style="yellow")
         if step.once is Once.DEMO:
             self._remember(demo_loaded=True)
         if step.once is Once.ADMIN:

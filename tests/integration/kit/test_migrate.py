@@ -57,6 +57,14 @@ async def test_only_what_is_new_is_applied(missing: str) -> None:
     assert await migrate.migrate(missing, [ONE, TWO]) == [TWO.name]
 
 
+async def test_what_a_newer_release_applied_is_named(missing: str) -> None:
+    await migrate.migrate(missing, [ONE, TWO])
+    async with connection(missing) as opened:
+        assert await migrate.unknown(opened, [ONE]) == [TWO.name]
+        assert await migrate.unknown(opened, [ONE, TWO]) == []
+    assert await migrate.migrate(missing, [ONE]) == []
+
+
 async def test_an_edited_file_is_refused_and_nothing_is_applied(missing: str) -> None:
     await migrate.migrate(missing, [ONE])
     edited = Migration(name=ONE.name, sql=ONE.sql + " -- harmless")
