@@ -327,8 +327,8 @@ class Process:
 async def _refuse_old_schema(database: Database, definition: Definition) -> None:
     """Refuse to start on a schema older than the code; a database that is away is met later, by 503s."""
     try:
-        async with database.connection() as connection:
-            known = migrate.load(definition.package)
+        known = migrate.load(definition.package)
+        async with database.snapshot() as connection:
             missing = await migrate.pending(connection, known)
             newer = await migrate.unknown(connection, known)
     except DatabaseUnavailable:
