@@ -177,7 +177,7 @@ async def test_a_shelf_that_sells_more_than_it_has_is_found(instance: Instance, 
     async with mischief(instance, "inventory", GROW_SHELVES, KEEP_SHELVES):
         report = await hold(instance, tmp_path, "flash-sale", "--buyers", "30", "--units", "5", status=1)
     assert report["findings"]["facts"]["oversold"] > 0
-    # Who comes when the cache knows of sold out goods is refused unseen, so it depends on the moment in which rounds they are sold.
+    # Whoever comes when the cache knows of sold out goods is refused unseen: in which rounds more is sold depends on the moment.
     assert any(name.endswith(": exactly 5 units were sold") for name in broken(report))
     assert report["verified"]["broken"]
 
