@@ -86,7 +86,7 @@ async def _newer(package: str, dsn: str) -> list[str]:
     with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
         connection = await asyncpg.connect(dsn, timeout=10)
         try:
-            return await kit.unknown(connection, kit.load(package))
+            return (await kit.standing(connection, kit.load(package))).unknown
         finally:
             await connection.close()
     return []
@@ -102,7 +102,7 @@ async def _migrate(package: str, dsn: str, *, check: bool) -> list[str]:
             return await kit.migrate(dsn, kit.load(package))
         connection = await asyncpg.connect(dsn, timeout=10)
         try:
-            return await kit.pending(connection, kit.load(package))
+            return (await kit.standing(connection, kit.load(package))).pending
         finally:
             await connection.close()
     except (kit.MigrationError, OSError, asyncpg.PostgresError, TimeoutError) as error:

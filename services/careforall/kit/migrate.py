@@ -4,7 +4,7 @@ The kit's own tables (outbox, inbox, idempotency keys, ...) live in every servic
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from urllib.parse import urlsplit, urlunsplit
 
@@ -36,6 +36,15 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database stands to some code."""
+
+    pending: list[str]
+    """What it still lacks; a service does not start then."""
+    unknown: list[str]
+    """What it has and the code does not: a newer release was here, on whose schema older code still runs."""
+
+
 class MigrationError(Exception):
     """The schema and the code do not fit together; the message says what to do."""
 
@@ -57,7 +66,7 @@ async def migrate(dsn: str, migrations: Sequence[Migration]) -> list[str]:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await connection.execute(_TABLE)
         done = []
-        for migration in await _pending(connection, migrations):
+        for migration in _pending(await _applied(connection), migrations):
             await _apply(connection, migration)
             done.append(migration.name)
         return done
@@ -65,27 +74,24 @@ async def migrate(dsn: str, migrations: Sequence[Migration]) -> list[str]:
         await connection.close()
 
 
-async def pending(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
-    """Return the names a database still lacks; a service with any refuses to start.
+async def standing(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Standing:
+    """Return how a database stands to this code.
 
     Raises:
         MigrationError: If an applied file was edited since.
     """
     if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-        return [migration.name for migration in migrations]
-    return [migration.name for migration in await _pending(connection, migrations)]
+        return Standing(pending=[migration.name for migration in migrations], unknown=[])
+    applied = await _applied(connection)
+    unknown = applied.keys() - {migration.name for migration in migrations}
+    return Standing(pending=[migration.name for migration in _pending(applied, migrations)], unknown=sorted(unknown))
 
 
-async def unknown(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[str]:
-    """Return the names a database has and this code does not: a newer release was here, on whose schema older code still runs."""
-    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-        return []
-    known = {migration.name for migration in migrations}
-    return sorted({row["name"] for row in await connection.fetch(_APPLIED)} - known)
+async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+    return {row["name"]: row["checksum"] for row in await connection.fetch(_APPLIED)}
 
 
-async def _pending(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> list[Migration]:
-    applied = {row["name"]: row["checksum"] for row in await connection.fetch(_APPLIED)}
+def _pending(applied: Mapping[str, str], migrations: Sequence[Migration]) -> list[Migration]:
     for migration in migrations:
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise MigrationError(f"{migration.name} was edited after it had been applied: write a new migration instead")

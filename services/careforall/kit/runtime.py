@@ -327,17 +327,15 @@ class Process:
 async def _refuse_old_schema(database: Database, definition: Definition) -> None:
     """Refuse to start on a schema older than the code; a database that is away is met later, by 503s."""
     try:
-        known = migrate.load(definition.package)
         async with database.snapshot() as connection:
-            missing = await migrate.pending(connection, known)
-            newer = await migrate.unknown(connection, known)
+            standing = await migrate.standing(connection, migrate.load(definition.package))
     except DatabaseUnavailable:
         log.warning("database away at start", service=definition.name)
         return
-    if missing:
+    if missing := standing.pending:
         raise SchemaBehind(f"{definition.name}: {len(missing)} migrations are missing ({missing[0]} ...): run careforall migrate")
-    if newer:
-        log.warning("database is of a newer release than this code", service=definition.name, migrations=newer)
+    if standing.unknown:
+        log.warning("database is of a newer release than this code", service=definition.name, migrations=standing.unknown)
 
 
 async def _redrive(database: Database, runners: Sequence[Runner]) -> None:

@@ -47,21 +47,21 @@ async def test_every_service_s_migrations_replay_from_zero(missing: str, service
     migrations = migrate.load(f"careforall.{service}")
     assert await migrate.migrate(missing, migrations) == [migration.name for migration in migrations]
     async with connection(missing) as opened:
-        assert await migrate.pending(opened, migrations) == []
+        assert (await migrate.standing(opened, migrations)).pending == []
 
 
 async def test_only_what_is_new_is_applied(missing: str) -> None:
     await migrate.migrate(missing, [ONE])
     async with connection(missing) as opened:
-        assert await migrate.pending(opened, [ONE, TWO]) == [TWO.name]
+        assert (await migrate.standing(opened, [ONE, TWO])).pending == [TWO.name]
     assert await migrate.migrate(missing, [ONE, TWO]) == [TWO.name]
 
 
 async def test_what_a_newer_release_applied_is_named(missing: str) -> None:
     await migrate.migrate(missing, [ONE, TWO])
     async with connection(missing) as opened:
-        assert await migrate.unknown(opened, [ONE]) == [TWO.name]
-        assert await migrate.unknown(opened, [ONE, TWO]) == []
+        assert (await migrate.standing(opened, [ONE])).unknown == [TWO.name]
+        assert (await migrate.standing(opened, [ONE, TWO])).unknown == []
     assert await migrate.migrate(missing, [ONE]) == []
 
 
