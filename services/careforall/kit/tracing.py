@@ -157,12 +157,16 @@ def traceparent_of(span: trace.Span) -> str:
 
 def trace_id_of(traceparent: str | None) -> str:
     """Return the 32 hexadecimal digits of the trace, or an empty string."""
-    return traceparent.split("-")[1] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+    return _part(traceparent, 1)
 
 
 def span_id_of(traceparent: str | None) -> str:
     """Return the 16 hexadecimal digits of the span, or an empty string."""
-    return traceparent.split("-")[2] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+    return _part(traceparent, 2)
+
+
+def _part(traceparent: str | None, index: int) -> str:
+    return traceparent.split("-")[index] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
 
 
 def _traced(message: Message[Any], span: trace.Span | None) -> Traced:
