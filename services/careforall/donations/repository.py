@@ -228,27 +228,24 @@ def _donation(row: asyncpg.Record) -> Donation:
     return Donation(**{**row, "extra_data": msgspec.Raw(extra.encode()) if extra is not None else None})
 
 
+_GIVEN = "id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version"
+_STORED = f"{_GIVEN}, created_at, updated_at"
 _CAMPAIGN = """
-SELECT id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version,
-       created_at, updated_at
+SELECT @stored@
 FROM campaigns
-"""
+""".replace("@stored@", _STORED)
 _INSERT_CAMPAIGN = """
-INSERT INTO campaigns (
-    id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version
-)
+INSERT INTO campaigns (@given@)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-RETURNING id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version,
-          created_at, updated_at
-"""
+RETURNING @stored@
+""".replace("@given@", _GIVEN).replace("@stored@", _STORED)
 _UPDATE_CAMPAIGN = """
 UPDATE campaigns
 SET title = $2, story = $3, goal = $4, currency = $5, status = $6, starts_at = $7, ends_at = $8, suggested_amounts = $9,
     minimum = $10, maximum = $11, version = $12, updated_at = clock_timestamp()
 WHERE id = $1
-RETURNING id, title, story, goal, currency, status, starts_at, ends_at, suggested_amounts, minimum, maximum, version,
-          created_at, updated_at
-"""
+RETURNING @stored@
+""".replace("@stored@", _STORED)
 _CAMPAIGNS = (
     _CAMPAIGN
     + """
