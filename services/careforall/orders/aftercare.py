@@ -256,16 +256,20 @@ class Aftercare:
 
         None where somebody else has just cancelled.
         """
-        if (await self._locked(connection, fact.order_id)).status == "CANCELLED":
+        order = await self._locked(connection, fact.order_id)
+        if order.status == "CANCELLED":
             return None
-        cancelled = await self._take_step(connection, fact.order_id, fact, version)
+        cancelled = await self._stepped(connection, order, fact, version)
         return await self._driver.start_with(connection, *_backwards(cancelled, None))
 
     async def _step(self, order_id: UUID, fact: Fact, version: int | None) -> Order:
-        return await self._database.run(lambda connection: self._take_step(connection, order_id, fact, version))
+        async def work(connection: Connection) -> Order:
+            return await self._stepped(connection, await self._locked(connection, order_id), fact, version)
 
-    async def _take_step(self, connection: Connection, order_id: UUID, fact: Fact, version: int | None) -> Order:
-        order = await self._locked(connection, order_id)
+        return await self._database.run(work)
+
+    async def _stepped(self, connection: Connection, order: Order, fact: Fact, version: int | None) -> Order:
+        """Take a step of a locked order."""
         if version is not None and version != order.version:
             raise VersionConflict(order.version)
         steps = domain.walk(order, msgspec.structs.replace(fact, at=self._driver.told_at()))
