@@ -81,7 +81,7 @@ class Checkouts:
             raise OutOfStock(skus=gone)
         try:
             run = await self._driver.start(
-                Saga(id=saga_id, type="CHECKOUT", late=sale.late), sale, request_hash=call.fingerprint if call else None
+                Saga(id=saga_id, type="CHECKOUT"), sale, request_hash=call.fingerprint if call else None
             )
             run = await self._driver.follow(run, instead=replaced) or run
         except Fenced:

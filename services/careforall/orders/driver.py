@@ -85,7 +85,7 @@ class Driver:
             Fenced: There is a saga of this id already.
         """
         before = Run(saga=saga, sale=sale, request_hash=request_hash)
-        return await self._store.save(self._turn(before, *begin(saga), sale))
+        return await self._store.save(self._turn(before, *begin(saga, late=sale.late), sale))
 
     async def start_with(self, connection: Connection, saga: Saga, sale: Sale) -> Run | None:
         """Begin a saga in the transaction of what it follows from, so that neither is there alone; None where there is one.

@@ -34,12 +34,12 @@ from careforall.orders.saga_words import (
 )
 
 
-def begin(saga: Saga) -> Moved:
+def begin(saga: Saga, *, late: bool = False) -> Moved:
     """Return a new saga on its first step.
 
-    A late one keeps its price alone: when it is to be pinned nothing is held, so that it is held then.
+    One whose goods are held late keeps its price alone: when it is to be pinned nothing is held, so that it is held then.
     """
-    till: Step = "lock" if saga.late else "reserve"
+    till: Step = "lock" if late else "reserve"
     first: Mapping[SagaType, Step] = {"CHECKOUT": till, "DIRECT": "reserve", "CANCEL": "refund", "RETURN": "restock"}
     return _go(msgspec.structs.replace(saga, status="STARTED"), first[saga.type])
 

@@ -40,8 +40,6 @@ class Saga(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     done: frozenset[str] = frozenset()
     attempts: Mapping[str, int] = {}
     """How often each step was begun; a later try of a step is another step, with an id of its own."""
-    late: bool = False
-    """Its goods are held when the buyer pays, not before (AT_PAYMENT)."""
     holding: bool = False
     """Stock may be held or sold for it."""
     keeping: bool = False

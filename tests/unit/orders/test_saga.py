@@ -146,7 +146,7 @@ def test_a_hold_that_ran_out_is_taken_anew_under_another_step() -> None:
 
 
 def test_a_late_checkout_holds_its_goods_when_it_is_paid() -> None:
-    saga, asked = begin(Saga(id=new_id(), type="CHECKOUT", late=True))
+    saga, asked = begin(Saga(id=new_id(), type="CHECKOUT"), late=True)
     assert asked == (Ask(step="lock", attempt=1),)
     saga = stepped(saga, done("lock"))
     assert (saga.stage, saga.holding) == ("ready", False)
@@ -159,7 +159,7 @@ def test_a_late_checkout_holds_its_goods_when_it_is_paid() -> None:
 
 
 def test_a_late_checkout_that_is_left_gives_back_its_price_alone() -> None:
-    saga = stepped(begin(Saga(id=new_id(), type="CHECKOUT", late=True))[0], done("lock"))
+    saga = stepped(begin(Saga(id=new_id(), type="CHECKOUT"), late=True)[0], done("lock"))
     assert advance(saga, Expired())[1] == (Ask(step="free", attempt=1),)
 
 
