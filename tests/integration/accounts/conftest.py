@@ -173,7 +173,7 @@ async def _resources(
     stack.push_async_callback(database.close)
     cache = Cache(settings.redis_url, prefix=f"{instance}:")
     stack.push_async_callback(cache.close)
-    limiter = Limiter(settings.redis_url, prefix=f"{instance}:limit")
+    limiter = Limiter(settings.redis_url, prefix=f"{instance}:limit", deadline=30.0)
     stack.push_async_callback(limiter.close)
     return Resources(
         settings=settings,

@@ -17,10 +17,13 @@ from careforall.kit.ids import new_id
 from careforall.launch.servers import Valkey
 from careforall_testing.polling import eventually
 
+_PATIENT = 30.0
+"""Seconds to wait for Valkey: a machine that stalls must not look like a Valkey that is away."""
+
 
 @asynccontextmanager
 async def limiting(url: str, prefix: str) -> AsyncIterator[Limiter]:
-    limiter = Limiter(url, prefix=prefix)
+    limiter = Limiter(url, prefix=prefix, deadline=_PATIENT)
     try:
         yield limiter
     finally:
@@ -28,8 +31,8 @@ async def limiting(url: str, prefix: str) -> AsyncIterator[Limiter]:
 
 
 @asynccontextmanager
-async def caching(url: str, *, pause: float = 5.0) -> AsyncIterator[Cache]:
-    cache = Cache(url, prefix=f"{new_id()}:", pause=pause)
+async def caching(url: str, *, pause: float = 5.0, deadline: float = _PATIENT) -> AsyncIterator[Cache]:
+    cache = Cache(url, prefix=f"{new_id()}:", deadline=deadline, pause=pause)
     try:
         yield cache
     finally:
@@ -134,7 +137,7 @@ async def test_an_absent_cache_is_a_miss_its_breaker_opens_and_closes_by_itself(
 
 
 async def test_a_frozen_cache_costs_its_deadline_and_no_error(redis_db: Valkey) -> None:
-    async with caching(redis_db.url) as cache:
+    async with caching(redis_db.url, deadline=0.25) as cache:
         await cache.put({"k": b"v"}, seconds=60)
         redis_db.freeze()
         assert await asyncio.wait_for(cache.get_many(["k", "other"]), 5) == [None, None]

@@ -165,7 +165,7 @@ async def _resources(
     stack.push_async_callback(bus.close)
     cache = Cache(urls.redis, prefix=f"{instance}:", pause=0.2)
     stack.push_async_callback(cache.close)
-    limiter = Limiter(urls.redis, prefix=f"{instance}:limit")
+    limiter = Limiter(urls.redis, prefix=f"{instance}:limit", deadline=30.0)
     stack.push_async_callback(limiter.close)
     return Resources(
         settings=settings,

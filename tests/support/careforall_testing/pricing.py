@@ -159,7 +159,7 @@ async def opened_counter(urls: ServerUrls, *, seed: str, **options: Any) -> Asyn
         database = Database(url, name="pricing", settings=PoolSettings(max_size=4))
         await database.open()
         stack.push_async_callback(database.close)
-        limiter = Limiter(urls.redis, prefix=f"pricing-{seed}")
+        limiter = Limiter(urls.redis, prefix=f"pricing-{seed}", deadline=30.0)
         stack.push_async_callback(limiter.close)
         service = PricingService(database, settings, limiter, _away)
         stack.push_async_callback(service.checkouts.drain)
