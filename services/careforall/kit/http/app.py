@@ -103,7 +103,13 @@ def internal_app(services: list[Mounted], *, health: Health, verifier: Verifier,
 
 @get("/openapi.json", tags=["operations"], summary="This document", include_in_schema=False)
 async def _openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(msgspec.json.encode(document(request.app)), media_type="application/json")
+    return Response(_described(request.app), media_type="application/json")
+
+
+@lru_cache(maxsize=1)
+def _described(app: Litestar) -> bytes:
+    """Return the document as bytes: making it takes a second, in which the process answers nobody else."""
+    return msgspec.json.encode(document(app))
 
 
 @get("/api/v1/admin/traces", guards=[admin_only], tags=["operations"], summary="The newest traces")
