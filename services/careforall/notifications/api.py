@@ -79,6 +79,7 @@ async def stream(
 ) -> ServerSentEvent:
     """Follow your in-app messages as server-sent events; the stream ends with your token."""
     reader = await service.reader(visitor, ticket)
+    streams.admit(reader)
     after: UUID | None = parse_id(last_event_id) if last_event_id else None
     return ServerSentEvent(streams.follow(service, reader, after), headers={"cache-control": "no-store"})
 

@@ -48,7 +48,7 @@ def build(resources: Resources) -> Parts:
         allow_private=settings.webhook_allow_private,
         direct=email if isinstance(email, Mailbox) else None,
     )
-    live = Streams()
+    live = Streams(resources.verifier.ended)
     hint_subject = f"hint.{settings.instance}.notifications.in_app"
     carriers = (email, *_other_carriers(resources, settings, _hinting(resources.bus, hint_subject)))
     return Parts(

@@ -90,6 +90,14 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None
 
 
+class Reader(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose stream is open, by a token of when, and until when."""
+
+    user_id: UUID
+    issued_at: datetime
+    until: datetime
+
+
 class InboxItem(msgspec.Struct, frozen=True, kw_only=True):
     """A message in somebody's in-app inbox."""
 

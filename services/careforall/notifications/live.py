@@ -1,7 +1,7 @@
 """Open in-app streams of this process: who listens, and how a hint from the sender reaches them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,15 +10,21 @@ from litestar.response.sse import ServerSentEventMessage
 
 from careforall.kit import tasks
 from careforall.kit.errors import Unavailable
-from careforall.notifications.service import NotificationsService, Reader
+from careforall.notifications.domain import Reader
+from careforall.notifications.errors import InvalidTicket
+from careforall.notifications.service import NotificationsService
 
 HEARTBEAT = 15.0
+
+HasEnded = Callable[[UUID, float], bool]
+"""Whether what was issued to a user at a time (seconds since the epoch) is worth nothing any more."""
 
 
 class Streams:
     """The open streams of one process, woken by hints and, should one be lost, by their own heartbeat."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_ended: HasEnded) -> None:
+        self._has_ended = has_ended
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def hear(self, payload: bytes) -> None:
@@ -26,6 +32,15 @@ class Streams:
         for user_id in msgspec.json.decode(payload, type=list[str]):
             for event in self._waiting.get(user_id, ()):
                 event.set()
+
+    def admit(self, reader: Reader) -> None:
+        """Refuse whoever has no session any more, such as somebody suspended since they asked for a ticket.
+
+        Raises:
+            InvalidTicket: They have none.
+        """
+        if self._left(reader) <= 0:
+            raise InvalidTicket("This session has ended, sign in again. API keys have no stream.")
 
     async def follow(
         self, service: NotificationsService, reader: Reader, after: UUID | None
@@ -35,7 +50,7 @@ class Streams:
         event = asyncio.Event()
         self._waiting.setdefault(str(reader.user_id), set()).add(event)
         try:
-            while (left := (reader.until - datetime.now(UTC)).total_seconds()) > 0:
+            while (left := self._left(reader)) > 0:
                 async for message in self._new(service, reader.user_id, last):
                     last = UUID(str(message.id))
                     yield message
@@ -43,6 +58,11 @@ class Streams:
                     yield ServerSentEventMessage(data=None, comment="still here")
         finally:
             self._leave(str(reader.user_id), event)
+
+    def _left(self, reader: Reader) -> float:
+        """Return the seconds that the reader's session has left: none once it was ended."""
+        ended = self._has_ended(reader.user_id, reader.issued_at.timestamp())
+        return 0.0 if ended else (reader.until - datetime.now(UTC)).total_seconds()
 
     async def _new(
         self, service: NotificationsService, user_id: UUID, last: UUID

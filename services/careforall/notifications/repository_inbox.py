@@ -1,14 +1,13 @@
 """The SQL of inboxes: in-app messages, the local mailbox, and the tickets that open streams."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from careforall.kit.db import Connection, Database
-from careforall.notifications.domain import InboxItem, KeptMail, StoredMail
+from careforall.notifications.domain import InboxItem, KeptMail, Reader, StoredMail
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,16 +105,16 @@ async def mailbox_message(database: Database, identifier: UUID) -> KeptMail | No
     return _kept(row) if row else None
 
 
-async def put_ticket(connection: Connection, digest: bytes, user_id: UUID, session_ends_at: datetime) -> None:
+async def put_ticket(connection: Connection, digest: bytes, reader: Reader) -> None:
     """Keep a ticket for 30 seconds, and sweep those that ended."""
     await connection.execute(_SWEEP_TICKETS)
-    await connection.execute(_PUT_TICKET, digest, user_id, session_ends_at)
+    await connection.execute(_PUT_TICKET, digest, reader.user_id, reader.issued_at, reader.until)
 
 
-async def take_ticket(connection: Connection, digest: bytes) -> tuple[UUID, datetime] | None:
-    """Use up a ticket; return whose it was and when their session ends."""
+async def take_ticket(connection: Connection, digest: bytes) -> Reader | None:
+    """Use up a ticket; return whom it speaks for."""
     row = await connection.fetchrow(_TAKE_TICKET, digest)
-    return (row["user_id"], row["session_ends_at"]) if row else None
+    return Reader(**row) if row else None
 
 
 def _kept(row: asyncpg.Record) -> KeptMail:
@@ -190,9 +189,11 @@ LIMIT $4
 _MAILBOX_MESSAGE = _MAIL + " WHERE mail.id = $1"
 _SWEEP_TICKETS = "DELETE FROM stream_tickets WHERE expires_at < clock_timestamp()"
 _PUT_TICKET = """
-INSERT INTO stream_tickets (ticket_hash, user_id, expires_at, session_ends_at)
-VALUES ($1, $2, clock_timestamp() + interval '30 seconds', $3)
+INSERT INTO stream_tickets (ticket_hash, user_id, expires_at, issued_at, session_ends_at)
+VALUES ($1, $2, clock_timestamp() + interval '30 seconds', $3, $4)
 """
 _TAKE_TICKET = """
-DELETE FROM stream_tickets WHERE ticket_hash = $1 AND expires_at >= clock_timestamp() RETURNING user_id, session_ends_at
+DELETE FROM stream_tickets
+WHERE ticket_hash = $1 AND expires_at >= clock_timestamp()
+RETURNING user_id, issued_at, session_ends_at AS until
 """

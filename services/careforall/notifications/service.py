@@ -30,6 +30,7 @@ from careforall.notifications.domain import (
     OrderEvent,
     Outbound,
     Person,
+    Reader,
     StoredMail,
     erasure_keys,
     pace_of,
@@ -42,13 +43,6 @@ from careforall.notifications.drafting import Setting, account_draft, donation_d
 from careforall.notifications.errors import InvalidTicket, NotificationNotFound, UnknownTemplate, UnusablePayload
 from careforall.notifications.metrics import SENDS
 from careforall.notifications.rendering import NO_WORDS, Rendered, Renderer, RenderingError
-
-
-class Reader(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose stream is open, and until when."""
-
-    user_id: UUID
-    until: datetime
 
 
 class NotificationsService:
@@ -182,10 +176,8 @@ class NotificationsService:
     async def ticket(self, principal: Principal) -> str:
         """Return a ticket that opens the caller's stream once within 30 seconds."""
         ticket = secrets.token_urlsafe(24)
-        ends = datetime.fromtimestamp(principal.expires_at, tz=UTC)
-        await self._database.run(
-            lambda connection: repository_inbox.put_ticket(connection, _digest(ticket), principal.user_id, ends)
-        )
+        reader = _reader(principal)
+        await self._database.run(lambda connection: repository_inbox.put_ticket(connection, _digest(ticket), reader))
         return ticket
 
     async def reader(self, principal: Principal | None, ticket: str | None) -> Reader:
@@ -198,10 +190,10 @@ class NotificationsService:
             taken = await self._database.run(lambda connection: repository_inbox.take_ticket(connection, _digest(ticket)))
             if taken is None:
                 raise InvalidTicket
-            return Reader(user_id=taken[0], until=taken[1])
+            return taken
         if principal is None:
             raise InvalidTicket("Send a token, or ask for a ticket first.")
-        return Reader(user_id=principal.user_id, until=datetime.fromtimestamp(principal.expires_at, tz=UTC))
+        return _reader(principal)
 
     async def mailbox(self, *, to: str | None, subject_id: UUID | None, before: UUID | None, limit: int) -> list[StoredMail]:
         """Return mails of the local mailbox."""
@@ -343,6 +335,11 @@ def _outbound(identifier: UUID, draft: Draft) -> Outbound:
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _reader(principal: Principal) -> Reader:
+    issued_at, until = (datetime.fromtimestamp(at, tz=UTC) for at in (principal.issued_at, principal.expires_at))
+    return Reader(user_id=principal.user_id, issued_at=issued_at, until=until)
 
 
 def _digest(ticket: str) -> bytes:

@@ -8,18 +8,31 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 
 from careforall.kit.db import Database
+from careforall.kit.errors import Unavailable
+from careforall.kit.http.identity import Principal, Verifier
 from careforall.kit.ids import NIL, new_id
 from careforall.notifications.channels.in_app import InApp
-from careforall.notifications.domain import Draft
+from careforall.notifications.domain import Draft, Reader
+from careforall.notifications.errors import InvalidTicket
 from careforall.notifications.live import Streams
 from careforall.notifications.rendering import Renderer
 from careforall.notifications.sender import Sender
-from careforall.notifications.service import Reader
 
 _HOLD_BACK = "UPDATE notifications SET leased_until = 'infinity'"
 _LET_GO = "UPDATE notifications SET leased_until = NULL WHERE leased_until = 'infinity'"
+
+
+def never(_: UUID, __: float) -> bool:
+    """Nobody is suspended."""
+    return False
+
+
+def reading(user: UUID, left: timedelta = timedelta(minutes=1)) -> Reader:
+    """Somebody who has just signed in."""
+    return Reader(user_id=user, issued_at=datetime.now(UTC), until=datetime.now(UTC) + left)
 
 
 async def notice(story: Any, database: Database, renderer: Renderer, user: UUID, heard: list[set[str]]) -> None:
@@ -45,8 +58,8 @@ async def test_a_hint_brings_the_message_at_once_and_a_resumed_stream_what_was_m
     story: Any, database: Database, renderer: Renderer
 ) -> None:
     user, heard = new_id(), []  # type: UUID, list[set[str]]
-    streams = Streams()
-    reader = Reader(user_id=user, until=datetime.now(UTC) + timedelta(minutes=1))
+    streams = Streams(never)
+    reader = reading(user)
     stream = streams.follow(story.service, reader, None)
     waiting = asyncio.ensure_future(anext(stream))
     await notice(story, database, renderer, new_id(), [])
@@ -66,17 +79,17 @@ async def test_a_hint_brings_the_message_at_once_and_a_resumed_stream_what_was_m
 
 async def test_a_message_that_comes_late_is_not_skipped(story: Any, database: Database, renderer: Renderer) -> None:
     user = new_id()
-    reader = Reader(user_id=user, until=datetime.now(UTC) + timedelta(minutes=1))
+    reader = reading(user)
     await write(story, user)
     await database.run(lambda connection: connection.execute(_HOLD_BACK))
     await notice(story, database, renderer, user, [])
-    stream = Streams().follow(story.service, reader, NIL)
+    stream = Streams(never).follow(story.service, reader, NIL)
     first = await anext(stream)
     await stream.aclose()
 
     await database.run(lambda connection: connection.execute(_LET_GO))
     await notice(story, database, renderer, new_id(), [])
-    resumed = Streams().follow(story.service, reader, UUID(str(first.id)))
+    resumed = Streams(never).follow(story.service, reader, UUID(str(first.id)))
     late = await anext(resumed)
     await resumed.aclose()
     assert late.event == "message"
@@ -85,8 +98,36 @@ async def test_a_message_that_comes_late_is_not_skipped(story: Any, database: Da
 
 
 async def test_a_stream_ends_with_the_session(story: Any) -> None:
-    reader = Reader(user_id=new_id(), until=datetime.now(UTC) + timedelta(seconds=0.3))
+    reader = reading(new_id(), timedelta(seconds=0.3))
 
     async with asyncio.timeout(5):
-        messages = [message async for message in Streams().follow(story.service, reader, None)]
+        messages = [message async for message in Streams(never).follow(story.service, reader, None)]
     assert all(message.data is None for message in messages)
+
+
+async def _nobody(_: str = "") -> Any:
+    raise Unavailable
+
+
+async def test_a_suspension_ends_streams_and_tickets(story: Any, database: Database, renderer: Renderer) -> None:
+    user, verifier = new_id(), Verifier(_nobody, _nobody)
+    streams = Streams(verifier.ended)
+    now = datetime.now(UTC).timestamp()
+    token = Principal(user_id=user, email="donor1@example.org", role="USER", issued_at=now, expires_at=now + 600)
+    reader = await story.service.reader(token, None)
+    ticket = await story.service.ticket(token)
+    streams.admit(reader)
+    stream = streams.follow(story.service, reader, NIL)
+    await notice(story, database, renderer, user, [])
+    assert (await anext(stream)).event == "message"
+
+    verifier.revoke(user)
+    await notice(story, database, renderer, user, [])
+    await streams.hear(msgspec.json.encode([str(user)]))
+
+    async with asyncio.timeout(5):
+        assert [message async for message in stream] == []
+    for late in (reader, await story.service.reader(None, ticket)):
+        with pytest.raises(InvalidTicket):
+            streams.admit(late)
+    streams.admit(reading(user))

@@ -139,7 +139,7 @@ class Verifier:
         if known is None:
             known = await self._verify(token)
             self._remember(digest, known)
-        if known.expires_at <= time.time() or known.issued_at <= self._revoked.get(known.user_id, 0.0):
+        if known.expires_at <= time.time() or self.ended(known.user_id, known.issued_at):
             self._known.pop(digest, None)
             raise InvalidToken("The token has ended, sign in again.")
         return known
@@ -148,6 +148,10 @@ class Verifier:
         """Whether an API key was good when somebody was last asked about it, not long ago."""
         until, _ = self._owners.get(hashlib.sha256(key.encode()).digest(), (0.0, None))
         return until > time.monotonic()
+
+    def ended(self, user_id: UUID, issued_at: float) -> bool:
+        """Whether what was issued to a user at a time (seconds since the epoch) ended before its own."""
+        return issued_at <= self._revoked.get(user_id, 0.0)
 
     def revoke(self, user_id: UUID, at: float | None = None) -> None:
         """Refuse all tokens issued to a user until `at` (seconds since the epoch; now if not given)."""
