@@ -77,7 +77,10 @@ async def stream(
     ticket: str | None = None,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> ServerSentEvent:
-    """Follow your in-app messages as server-sent events; the stream ends with your token."""
+    """Follow your in-app messages as server-sent events; the stream ends with your token.
+
+    Errors: 401 `invalid_ticket`, 429 for more than 20 streams of one person.
+    """
     reader = await service.reader(visitor, ticket)
     streams.admit(reader)
     after: UUID | None = parse_id(last_event_id) if last_event_id else None

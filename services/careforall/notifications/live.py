@@ -9,12 +9,14 @@ import msgspec
 from litestar.response.sse import ServerSentEventMessage
 
 from careforall.kit import tasks
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import TooManyRequests, Unavailable
 from careforall.notifications.domain import Reader
 from careforall.notifications.errors import InvalidTicket
 from careforall.notifications.service import NotificationsService
 
 HEARTBEAT = 15.0
+STREAMS_EACH = 20
+"""Streams that one person may have open in one process: windows and devices of theirs, not a crowd that wears it down."""
 
 HasEnded = Callable[[UUID, float], bool]
 """Whether what was issued to a user at a time (seconds since the epoch) is worth nothing any more."""
@@ -34,13 +36,16 @@ class Streams:
                 event.set()
 
     def admit(self, reader: Reader) -> None:
-        """Refuse whoever has no session any more, such as somebody suspended since they asked for a ticket.
+        """Refuse whoever has no session any more, such as somebody suspended since they asked for a ticket, or too many streams.
 
         Raises:
             InvalidTicket: They have none.
+            TooManyRequests: They have too many streams open.
         """
         if self._left(reader) <= 0:
             raise InvalidTicket("This session has ended, sign in again. API keys have no stream.")
+        if len(self._waiting.get(str(reader.user_id), ())) >= STREAMS_EACH:
+            raise TooManyRequests(f"At most {STREAMS_EACH} streams are open for one person.", retry_after=int(HEARTBEAT))
 
     async def follow(
         self, service: NotificationsService, reader: Reader, after: UUID | None

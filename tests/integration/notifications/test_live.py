@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from careforall.kit.db import Database
-from careforall.kit.errors import Unavailable
+from careforall.kit.errors import TooManyRequests, Unavailable
 from careforall.kit.http.identity import Principal, Verifier
 from careforall.kit.ids import NIL, new_id
 from careforall.notifications.channels.in_app import InApp
 from careforall.notifications.domain import Draft, Reader
 from careforall.notifications.errors import InvalidTicket
-from careforall.notifications.live import Streams
+from careforall.notifications.live import STREAMS_EACH, Streams
 from careforall.notifications.rendering import Renderer
 from careforall.notifications.sender import Sender
 
@@ -131,3 +131,22 @@ async def test_a_suspension_ends_streams_and_tickets(story: Any, database: Datab
         with pytest.raises(InvalidTicket):
             streams.admit(late)
     streams.admit(reading(user))
+
+
+async def test_one_person_has_so_many_streams_and_no_more(story: Any) -> None:
+    streams, reader = Streams(never), reading(new_id())
+    opened = []
+    for _ in range(STREAMS_EACH):
+        streams.admit(reader)
+        stream = streams.follow(story.service, reader, NIL)
+        opened.append((stream, asyncio.ensure_future(anext(stream))))
+        await asyncio.sleep(0)  # lets it begin
+
+    with pytest.raises(TooManyRequests):
+        streams.admit(reader)
+    streams.admit(reading(new_id()))
+    for stream, waiting in opened:
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        await stream.aclose()
+    streams.admit(reader)
