@@ -298,8 +298,15 @@ async def get_user(service: AccountsService, id: str) -> Response[UserOut]:
 
 
 @patch("/users/{id:str}", guards=[admin_only], summary="Change role or status")
-async def patch_user(service: AccountsService, id: str, data: StandingPatch, if_match: IfMatch = None) -> Response[UserOut]:
-    """Give another role or status; the user's tokens end at once where either takes something away."""
+async def patch_user(
+    service: AccountsService, principal: Principal, id: str, data: StandingPatch, if_match: IfMatch = None
+) -> Response[UserOut]:
+    """Give another role or status; the user's tokens end at once where either takes something away.
+
+    Only somebody who signed in makes an administrator: what an API key made would outlive the key. Errors: 403 `people_only`.
+    """
+    if data.role == "ADMIN" and principal.scopes:
+        raise PeopleOnly
     version = wanted_version(data.version, if_match)
     changed = await service.staff.change_standing(
         path_id(id), role=data.role or None, status=data.status or None, version=version

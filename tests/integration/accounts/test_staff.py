@@ -195,6 +195,18 @@ async def test_an_api_key_is_no_more_than_its_scopes(accounts: Any) -> None:
             assert (await accounts.call(method, path, body, x_api_key=key)).status_code == 403
 
 
+async def test_an_api_key_makes_nobody_an_administrator(accounts: Any) -> None:
+    admin = await accounts.admin()
+    key = (await accounts.post("/api-keys", {"name": "All", "scopes": ["admin"]}, token=admin)).json()["key"]
+    path = f"/users/{(await accounts.signup())['id']}"
+
+    refused = await accounts.call("PATCH", path, {"role": "ADMIN", "status": "ACTIVE"}, x_api_key=key)
+    assert (refused.status_code, refused.json()["code"]) == (403, "people_only")
+    assert (await accounts.call("GET", path, token=admin)).json()["role"] == "USER"
+    assert (await accounts.call("PATCH", path, {"status": "SUSPENDED"}, x_api_key=key)).status_code == 200
+    assert (await accounts.call("PATCH", path, {"role": "ADMIN"}, token=admin)).status_code == 200
+
+
 async def test_keys_end_by_revocation_expiry_and_with_their_owner(accounts: Any) -> None:
     admin = await accounts.admin()
     await accounts.admin("admin2@example.org")
