@@ -50,15 +50,17 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 class House:
     """An edge with limits of three for a caller and ten for everybody."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, proxies: int = 0) -> None:
         self.counts = Counts()
         self.verifier = Verifier(_keys, _owner)
         rates = RateLimits(everyone=10, per_address=3, per_key=5)
         limiter: Any = self.counts
         tracing = Tracing("test", roots_per_second=0)
-        self.edge = Edge(_app, hot=[], limiter=limiter, rates=rates, verifier=self.verifier, tracing=tracing)
+        self.edge = Edge(
+            _app, hot=[], limiter=limiter, rates=rates, verifier=self.verifier, tracing=tracing, trusted_proxies=proxies
+        )
 
-    async def ask(self, address: str, key: str = "") -> int:
+    async def ask(self, address: str, key: str = "", forwarded: tuple[str, ...] = ()) -> int:
         status: list[int] = []
 
         async def send(message: Any) -> None:
@@ -68,6 +70,7 @@ class House:
             return {"type": "http.disconnect"}
 
         headers = [(b"x-api-key", key.encode())] if key else []
+        headers += [(b"x-forwarded-for", line.encode()) for line in forwarded]
         scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": headers, "client": (address, 1)}
         await self.edge(scope, receive, send)
         return status[0]
@@ -102,9 +105,28 @@ async def test_a_customer_of_ipv6_is_one_caller(house: House) -> None:
     [
         ("192.0.2.7", "192.0.2.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.7", "::ffff:192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("0:0:0:0:0:ffff:c000:207", "192.0.2.7"),
         ("unknown", "unknown"),
     ],
 )
 def test_addresses_are_counted_by_customer(address: str, counted: str) -> None:
     assert network_of(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("proxies", "lines", "counted"),
+    [
+        (1, ("10.0.0.1, 192.0.2.7",), "192.0.2.7"),
+        (1, ("10.0.0.1, 192.0.2.7:50001",), "192.0.2.7"),
+        (1, ("[2001:db8:1:2::3]:50001",), "2001:db8:1:2::/64"),
+        (1, ("[2001:db8:1:2::3]",), "2001:db8:1:2::/64"),
+        (2, ("10.0.0.1, 192.0.2.7", "198.51.100.1"), "192.0.2.7"),
+        (1, ("10.0.0.1", "192.0.2.7"), "192.0.2.7"),
+        (0, ("192.0.2.7",), "203.0.113.1"),
+    ],
+)
+async def test_a_caller_is_the_same_however_proxies_write_it(proxies: int, lines: tuple[str, ...], counted: str) -> None:
+    house = House(proxies=proxies)
+    await house.ask("203.0.113.1", forwarded=lines)
+    assert ("address", counted) in house.counts.hits

@@ -44,6 +44,8 @@ _PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 _WEBHOOKS = ("/api/v1/payments/webhook", "/api/v1/sync/webhook")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _FORM = b"application/x-www-form-urlencoded"
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+"""How some proxies write an address; the port is another one for each connection of the same caller."""
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = _BODY_METHODS | {"GET", "HEAD", "OPTIONS"}
 """Counted by name; of what else callers make up there is no end."""
@@ -213,7 +215,7 @@ class _Exchange:
         self.cause = context.NOBODY
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _PLAIN_ID.fullmatch(given) else str(uuid_utils.uuid7())
-        self.client = _client(scope, self.headers, hops)
+        self.client = _client(scope, hops)
         state = scope.setdefault("state", {})
         state["request_id"] = self.request_id
         state["client_address"] = self.client
@@ -339,13 +341,16 @@ def _endpoint(scope: Any, route: HotRoute | None) -> tuple[str, str]:
     return service, scope.get("path_template") or "_unmatched"
 
 
-def _client(scope: Any, headers: dict[bytes, bytes], hops: int) -> str:
-    """Return the caller's address, believing only as many proxy hops as are configured."""
+def _client(scope: Any, hops: int) -> str:
+    """Return the caller's address, believing only as many proxy hops as are configured; each may add a line of its own."""
     socket = scope["client"][0] if scope.get("client") else "unknown"
-    forwarded = [part.strip() for part in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",") if part.strip()]
-    if not hops or not forwarded:
+    lines = b",".join(value for name, value in scope["headers"] if hops and name == b"x-forwarded-for")
+    forwarded = [part.strip() for part in lines.decode("latin-1").split(",") if part.strip()]
+    if not forwarded:
         return str(socket)
-    return forwarded[-min(hops, len(forwarded))][:64]
+    address = forwarded[-min(hops, len(forwarded))][:64]
+    found = _WITH_PORT.fullmatch(address)
+    return found[1] or found[2] if found else address
 
 
 async def _read_capped(receive: Receive, cap: int) -> bytes:

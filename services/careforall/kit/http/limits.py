@@ -247,4 +247,4 @@ def network_of(address: str) -> str:
         parsed = ipaddress.IPv6Address(address)
     except ValueError:
         return address
-    return address if parsed.ipv4_mapped else str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
