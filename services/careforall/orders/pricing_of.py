@@ -32,6 +32,7 @@ def _asked(sale: Sale) -> dict[str, Any]:
         "lines": [pricing.QuotedLine(sku=one.sku, quantity=one.quantity) for one in sale.wanted],
         "coupons": list(sale.coupons),
         "user_id": sale.user_id,
+        "member": True,  # nobody goes to the till without an account
         "country": where.country if where else "",
         "region": where.region if where else "",
         "postal_code": where.postal_code if where else "",

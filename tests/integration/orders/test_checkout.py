@@ -413,6 +413,19 @@ async def test_the_last_coupon_is_used_once(shop: Shop, buyer: dict[str, str]) -
     assert third["total"] == "20.00"
 
 
+async def test_members_pay_what_they_were_quoted(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("TEA-MEMBER", 10, price="20.00")
+    rule = {"name": "Members", "type": "MEMBER", "percent": "-10", "conditions": {"skus": [sku]}}
+    made = await shop.client.post("/api/v1/admin/promotions", json=rule, headers=shop.admin)
+    assert made.status_code == 201, made.text
+    basket = {"items": [{"sku": sku, "quantity": 2}], "country": "DE"}
+    quoted = await shop.client.post("/api/v1/pricing/quote", json=basket, headers=buyer)
+    checkout = await shop.checkout(buyer, {sku: 2})
+    assert (quoted.json()["total"], checkout["total"], checkout["discount"]) == ("36.00", "36.00", "4.00")
+    await _unlock(shop, checkout["checkout_id"])
+    assert (await shop.pay(buyer, checkout["checkout_id"])).json()["total"] == "36.00"
+
+
 async def test_a_coupon_at_its_limit_counts_for_the_checkout_that_holds_it(shop: Shop, buyer: dict[str, str]) -> None:
     """Whatever the price rules ask again while it is paid: the checkout's own hold does not stand in its way."""
     await shop.stock("TEA-14", 50, price="20.00")
