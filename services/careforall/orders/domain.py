@@ -60,6 +60,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal
     currency: str
     active: bool
+    sold_out: bool
+    """Staff says so, whatever lies on the shelf; it is not active meanwhile."""
     shippable: bool
     max_per_order: int
     reservation_policy: str

@@ -51,6 +51,7 @@ def _items(event: ProductEvent, version: int) -> list[Item]:
             price=price + variant.price_difference,
             currency=event.currency,
             active=event.status == "ACTIVE" and variant.active,
+            sold_out=event.status == "OUT_OF_STOCK" and variant.active,
             shippable=event.shippable,
             max_per_order=event.max_per_order,
             reservation_policy=event.reservation_policy,

@@ -12,7 +12,7 @@ from careforall.contracts import pricing
 from careforall.kit import money
 from careforall.kit.errors import FieldError, InvalidInput
 from careforall.orders.domain import Amounts, Item, Line
-from careforall.orders.errors import ProductUnavailable
+from careforall.orders.errors import OutOfStock, ProductUnavailable
 from careforall.orders.records import Notice, Sale, Wanted
 
 
@@ -139,6 +139,7 @@ def check_wanted(wanted: Sequence[Wanted], items: Mapping[str, Item], *, at: str
     Raises:
         InvalidInput: `unknown_sku`, `quantity_limit` or `mixed_currencies`, naming each line.
         ProductUnavailable: Some are not sold any more.
+        OutOfStock: Staff says that some are sold out.
     """
     errors: list[FieldError] = []
     for index, one in enumerate(wanted):
@@ -150,8 +151,12 @@ def check_wanted(wanted: Sequence[Wanted], items: Mapping[str, Item], *, at: str
             errors.append(FieldError(pointer=f"{at}/{index}/quantity", code="quantity_limit", message=message))
     if errors:
         raise InvalidInput(errors[0].message, errors=errors)
-    if gone := sorted(one.sku for one in wanted if not items[one.sku].active):
+    missing = {one.sku for one in wanted if not items[one.sku].active}
+    sold_out = {sku for sku in missing if items[sku].sold_out}
+    if gone := sorted(missing - sold_out):
         raise ProductUnavailable(f"Not sold any more: {', '.join(gone)}.", skus=gone)
+    if sold_out:
+        raise OutOfStock(skus=sorted(sold_out))
     if len({items[one.sku].currency for one in wanted}) > 1:
         raise InvalidInput.field(at, "mixed_currencies", "order products of one currency at a time")
 

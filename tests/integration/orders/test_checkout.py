@@ -375,6 +375,18 @@ async def test_a_closed_product_is_not_charged(shop: Shop, buyer: dict[str, str]
     assert (await shop.till(buyer, {"TEA-9": 1})).json()["code"] == "product_unavailable"
 
 
+async def test_what_staff_calls_sold_out_is_not_called_gone(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("TEA-SOLD-OUT", 5)
+    held = await shop.checkout(buyer, {"TEA-SOLD-OUT": 1})
+    await shop.sell("TEA-SOLD-OUT", sold_out=True)
+    refused = await shop.till(buyer, {"TEA-SOLD-OUT": 1})
+    assert (refused.status_code, refused.json()["code"], refused.json()["skus"]) == (409, "out_of_stock", ["TEA-SOLD-OUT"])
+    assert (await shop.pay(buyer, held["checkout_id"])).json()["status"] == "CONFIRMED"
+    await shop.shelf_is("TEA-SOLD-OUT", 4, 0)
+    await shop.sell("TEA-SOLD-OUT")
+    await shop.checkout(buyer, {"TEA-SOLD-OUT": 1})
+
+
 async def test_a_hold_that_ran_out_is_taken_anew_or_refused(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("TEA-10", 1)
     checkout = await shop.checkout(buyer, {"TEA-10": 1})

@@ -90,6 +90,8 @@ async def test_a_flood_for_what_is_sold_out_is_refused_without_a_saga_and_what_c
         ([{"sku": "MUG-5", "qty": 6}, {"sku": "MUG-5", "qty": 5}], 422, "quantity_limit"),
         ([{"sku": "NO-SUCH", "qty": 1}], 422, "unknown_sku"),
         ([{"sku": "CLOSED-1", "qty": 1}], 409, "product_unavailable"),
+        ([{"sku": "SOLD-OUT-1", "qty": 1}], 409, "out_of_stock"),
+        ([{"sku": "SOLD-OUT-1", "qty": 1}, {"sku": "CLOSED-1", "qty": 1}], 409, "product_unavailable"),
         ([{"sku": "", "qty": 1}], 422, "invalid_value"),
         ([{"sku": "MUG-5", "qty": 1, "price": "0.01"}], 422, "unknown_field"),
         ([], 422, "invalid_value"),
@@ -100,6 +102,7 @@ async def test_what_cannot_be_ordered_is_refused_with_nothing_done(
 ) -> None:
     await shop.stock("MUG-5", 100)
     await shop.stock("CLOSED-1", 100, active=False)
+    await shop.stock("SOLD-OUT-1", 100, sold_out=True)
     answer = await shop.client.post("/api/v1/orders", json={"items": items, "client_token": str(new_id())}, headers=buyer)
     assert answer.status_code == status, answer.text
     codes = {answer.json()["code"], *(error["code"] for error in answer.json().get("errors", []))}

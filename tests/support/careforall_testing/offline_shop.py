@@ -100,6 +100,7 @@ def _item(sku: str, price: str) -> Item:
         price=Decimal(price),
         currency="EUR",
         active=True,
+        sold_out=False,
         shippable=True,
         max_per_order=10,
         reservation_policy="AT_CHECKOUT",

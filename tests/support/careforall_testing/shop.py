@@ -68,6 +68,7 @@ class Shop(Journey):
         price: str = "20.00",
         limit: int = 10,
         active: bool = True,
+        sold_out: bool = False,
         currency: str = "EUR",
         policy: ReservationPolicy = "AT_CHECKOUT",
     ) -> None:
@@ -78,7 +79,7 @@ class Shop(Journey):
             product_id=product_id,
             slug=sku.lower(),
             name=f"Product {sku}",
-            status="ACTIVE" if active else "INACTIVE",
+            status="OUT_OF_STOCK" if sold_out else "ACTIVE" if active else "INACTIVE",
             base_price=Decimal(price),
             currency=currency,
             variants=(Variant(variant_id=new_id(), sku=sku),),
