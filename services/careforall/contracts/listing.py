@@ -242,26 +242,21 @@ def facets(counted: Counts, currencies: Iterable[str]) -> Facets:
 
     Args:
         counted: The counts.
-        currencies: Those of the products shown; prices have the digits of the finest.
+        currencies: Those of the products shown; prices have the digits of the finest, here or on another page.
     """
-    places = max(map(money.exponent, currencies), default=_PLACES)
+    places = max(counted.digits, max(map(money.exponent, currencies), default=_PLACES))
     ratings = [RatingCount(rating=least, count=count) for least, count in enumerate(counted.ratings, 1) if count]
     lowest, highest = counted.lowest, counted.highest
     return Facets(
         brand=[_count(one) for one in counted.brands],
         price=PriceFacet(
-            min=None if lowest is None else _priced(lowest, places),
-            max=None if highest is None else _priced(highest, places),
+            min=None if lowest is None else f"{lowest:.{places}f}",
+            max=None if highest is None else f"{highest:.{places}f}",
             ranges=_ranges(counted, places),
         ),
         rating=ratings,
         attributes=_attributes(counted.terms),
     )
-
-
-def _priced(amount: Decimal, places: int) -> str:
-    """Return a price with so many digits, or with more where it has them: a result further on may be in a finer currency."""
-    return f"{amount:.{max(places, -int(amount.normalize().as_tuple().exponent))}f}"
 
 
 def _count(one: Counted) -> ValueCount:

@@ -67,6 +67,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     lowest: Decimal | None
     highest: Decimal | None
+    digits: int
+    """Behind the point, of the price that has the most: no price lies between the end of a range and the next."""
     brands: list[Counted]
     terms: list[Counted]
     ranges: list[int]
@@ -206,6 +208,7 @@ term AS (
 SELECT (SELECT count(DISTINCT product_id) FROM matched) AS total,
        (SELECT min(price) FROM matched) AS lowest,
        (SELECT max(price) FROM matched) AS highest,
+       coalesce((SELECT max(scale(trim_scale(price))) FROM matched), 0) AS digits,
        (SELECT jsonb_agg(brand) FROM brand) AS brands,
        (SELECT jsonb_agg(term) FROM term) AS terms,
        ARRAY(

@@ -81,7 +81,18 @@ async def test_a_page_behind_the_last_still_says_what_the_results_cost(house: Sh
     for price, currency in (("4.70", "EUR"), ("9.725", "KWD")):
         await house.product(brand=brand, base_price=price, currency=currency)
     found = await shown(house, brand=brand, page=1)
-    assert (found["products"], found["facets"]["price"]["min"], found["facets"]["price"]["max"]) == ([], "4.70", "9.725")
+    assert (found["products"], found["facets"]["price"]["min"], found["facets"]["price"]["max"]) == ([], "4.700", "9.725")
+
+
+async def test_a_range_finds_what_it_counts_in_a_finer_currency_on_another_page(house: ShopHouse) -> None:
+    brand = secrets.token_hex(4)
+    for price, currency in (("9.995", "KWD"), ("24.999", "KWD"), ("10.00", "EUR")):
+        await house.product(brand=brand, base_price=price, currency=currency)
+    found = await shown(house, brand=brand, size=1)
+    assert [one["currency"] for one in found["products"]] == ["EUR"]
+    for one in found["facets"]["price"]["ranges"]:
+        inside = await shown(house, brand=brand, min_price=one["min_price"], max_price=one["max_price"])
+        assert inside["pagination"]["total"] == one["count"]
 
 
 async def test_in_stock_follows_inventory(house: ShopHouse) -> None:
