@@ -1,13 +1,18 @@
 """The last traces of an instance, kept in memory so that one gift can be followed without any other server."""
 
-import gzip
+import zlib
 from collections import OrderedDict
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from careforall.kit.errors import InvalidInput, TooLarge
+
 KEPT = 2000
+LARGEST = 16 * 2**20
+"""Bytes of one request, unpacked; a full batch of the exporter has less than one."""
 _SPANS_PER_TRACE = 500
 
 
@@ -37,8 +42,16 @@ class TraceStore:
         self._traces: OrderedDict[str, dict[str, Span]] = OrderedDict()
 
     def receive(self, body: bytes, *, gzipped: bool) -> None:
-        """Store the spans of one OTLP/HTTP request."""
-        request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if gzipped else body)
+        """Store the spans of one OTLP/HTTP request.
+
+        Raises:
+            InvalidInput: It is none.
+            TooLarge: It has more than `LARGEST` bytes.
+        """
+        try:
+            request = ExportTraceServiceRequest.FromString(_unpacked(body) if gzipped else body)
+        except (DecodeError, zlib.error) as error:
+            raise InvalidInput("The body is no OTLP export of traces.") from error
         for resource in request.resource_spans:
             service = _attributes(resource.resource.attributes).get("service.name", "")
             for scope in resource.scope_spans:
@@ -61,6 +74,14 @@ class TraceStore:
             spans[span.span_id] = span
         while len(self._traces) > KEPT:
             self._traces.popitem(last=False)
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # as gzip packs
+    found = unpacking.decompress(body, LARGEST)
+    if unpacking.unconsumed_tail:
+        raise TooLarge
+    return found
 
 
 def _span(span: Any, service: str) -> Span:
