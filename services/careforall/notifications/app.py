@@ -61,6 +61,7 @@ def build(resources: Resources) -> Parts:
             _job(Sender(resources.database, carrier, renderer, max_retries=settings.max_retries), carrier) for carrier in carriers
         ),
         listeners={hint_subject: live.hear},
+        closing=(live.close,),
     )
 
 

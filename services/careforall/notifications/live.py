@@ -28,6 +28,14 @@ class Streams:
     def __init__(self, has_ended: HasEnded) -> None:
         self._has_ended = has_ended
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """End all streams; browsers connect again, to another process if this one goes."""
+        self._closed = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
     async def hear(self, payload: bytes) -> None:
         """Wake the streams of the users named in a hint."""
@@ -55,7 +63,7 @@ class Streams:
         event = asyncio.Event()
         self._waiting.setdefault(str(reader.user_id), set()).add(event)
         try:
-            while (left := self._left(reader)) > 0:
+            while not self._closed and (left := self._left(reader)) > 0:
                 async for message in self._new(service, reader.user_id, last):
                     last = UUID(str(message.id))
                     yield message

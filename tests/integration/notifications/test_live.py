@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from litestar.response.sse import ServerSentEventMessage
 
 from careforall.kit.db import Database
 from careforall.kit.errors import TooManyRequests, Unavailable
@@ -131,6 +132,18 @@ async def test_a_suspension_ends_streams_and_tickets(story: Any, database: Datab
         with pytest.raises(InvalidTicket):
             streams.admit(late)
     streams.admit(reading(user))
+
+
+async def test_a_process_that_stops_ends_its_streams(story: Any) -> None:
+    streams = Streams(never)
+
+    async def read() -> list[ServerSentEventMessage]:
+        return [message async for message in streams.follow(story.service, reading(new_id()), NIL)]
+
+    reader = asyncio.ensure_future(read())
+    await asyncio.sleep(0.1)  # lets it begin, as a rule; one that begins later ends at once
+    await streams.close()
+    assert all(message.data is None for message in await asyncio.wait_for(reader, 5))
 
 
 async def test_one_person_has_so_many_streams_and_no_more(story: Any) -> None:
