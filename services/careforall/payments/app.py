@@ -4,8 +4,6 @@ from collections.abc import Container, Mapping
 from typing import cast
 
 import msgspec
-from litestar import Router
-from litestar.di import Provide
 
 from careforall.contracts import streams
 from careforall.contracts.payments import AUTHORIZE, CANCEL, CAPTURE, REFUND, VOID
@@ -70,16 +68,10 @@ def build(resources: Resources) -> Parts:
     limits = Limits(tries=settings.gateway_tries, seconds=settings.gateway_seconds, at_once=settings.gateway_calls)
     gateways = Gateways({name: company.gateway for name, company in known.items()}, resources.tracing, limits)
     service = _service(resources, settings, gateways, {name: company.channel for name, company in known.items()})
-    limit = pages.PayLimit(resources.limiter, settings.pays_per_minute)
-    pay_pages = Router(
-        "/",
-        route_handlers=list(pages.PAGES),
-        dependencies={"pay_limit": Provide(lambda: limit, sync_to_thread=False)},
-    )
     return Parts(
         service=service,
         routes=(*api.ROUTES, *api_ledger.ROUTES, *api_alarms.ROUTES, *api_reconciliation.ROUTES),
-        pages=(pay_pages,),
+        pages=(pages.router(pages.PayLimit(resources.limiter, settings.pays_per_minute)),),
         internal=api.INTERNAL,
         hot=api.hot_routes(service),
         consumers=consumers(service),

@@ -5,10 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import jinja2
-from litestar import MediaType, Request, Response, get, post
+from litestar import MediaType, Request, Response, Router, get, post
+from litestar.di import Provide
 from litestar.response import Redirect
 
 from careforall.kit import money
+from careforall.kit.errors import NotFound, Problem, TooManyRequests
 from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.ids import parse_id
 from careforall.payments.domain import OPEN_ATTEMPTS, Intent
@@ -20,6 +22,8 @@ from careforall.payments.service import PaymentsService
 _WORDS: Mapping[str, tuple[str, str]] = {
     "missing": ("No such payment", "Please check the address, or open the link of your gift again."),
     "waiting": ("One moment", "Your payment is being prepared."),
+    "limited": ("Too many tries", "Please wait a minute, then go back and try again."),
+    "away": ("One moment", "We cannot look up your payment just now. Nothing is lost; please do not pay a second time."),
     "open": ("Complete your payment", "You pay on the gateway's own page and come back here."),
     "asking": ("One moment", "The gateway has not answered yet. We are asking it; please do not pay a second time."),
     "returned": ("Waiting for the gateway", "As soon as the gateway confirms your payment, it shows here."),
@@ -80,7 +84,29 @@ async def start_paying(service: PaymentsService, id: str, request: Request[Any, 
     return Redirect(address or f"/pay/{identifier}", status_code=303)
 
 
-PAGES = (pay_page, start_paying)
+def refused(_: Request[Any, Any, Any], problem: Problem) -> Response[str]:
+    """Say on the page why nothing was done; Litestar's exception handler of these pages."""
+    match problem:
+        case NotFound():
+            state, refresh = "missing", None
+        case TooManyRequests():
+            state, refresh = "limited", None
+        case _:
+            state, refresh = "away", _REFRESH
+    answer = _page(state, status=problem.status, refresh=refresh)
+    if problem.retry_after is not None:
+        answer.headers["Retry-After"] = str(problem.retry_after)
+    return answer
+
+
+def router(limit: PayLimit) -> Router:
+    """Mount the pages."""
+    return Router(
+        "/",
+        route_handlers=[pay_page, start_paying],
+        dependencies={"pay_limit": Provide(lambda: limit, sync_to_thread=False)},
+        exception_handlers={Problem: refused},
+    )
 
 
 def _shown(paper: Paper, *, returned: bool) -> Response[str]:

@@ -370,8 +370,35 @@ async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
     assert (waiting.status_code, 'http-equiv="refresh"' in waiting.text) == (202, True)
     missing = await desk.running.client.get("/pay/nothing")
     assert (missing.status_code, "No such payment" in missing.text) == (404, True)
-    assert (await desk.running.client.post(f"/pay/{new_id()}")).status_code == 404
+    for address in (f"/pay/{new_id()}", "/pay/nothing"):
+        pressed = await desk.running.client.post(address)
+        assert (pressed.status_code, "No such payment" in pressed.text) == (404, True)
+        assert pressed.headers["content-type"].startswith("text/html")
     assert (await desk.inside.post("/api/v1/payments/intent", json={})).status_code == 401
+
+
+async def test_while_payments_cannot_be_read_the_page_says_so_and_looks_again(desk: Desk) -> None:
+    intent = await desk.intent()
+    async with desk.running.database("payments") as database, database.transaction():
+        await database.execute("LOCK TABLE payment_intents IN ACCESS EXCLUSIVE MODE")
+        answers = [await desk.running.client.request(method, f"/pay/{intent}") for method in ("GET", "POST")]
+    for answer in answers:
+        assert answer.status_code in {409, 503}
+        assert answer.headers["retry-after"] == "1"
+        assert "please do not pay a second time" in answer.text
+        assert 'http-equiv="refresh"' in answer.text
+        assert answer.headers["cache-control"] == "no-store"
+    assert await desk.page(intent) == "Complete your payment"
+
+
+async def test_whoever_presses_too_often_reads_so_on_the_page(desk: Desk) -> None:
+    intent = await desk.intent()
+    strict = await desk.running.serve(["payments"], role="api", CAREFORALL_PAYS_PER_MINUTE="1")
+    async with client_of(strict.url) as client:
+        answers = [await client.post(f"/pay/{intent}") for _ in range(2)]
+    assert answers[-1].status_code == 429
+    assert "Too many tries" in answers[-1].text
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
 
 
 async def test_the_page_shows_names_as_text(desk: Desk) -> None:
