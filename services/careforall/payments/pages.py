@@ -34,6 +34,10 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "refunded": ("Payment returned", "The money is on its way back to you."),
 }
 """Heading and sentence of each state."""
+_FOR_STAFF = frozenset(
+    {"gateway_unavailable", "gateway_not_configured", "gateway_credentials", "authentication_failed", "idempotency_mismatch"}
+)
+"""Codes of failures that payers can do nothing about, and whose reasons are noted for those who run the platform."""
 _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("careforall.payments"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
@@ -143,7 +147,9 @@ def _declined(intent: Intent, last: Attempt | None) -> str:
     """Return why the last try failed, while another is possible."""
     if intent.status != "INITIATED" or last is None or last.status != "FAILED":
         return ""
-    return last.reason or "The payment was declined."
+    if last.code in _FOR_STAFF:
+        return "The gateway did not take it."
+    return f"{(last.reason or 'The payment was declined').rstrip('.')}."
 
 
 def _page(

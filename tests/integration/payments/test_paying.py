@@ -377,6 +377,22 @@ async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
     assert (await desk.inside.post("/api/v1/payments/intent", json={})).status_code == 401
 
 
+async def test_payers_do_not_read_what_is_noted_for_staff(desk: Desk) -> None:
+    await desk.turn(error_after_success=1.0)
+
+    async def kept_back() -> str:
+        intent = await desk.intent()
+        await desk.pay(intent)
+        return intent if (await desk.shown(intent))["attempts"][0]["status"] == "FAILED" else ""
+
+    intent = await eventually(kept_back, within_s=30, what="the breaker is open")
+    [attempt] = (await desk.shown(intent))["attempts"]
+    page = (await desk.running.client.get(f"/pay/{intent}")).text
+    assert attempt["reason"] == "simulator cannot be asked now"
+    assert "simulator" not in page
+    assert "The last try did not work: The gateway did not take it. You have not been charged." in page
+
+
 async def test_while_payments_cannot_be_read_the_page_says_so_and_looks_again(desk: Desk) -> None:
     intent = await desk.intent()
     async with desk.running.database("payments") as database, database.transaction():
