@@ -47,6 +47,20 @@ async def test_a_mail_is_proved_from_the_mailbox_by_its_button(running: Platform
     assert not any("token" in referrer for referrer in referrers)
 
 
+async def test_a_link_of_the_mail_as_html_opens_beside_it(running: Platform, browser: Browser) -> None:
+    await _sign_up(running, "donor3@example.org")
+    page, complaints, _ = await _watched(browser)
+    await _open_mail(page, running, "donor3@example.org", "Please confirm your mail address")
+
+    async with page.expect_popup() as opened:
+        await page.frame_locator("iframe").get_by_role("link", name="Confirm my address").click()
+    beside = await opened.value
+
+    await beside.get_by_role("button", name="Confirm my address").click()
+    await expect(beside.get_by_role("heading", name="Your e-mail address is confirmed")).to_be_visible()
+    assert complaints == []
+
+
 async def test_a_new_password_is_asked_for_and_set(running: Platform, browser: Browser) -> None:
     await _sign_up(running, "donor2@example.org")
     page, complaints, _ = await _watched(browser)
