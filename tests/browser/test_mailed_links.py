@@ -61,6 +61,17 @@ async def test_a_link_of_the_mail_as_html_opens_beside_it(running: Platform, bro
     assert complaints == []
 
 
+async def test_the_mailbox_fits_a_phone(running: Platform, browser: Browser) -> None:
+    mail = f"{'d' * 60}@{'very-long-name.' * 6}example.org"
+    await _sign_up(running, mail)
+    page, _, _ = await _watched(browser)
+    await page.set_viewport_size({"width": 360, "height": 700})
+    await _open_mail(page, running, mail, "Please confirm your mail address")
+    for address in (page.url, f"{running.first.url}/mailbox"):
+        await page.goto(address)
+        assert await page.locator("html").evaluate("page => page.scrollWidth") == 360
+
+
 async def test_a_new_password_is_asked_for_and_set(running: Platform, browser: Browser) -> None:
     await _sign_up(running, "donor2@example.org")
     page, complaints, _ = await _watched(browser)
