@@ -421,5 +421,5 @@ async def test_the_page_shows_names_as_text(desk: Desk) -> None:
     body = {"subject_type": "DONATION", "subject_id": str(new_id()), "amount": "25.00", "currency": "EUR", "title": "<b>A&B</b>"}
     intent = (await desk.ordered("intent", body)).json()["id"]
     page = (await desk.running.client.get(f"/pay/{intent}")).text
-    assert "&lt;b&gt;A&amp;B&lt;/b&gt;" in page
+    assert "<bdi>&lt;b&gt;A&amp;B&lt;/b&gt;</bdi>" in page
     assert "25.00 EUR" in page
