@@ -8,6 +8,7 @@ from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
+from structlog.typing import Processor
 
 from careforall.kit import context
 from careforall.kit.tracing import span_id_of, trace_id_of
@@ -35,24 +36,28 @@ OUTPUT = Output()
 def configure(service: str, level: str = "info") -> None:
     """Set up structlog and the standard library's loggers; called once by the command line."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    described: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Identify(service),
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+    ]
+    rendered = structlog.processors.JSONRenderer(serializer=_dumps)
     structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _Identify(service),
-            structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(serializer=_dumps),
-        ],
+        processors=[*described, rendered],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", OUTPUT)),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=logging.WARNING,
-        format='{"level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}',
-        stream=OUTPUT,
+    libraries = logging.StreamHandler(OUTPUT)
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *described],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, rendered],
+        )
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
 
 
 class _Identify:
