@@ -6,7 +6,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 REQUESTS = Counter("http_requests_total", "Answered requests", ["service", "endpoint", "method", "status"])
-REQUEST_SECONDS = Histogram("http_request_duration_seconds", "Time to answer", ["service", "endpoint"], buckets=_SECONDS)
+REQUEST_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Time to answer; of a live stream, until it begins",
+    ["service", "endpoint"],
+    buckets=_SECONDS,
+)
 BATCH_SIZE = Histogram("careforall_batch_size", "Items per shared transaction", ["batch"], buckets=_COUNTS)
 BATCH_WAITING = Gauge("careforall_batch_waiting", "Items waiting for a shared transaction", ["batch"])
 

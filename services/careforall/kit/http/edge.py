@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -119,7 +119,7 @@ class Edge:
                 raise
             await exchange.refuse(problem.as_problem(error))
         finally:
-            self._note(exchange, route, time.perf_counter() - started, span)
+            self._note(exchange, route, started, span)
 
     async def _answer(self, exchange: "_Exchange", receive: Receive, route: HotRoute | None) -> None:
         if exchange.path not in _PROBES and not exchange.webhook:
@@ -175,13 +175,14 @@ class Edge:
         context.enter(exchange.cause)
         return span
 
-    def _note(self, exchange: "_Exchange", route: HotRoute | None, seconds: float, span: trace.Span | None) -> None:
+    def _note(self, exchange: "_Exchange", route: HotRoute | None, started: float, span: trace.Span | None) -> None:
+        ended = time.perf_counter()
         service, endpoint = _endpoint(exchange.scope, route)
         status = exchange.status or 500
         self._counter(service, endpoint, exchange.method if exchange.method in _METHODS else "other", status).inc()
-        self._timer(service, endpoint).observe(seconds)
+        self._timer(service, endpoint).observe((exchange.streams_since or ended) - started)
         if exchange.path not in _PROBES:
-            self._log.write(exchange, service, endpoint, status, seconds)
+            self._log.write(exchange, service, endpoint, status, ended - started)
         if span is not None:
             span.update_name(f"{exchange.method} {endpoint}")
             span.set_attributes({"http.route": endpoint, "http.response.status_code": status})
@@ -212,6 +213,8 @@ class _Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.webhook = self.path.startswith(_WEBHOOKS)
         self.status = 0
+        self.streams_since: float | None = None
+        """When an answer began that goes on for as long as somebody reads it; how long that is says nothing of our speed."""
         self.cause = context.NOBODY
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if _PLAIN_ID.fullmatch(given) else str(uuid_utils.uuid7())
@@ -231,6 +234,8 @@ class _Exchange:
         """Pass the framework's answer on with our headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if _is_stream(message["headers"]):
+                self.streams_since = time.perf_counter()
             said = {name for name, _ in message["headers"]}
             # Of two policies browsers take the last: what a page says of itself must stand alone.
             message = {**message, "headers": [*message["headers"], *(field for field in self._extra if field[0] not in said)]}
@@ -382,6 +387,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
+
+
+def _is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
 def _has_type(headers: tuple[tuple[bytes, bytes], ...]) -> bool:
