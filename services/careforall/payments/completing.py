@@ -24,7 +24,7 @@ from careforall.kit.ids import id_at
 from careforall.kit.service import Ask
 from careforall.payments import events, repository
 from careforall.payments import repository_reconciliation as rows
-from careforall.payments.domain import Intent
+from careforall.payments.domain import AlarmKind, Intent
 from careforall.payments.metrics import ALARMS, UNFINISHED
 from careforall.payments.reconciling import Reconciling
 from careforall.payments.records import Alarm, Changes
@@ -138,8 +138,8 @@ def _mark(age: str, subject: SubjectType) -> str:
 
 
 def _alarm(intent: Intent) -> Alarm:
-    kind = "captured_without_order" if intent.subject_type == "ORDER" else "captured_without_gift"
-    ALARMS.labels(kind=kind).inc()
+    kind: AlarmKind = "captured_without_order" if intent.subject_type == "ORDER" else "captured_without_gift"
+    ALARMS[kind].inc()
     return Alarm(
         kind=kind,
         gateway=intent.captured_via,

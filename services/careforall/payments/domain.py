@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -17,8 +17,23 @@ RefundStatus = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DisputeStatus = Literal["OPEN", "WON", "LOST"]
 AttemptStatus = Literal["INITIATED", "OPEN", "UNKNOWN", "SUCCEEDED", "FAILED"]
 Outcome = Literal["processed", "ignored", "rejected"]
+AlarmKind = Literal[
+    "amount_mismatch",
+    "captured_after_failed",
+    "captured_without_gift",
+    "captured_without_order",
+    "dispute_exceeds_captured",
+    "dispute_reversed",
+    "double_capture",
+    "key_reused",
+    "refund_exceeds_captured",
+    "refund_failed",
+    "refund_of_disputed",
+    "refund_reversed",
+    "unapplied_not_refunded",
+]
 
-ANOTHER_AMOUNT = "amount_mismatch"
+ANOTHER_AMOUNT: Final = "amount_mismatch"
 """The alarm of what a gateway tells with another amount or currency than ours."""
 GENERIC = "generic"
 """The gateway name of what was only told through the generic endpoint; nobody can be asked about it."""
@@ -192,7 +207,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     unapplied: Decimal = Decimal(0)
     """Money that came after the intent had failed and belongs to no payment; below zero where it went back (rule 10)."""
     declined: bool = False
-    alarm: str = ""
+    alarm: AlarmKind | Literal[""] = ""
 
 
 def judge(intent: Intent, fact: Fact) -> Verdict:
@@ -258,7 +273,7 @@ def _same_refund(fact: RefundFact) -> Verdict:
     return Verdict(outcome="ignored", reason="duplicate_transition", message=f"This refund is {fact.status} already.")
 
 
-def _not_refunded(fact: RefundFact) -> str:
+def _not_refunded(fact: RefundFact) -> AlarmKind | Literal[""]:
     """Return the alarm of a refund that failed: its payer and whoever ordered it were told before that it is on its way."""
     if fact.status != "FAILED" or fact.known != "PENDING" or fact.answered:
         return ""

@@ -81,8 +81,7 @@ class Effects:
         before = self.now(read)
         fact = self._completed(before, fact)
         verdict = domain.judge(before, fact)
-        if verdict.alarm:
-            self._alarm(before, fact, verdict, source)
+        self._alarm(before, fact, verdict, source)
         if _is_another_amount(fact, verdict):
             self._mismatched.add(before.id)
         if verdict.refund_settles is not None and isinstance(fact, RefundFact):
@@ -210,7 +209,9 @@ class Effects:
         self.changes.disputes[row.id] = self._disputes[key]
 
     def _alarm(self, intent: Intent, fact: Fact, verdict: Verdict, source: Source) -> None:
-        ALARMS.labels(kind=verdict.alarm).inc()
+        if not verdict.alarm:
+            return
+        ALARMS[verdict.alarm].inc()
         detail = f"{source.cause}: {getattr(fact, 'amount', None)} {getattr(fact, 'currency', None)} {verdict.message}"
         key = str(source.event_id or getattr(fact, "refund_id", intent.id))
         self.changes.alarms.append(

@@ -226,7 +226,7 @@ class _Batch:
 
     def _reused(self, item: Incoming, known: EventRow) -> Answer:
         """Keep and report another body under a known key; it is not applied, and no gateway is made to repeat it for days."""
-        ALARMS.labels(kind="key_reused").inc()
+        ALARMS["key_reused"].inc()
         log.error("webhook key reused with another body", gateway=item.gateway, event_id=str(item.id), first=str(known.id))
         self.bodies.append((item.id, item.gateway, item.body))
         self.effects.changes.alarms.append(

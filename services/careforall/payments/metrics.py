@@ -1,9 +1,16 @@
 """Metrics of payments alone."""
 
+from collections.abc import Mapping
+from typing import get_args
+
 from prometheus_client import Counter, Gauge
 
+from careforall.payments.domain import AlarmKind
+
 WEBHOOKS = Counter("payment_webhook_processed_total", "Webhook events answered", ["status", "idempotency_hit"])
-ALARMS = Counter("payment_alarms_total", "Facts stored and not applied, for a person to look at", ["kind"])
+_ALARMS = Counter("payment_alarms_total", "Facts stored and not applied, for a person to look at", ["kind"])
+ALARMS: Mapping[AlarmKind, Counter] = {kind: _ALARMS.labels(kind=kind) for kind in get_args(AlarmKind)}
+"""Each kind from 0 on: a series that begins at 1 has risen for nobody, and the first alarm would wake nobody."""
 FINDINGS = Counter(
     "payments_reconciliation_findings", "What did not agree with a gateway, when it was found", ["gateway", "bucket"]
 )
