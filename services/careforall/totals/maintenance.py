@@ -13,7 +13,6 @@ from careforall.totals.metrics import COMPLETED, DRIFT, RAISED, VIEW_SECONDS
 log = structlog.get_logger(__name__)
 
 _DEADLINE = 900.0
-_SOURCES = ("base_table", "materialized_view")
 
 
 class Maintenance:
@@ -48,10 +47,12 @@ class Maintenance:
         await self.refresh("campaign_top_donors")
 
     async def observe(self) -> None:
-        """Set what the metrics say was raised."""
+        """Set what the metrics say was raised, and what the last comparison found, whichever process made it."""
         for currency, raised, gifts in await repository.raised(self._database):
             RAISED.labels(currency=currency).set(raised)
             COMPLETED.labels(currency=currency).set(gifts)
+        for source, campaigns in await repository.last_drift(self._database):
+            DRIFT.labels(source=source).set(campaigns)
 
     async def compare_when_due(self) -> None:
         """Compare once a night, whichever process comes first and however often processes restart."""
@@ -60,7 +61,7 @@ class Maintenance:
             await self.compare()
 
     async def compare(self) -> list[Difference]:
-        """Refresh the view, recount everything and report any difference as a metric, a row and a line of the log."""
+        """Refresh the view, recount everything and report any difference as a row, a line of the log and then a metric."""
         await self.refresh_totals()
         session = await self._database.dedicated()
         try:
@@ -68,13 +69,8 @@ class Maintenance:
             await repository.keep_comparison(session, campaigns, found)
         finally:
             session.terminate()
-        _report(campaigns, found)
+        for difference in found:
+            log.error("totals drift", campaign_id=str(difference.campaign_id), source=difference.source)
+        log.info("totals compared", campaigns=campaigns, differences=len(found))
+        await self.observe()
         return found
-
-
-def _report(campaigns: int, found: list[Difference]) -> None:
-    for source in _SOURCES:
-        DRIFT.labels(source=source).set(sum(1 for difference in found if difference.source == source))
-    for difference in found:
-        log.error("totals drift", campaign_id=str(difference.campaign_id), source=difference.source)
-    log.info("totals compared", campaigns=campaigns, differences=len(found))

@@ -127,6 +127,11 @@ async def raised(database: Database) -> list[tuple[str, float, int]]:
     return [(row["currency"], row["raised"], row["gifts"]) for row in await database.fetch(_RAISED)]
 
 
+async def last_drift(database: Database) -> list[tuple[str, int]]:
+    """Return how many campaigns differed from each source in the last comparison; nothing before the first."""
+    return [(row["source"], row["campaigns"]) for row in await database.fetch(_LAST_DRIFT)]
+
+
 async def hours_since_comparison(database: Database) -> float | None:
     """Return the age of the last comparison, None where there was none."""
     row = await database.fetchrow(_SINCE_COMPARISON)
@@ -330,6 +335,13 @@ GROUP BY currency
 """
 _SINCE_COMPARISON = """
 SELECT extract(epoch FROM clock_timestamp() - max(compared_at))::float8 / 3600 AS hours FROM total_comparisons
+"""
+_LAST_DRIFT = """
+SELECT compared.source, count(difference.id) AS campaigns
+FROM (SELECT id FROM total_comparisons ORDER BY compared_at DESC LIMIT 1) AS last
+CROSS JOIN unnest(ARRAY['base_table', 'materialized_view']) AS compared (source)
+LEFT JOIN total_differences AS difference ON difference.comparison_id = last.id AND difference.source = compared.source
+GROUP BY compared.source
 """
 _COUNT_CAMPAIGNS = "SELECT count(*) FROM campaign_totals"
 _DIFFERENCES = """

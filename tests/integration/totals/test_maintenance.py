@@ -14,6 +14,11 @@ from careforall.totals.domain import Gift
 from careforall.totals.metrics import DRIFT
 from careforall_testing.servers import ServerUrls
 
+_NOTHING_DIFFERS = """
+INSERT INTO total_comparisons (id, campaigns, differences)
+VALUES ('ffffffff-0000-7000-8000-000000000000', 1, 0)
+"""
+
 
 @pytest.fixture
 async def running(arena: Any, servers: ServerUrls) -> AsyncIterator[Any]:
@@ -23,6 +28,10 @@ async def running(arena: Any, servers: ServerUrls) -> AsyncIterator[Any]:
 
 def comparison(running: Any) -> Any:
     return next(job.work for job in running.parts.jobs if job.name == "totals-comparison")
+
+
+def figures(running: Any) -> Any:
+    return next(job.work for job in running.parts.jobs if job.name == "totals-figures")
 
 
 async def stored_differences(running: Any) -> list[tuple[str, Any]]:
@@ -96,3 +105,16 @@ async def test_analytics_by_day_and_donor(running: Any, gift: Callable[..., Gift
         ("donor-2", Decimal(20), 2),
         ("donor-1", Decimal(10), 1),
     ]
+
+
+async def test_what_another_process_found_is_told_and_its_end_too(running: Any, gift: Callable[..., Gift]) -> None:
+    campaign = new_id()
+    await running.fold([gift(campaign)])
+    await mischief(running, "UPDATE campaign_totals SET total_amount = total_amount + 1 WHERE campaign_id = $1", campaign)
+    await comparison(running)()
+    DRIFT.clear()  # as in a process that has only begun
+    await figures(running)()
+    assert (drift("base_table"), drift("materialized_view")) == (1, 1)
+    await running.database.run(lambda connection: connection.execute(_NOTHING_DIFFERS))
+    await figures(running)()
+    assert (drift("base_table"), drift("materialized_view")) == (0, 0)
