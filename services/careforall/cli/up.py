@@ -98,7 +98,11 @@ def logs(
 ) -> None:
     """Show the last log lines of every process, each line with its name; -f follows them."""
     environment = launch_environment()
-    files, keep = log_streams.choose(control.log_files(_folder(environment, instance)), service)
+    folder = _folder(environment, instance)
+    written, state = control.log_files(folder), folder.read_state()
+    if not written:
+        raise UsageError(f"There are no logs of instance {instance}: it was never started, or purged.")
+    files, keep = log_streams.choose(written, service, state.services if state else ())
     console = _console(plain=environment.plain)
     lines = log_streams.follow(files, keep) if follow else log_streams.last_lines(files, keep)
     try:

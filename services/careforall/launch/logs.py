@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,8 @@ PAUSE_S = 0.1
 SHOWN = 200
 LARGEST = 64 * 1024 * 1024
 STREAM_PARTS = ("api", "relay", "consumers")
+NO_ONE_SERVICE = ("all", "platform")
+"""What a shared process calls itself, and requests that belong to none."""
 
 Line = tuple[str, str]
 
@@ -34,8 +36,15 @@ def curb(files: Iterable[Path], *, largest: int = LARGEST) -> None:
                 os.truncate(path, 0)
 
 
-def choose(files: Mapping[str, Path], wanted: str | None) -> tuple[dict[str, Path], Callable[[str], bool]]:
+def choose(
+    files: Mapping[str, Path], wanted: str | None, services: Sequence[str] = ()
+) -> tuple[dict[str, Path], Callable[[str], bool]]:
     """Pick the files to read, and which of their lines; a service inside a shared process is picked by its lines.
+
+    Args:
+        files: logs by the name of their process.
+        wanted: a process or a service; None picks all.
+        services: those inside the shared processes; empty while nobody knows.
 
     Raises:
         UsageError: there is nothing of that name.
@@ -45,8 +54,8 @@ def choose(files: Mapping[str, Path], wanted: str | None) -> tuple[dict[str, Pat
     if wanted in files:
         return {wanted: files[wanted]}, lambda _line: True
     shared = {name: path for name, path in files.items() if name in STREAM_PARTS}
-    if not shared:
-        raise UsageError(f"No log called {wanted!r}; there are: {', '.join(files) or 'none yet'}.")
+    if not shared or (services and wanted not in {*services, *NO_ONE_SERVICE}):
+        raise UsageError(f"No log called {wanted!r}; there are: {', '.join((*files, *services)) or 'none yet'}.")
     return shared, lambda line: _service_of(line) == wanted
 
 

@@ -31,7 +31,7 @@ def test_a_process_is_chosen_by_its_file(files: dict[str, Path]) -> None:
 
 
 def test_a_service_is_chosen_by_its_lines(files: dict[str, Path]) -> None:
-    lines = list(last_lines(*choose(files, "payments")))
+    lines = list(last_lines(*choose(files, "payments", ["donations", "payments"])))
     assert [(name, json.loads(line)["event"]) for name, line in lines] == [("consumers", "two")]
 
 
@@ -71,6 +71,16 @@ def test_a_log_that_grew_too_large_is_moved_beside_and_followed_on(files: dict[s
     assert log.read_text() == "on\n"
     assert len((log.parent / "nats.log.1").read_text()) == 3007
     assert files["api"].stat().st_size > 0
+
+
+def test_an_unknown_name_is_wrong_usage(files: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="'donatoins'; there are: api, nats, consumers, donations"):
+        choose(files, "donatoins", ["donations"])
+
+
+def test_lines_of_no_one_service_are_chosen_too(files: dict[str, Path]) -> None:
+    files["api"].write_text(json.dumps({"service": "platform"}) + "\n")
+    assert [name for name, _ in last_lines(*choose(files, "platform", ["donations"]))] == ["api"]
 
 
 def test_an_unknown_name_is_wrong_usage_when_nothing_ran(tmp_path: Path) -> None:
