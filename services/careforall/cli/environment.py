@@ -14,6 +14,7 @@ from careforall.launch.places import clone_root, find_places
 from careforall.launch.service_environment import service_environment
 from careforall.launch.settings import LaunchEnvironment
 from careforall.launch.state import InstanceFolder
+from careforall.launch.summary import flag_of
 
 SERVER_URLS = {"postgres": "CAREFORALL_POSTGRES_URL", "nats": "CAREFORALL_NATS_URL", "redis": "CAREFORALL_REDIS_URL"}
 
@@ -53,7 +54,9 @@ def service_variables(instance: str) -> dict[str, str]:
     folder = InstanceFolder(environment.places.instance(instance))
     state = folder.read_state()
     if state is None or not state.internal_ports or not launcher_lives(state):
-        raise MissingError(f"Instance {instance} does not run: start it with ./careforall up, or name another.")
+        raise MissingError(
+            f"Instance {instance} does not run: start it with ./careforall up{flag_of(instance)}, or name another."
+        )
     first = next(iter(state.internal_ports))
     return service_environment(environment.variables, state=state, credentials=load_or_create(folder), process=first, first=first)
 

@@ -19,6 +19,7 @@ from careforall.launch.errors import MissingError
 from careforall.launch.plan import platform_plan
 from careforall.launch.settings import LaunchEnvironment
 from careforall.launch.state import InstanceFolder
+from careforall.launch.summary import flag_of
 
 
 def load(
@@ -87,5 +88,6 @@ def _running(environment: LaunchEnvironment, instance: str) -> dict[str, Any]:
     folder = InstanceFolder(environment.places.instance(instance))
     found = control.look(folder, instance=instance, plan=platform_plan())
     if not found["url"]:
-        raise MissingError(f"Instance {instance} does not run: start it with ./careforall up, or name a platform by --url.")
+        start = f"./careforall up{flag_of(instance)}"
+        raise MissingError(f"Instance {instance} does not run: start it with {start}, or name a platform by --url.")
     return found

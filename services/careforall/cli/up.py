@@ -22,6 +22,7 @@ from careforall.launch.plan import platform_plan
 from careforall.launch.reporter import Reporter
 from careforall.launch.settings import LaunchEnvironment, Wish
 from careforall.launch.state import InstanceFolder
+from careforall.launch.summary import flag_of
 
 HIGHEST_PORT = 65535
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
@@ -152,7 +153,8 @@ def _print_status(found: dict[str, Any], *, plain: bool) -> None:
     for name, state in found["services"].items():
         console.print(Text.assemble(f"  {name:<14}", (state, STATE_COLOURS[state])))
     if not found["ready"]:
-        console.print("Start it with ./careforall up; ./careforall logs and ./careforall doctor tell what is wrong.")
+        flag = flag_of(found["instance"])
+        console.print(f"Start it with ./careforall up{flag}; ./careforall logs{flag} and ./careforall doctor tell what is wrong.")
         return
     for name, url in found["urls"].items():
         console.print(f"  {name:<14}{url}")

@@ -18,6 +18,11 @@ def base_url(state: State) -> str:
     return f"http://{LOOPBACK}:{state.port}" if state.port else ""
 
 
+def flag_of(instance: str) -> str:
+    """What names an instance in a command to copy."""
+    return "" if instance == "default" else f" --instance {instance}"
+
+
 def page_urls(state: State, plan: Plan) -> dict[str, str]:
     """Addresses of the pages people open; empty while nothing runs."""
     base = base_url(state)
@@ -50,7 +55,7 @@ def status_document(
 def summary_lines(*, state: State, credentials: Credentials, plan: Plan, data: Path, campaign: str) -> list[str]:
     """What to print when the platform is ready; ``campaign`` is the id of one that takes donations."""
     base = base_url(state)
-    flag = "" if state.instance == "default" else f" --instance {state.instance}"
+    flag = flag_of(state.instance)
     gift = json.dumps({"campaign_id": campaign, "amount": "25.00", "donor_email": DONOR_EMAIL})
     return [
         "",

@@ -83,3 +83,17 @@ def test_a_command_for_an_instance_that_does_not_run_says_so(monkeypatch: pytest
     monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path))
     with pytest.raises(MissingError, match="does not run"):
         service_variables("default")
+
+
+def test_logs_and_status_of_what_was_never_started_say_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as caught:
+        main(["logs", "--instance", "nobody"])
+    assert caught.value.code == 2
+    assert "There are no logs of instance nobody" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--instance", "nobody"])
+    assert caught.value.code == 1
+    assert "./careforall up --instance nobody;" in capsys.readouterr().out
