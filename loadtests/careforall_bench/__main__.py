@@ -102,7 +102,7 @@ def _tell(line: str) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Options of the module."""
-    parser = argparse.ArgumentParser(prog="careforall_bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="careforall bench", usage=argparse.SUPPRESS, description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="the clone")
     parser.add_argument("--instances", type=Path, required=True, help="folder of the clone's instances")
     parser.add_argument("--pgbench", type=Path, required=True, help="the benchmark client beside the PostgreSQL server")

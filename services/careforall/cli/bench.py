@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from careforall.cli.environment import launch_environment
+from careforall.cli.environment import launch_environment, service_variables
 from careforall.cli.options import JsonFile
 from careforall.launch.binaries import POSTGRES, find_binary
 from careforall.launch.errors import MissingError, UsageError
@@ -52,6 +52,8 @@ def bench(
     """
     if full and not growth:
         raise UsageError("--full goes with --growth.")
+    if instance is not None:
+        service_variables(instance)  # which says so where it does not run
     environment = launch_environment()
     loadtests = find_loadtests(environment)
     words = [*places_of(environment), *(f"--only={name}" for name in only or [])]

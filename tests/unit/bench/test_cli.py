@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from careforall.cli.bench import find_loadtests
+from careforall.cli.bench import bench, find_loadtests
 from careforall.cli.environment import launch_environment
 from careforall.launch.errors import MissingError
 from careforall.launch.places import clone_root
@@ -27,8 +27,17 @@ def test_without_the_benchmark_client_it_exits_with_3(tmp_path: Path, capsys: py
     assert "missing" in capsys.readouterr().err
 
 
-def test_unknown_measurements_are_wrong_usage(tmp_path: Path) -> None:
+def test_an_instance_that_does_not_run_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path))
+    with pytest.raises(MissingError, match="up --instance nobody, or name another"):
+        bench(instance="nobody")
+
+
+def test_unknown_measurements_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = [f"--{name}={tmp_path}" for name in ("root", "instances", "store", "pgbench")]
     with pytest.raises(SystemExit) as caught:
         main([*places, "--only=everything"])
     assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("careforall bench: error: argument --only: invalid choice: 'everything'")
+    assert "--pgbench" not in said, "options that nobody may give"
