@@ -290,7 +290,7 @@ class Runner:
     async def _apply(self, batch: Sequence[Received]) -> None:
         """Commit a batch; halve it around a message whose handler fails."""
         try:
-            await self._commit(batch)
+            new = await self._commit(batch)
         except Park as park:
             await self._apart(batch, park)
             return
@@ -300,7 +300,8 @@ class Runner:
         crash.point("consumer.after_commit_before_ack")
         for received in batch:
             await received.handle.ack()
-        CONSUMED.labels(consumer=self.consumer.name, outcome="applied").inc(len(batch))
+        for outcome, number in (("applied", new), ("duplicate", len(batch) - new)):
+            CONSUMED.labels(consumer=self.consumer.name, outcome=outcome).inc(number)
         crash.point("consumer.after_ack")
 
     async def _apart(self, batch: Sequence[Received], error: Exception) -> None:
@@ -318,24 +319,21 @@ class Runner:
         else:
             await self._failed(batch[0], error)
 
-    async def _commit(self, batch: Sequence[Received]) -> None:
-        """Run the effect; while the database is away hold the batch and tell the broker that we still work on it."""
+    async def _commit(self, batch: Sequence[Received]) -> int:
+        """Run the effect, return how many messages were new; while the database is away hold the batch and tell the broker so."""
         messages = [received.message for received in batch]
         while True:
             try:
-                await self._database.run(lambda connection: self._effect(connection, messages))
+                return await self._database.run(lambda connection: self._effect(connection, messages))
             except Unavailable as error:
                 log.info("consumer waits for its database", consumer=self.consumer.name, error=repr(error))
                 await asyncio.gather(*(received.handle.in_progress() for received in batch), return_exceptions=True)
                 await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, not a secret
-            else:
-                return
 
-    async def _effect(self, connection: Connection, messages: Sequence[Message[Any]]) -> None:
+    async def _effect(self, connection: Connection, messages: Sequence[Message[Any]]) -> int:
         new = await apply(connection, self.consumer, messages)
-        if new < len(messages):
-            CONSUMED.labels(consumer=self.consumer.name, outcome="duplicate").inc(len(messages) - new)
         crash.point("consumer.before_commit")
+        return new
 
     async def _failed(self, received: Received, error: Exception) -> None:
         """Count an attempt of a lone message; give it up after the last."""

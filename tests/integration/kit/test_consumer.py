@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from careforall.kit import inbox
 from careforall.kit.bus import Bus, Stream
@@ -52,6 +53,13 @@ async def applied(database: Database, expected: list[int]) -> None:
 
 async def _is(database: Database, expected: list[int]) -> bool:
     return await numbers(database) == expected
+
+
+def _told(runner: Runner) -> tuple[float | None, float | None]:
+    """How many messages the metrics call applied, and duplicates."""
+    asked = [{"consumer": runner.consumer.name, "outcome": outcome} for outcome in ("applied", "duplicate")]
+    applied, duplicate = (REGISTRY.get_sample_value("messages_consumed_total", labels) for labels in asked)
+    return applied, duplicate
 
 
 async def letters(database: Database, expected: int = 1) -> list[DeadLetter]:
@@ -117,6 +125,7 @@ async def test_the_same_event_twice_takes_effect_once_in_one_batch_and_in_two(da
         await publish(bus, bell.subject, twice, bell.sealed(2))
         await applied(database, [1, 2])
         await acknowledged(bus, runner)
+        await eventually(lambda: _told(runner) == (2, 2), what="each message counted once, by what became of it")
 
 
 @pytest.mark.parametrize("place", [0, 31, 63])
@@ -130,6 +139,7 @@ async def test_a_poison_message_is_isolated_by_halving_and_its_neighbours_are_ap
         await applied(database, [number for number in sent if number != POISON])
         dead = await letters(database)
         await acknowledged(bus, runner)
+        await eventually(lambda: _told(runner) == (63, 0), what="each message counted once, by what became of it")
     assert (dead[0].kind, dead[0].attempts, dead[0].consumer) == ("inbox", 1, runner.consumer.name)
     assert dead[0].reason == f"ValueError: cannot stand {POISON}"
     assert await count(database, "inbox") == 63, "the poison left no claim behind"
