@@ -327,8 +327,14 @@ class Runner:
                 return await self._database.run(lambda connection: self._effect(connection, messages))
             except Unavailable as error:
                 log.info("consumer waits for its database", consumer=self.consumer.name, error=repr(error))
-                await asyncio.gather(*(received.handle.in_progress() for received in batch), return_exceptions=True)
+                working = (received.handle.in_progress() for received in batch)
+                await asyncio.gather(self._tell_lag(), *working, return_exceptions=True)
                 await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _tell_lag(self) -> None:
+        """Say how much piles up while nothing is fetched, which would tell it."""
+        info = await self._bus.jetstream.consumer_info(self.consumer.stream, self.consumer.name)
+        self._lag.set(info.num_pending or 0)
 
     async def _effect(self, connection: Connection, messages: Sequence[Message[Any]]) -> int:
         new = await apply(connection, self.consumer, messages)

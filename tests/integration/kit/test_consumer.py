@@ -62,6 +62,10 @@ def _told(runner: Runner) -> tuple[float | None, float | None]:
     return applied, duplicate
 
 
+def _lag(runner: Runner) -> float | None:
+    return REGISTRY.get_sample_value("consumer_pending_messages", {"consumer": runner.consumer.name})
+
+
 async def letters(database: Database, expected: int = 1) -> list[DeadLetter]:
     """The dead letters, once there are so many."""
 
@@ -291,8 +295,10 @@ async def test_rule_07_a_database_that_is_away_holds_the_batch_and_counts_no_att
             await publish(bus, bell.subject, *(bell.sealed(number) for number in range(2, 12)))
             refused = wire.accepted
             await eventually(lambda: wire.accepted > refused + 1, what="two tries in vain")
+            await publish(bus, bell.subject, *(bell.sealed(number) for number in range(12, 15)))
+            await eventually(lambda: _lag(runner) == 3, what="what came meanwhile is told as pending")
             wire.heal()
-            await applied(database, list(range(1, 12)))
+            await applied(database, list(range(1, 15)))
             assert not work[0].done()
         info = await bus.jetstream.consumer_info(bell.stream.name, runner.consumer.name)
         assert info.num_redelivered == 0
