@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from careforall_testing.observability.panels import Board, Query, Row, graph, stat
-from careforall_testing.observability.words import SHARED_CACHES, hit_share, rate
+from careforall_testing.observability.words import BROKEN_INVARIANTS, SHARED_CACHES, hit_share, rate
 
 _NOT_COMPARED = "nothing was compared so far"
 _CALM = "nothing went wrong so far"
@@ -16,7 +16,7 @@ RELIABILITY = Board(
         Row(
             "Must be zero",
             (
-                stat("Broken invariants", "sum(careforall_invariant_violations)", bad_above=1),
+                stat("Broken invariants", BROKEN_INVARIANTS, bad_above=1),
                 stat("Ledger imbalance", "max(ledger_imbalance)", bad_above=1),
                 stat("Stock drift", "max(inventory_stock_drift)", bad_above=1),
                 stat("Gateway divergence", "max(payment_gateway_divergence)", bad_above=1, quiet=_NOT_COMPARED),
@@ -93,8 +93,9 @@ RELIABILITY = Board(
                 ),
                 graph(
                     "For a person to look at",
-                    Query(rate("payment_alarms_total", by="kind", window="1h"), "{{kind}}", _CALM),
-                    Query(rate("payments_reconciliation_findings_total", by="bucket", window="1h"), "{{bucket}}", _CALM),
+                    Query("sum by (kind) (increase(payment_alarms_total[1h]))", "{{kind}}"),
+                    Query("sum by (bucket) (increase(payments_reconciliation_findings_total[1h]))", "{{bucket}}", _CALM),
+                    about="Raised in the hour before.",
                 ),
                 graph(
                     "Breakers that are open",

@@ -10,6 +10,8 @@ CHECKOUT = 'endpoint=~"/api/v1/(checkout|orders|payments/initiate).*"'
 """What a buyer asks for on the way from the cart to an order."""
 SHARED_CACHES = 'cache_type!~"process|base_table"'
 """Caches that should answer: the memory of one process is small on purpose, and the base table is what they save us from."""
+BROKEN_INVARIANTS = "sum(max by (name) (careforall_invariant_violations))"
+"""How many there are; each process that verifies says it of all."""
 
 
 def rate(metric: str, selector: str = "", *, by: str = "", window: str = "5m") -> str:
