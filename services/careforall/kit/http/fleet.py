@@ -106,7 +106,7 @@ async def databases(fleet: Fleet) -> FleetDatabaseHealth:
     found = {one.service: await time_database(one.database) for one in fleet.services}
     queries, failures = (sum(getattr(one, name) for one in found.values()) for name in ("queries", "failures"))
     return FleetDatabaseHealth(
-        status="up",
+        status="up" if all(one.status == "up" for one in found.values()) else "down",
         latency_ms=max((one.latency_ms for one in found.values()), default=0.0),
         queries=queries,
         failures=failures,
