@@ -8,9 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 import redis.asyncio
+import structlog
 from redis.exceptions import RedisError
 
 from careforall.kit.metrics import BREAKER_OPEN
+
+log = structlog.get_logger(__name__)
 
 _READS = 2
 """Reads under way at once; what is asked for meanwhile travels together."""
@@ -37,6 +40,7 @@ class Breaker:
     """Opens after three failures in a row for 30 s, then lets one call probe."""
 
     def __init__(self, name: str, *, failures: int = 3, pause: float = 30.0) -> None:
+        self._name = name
         self._limit = failures
         self._pause = pause
         self._failures = 0
@@ -61,16 +65,19 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Close the breaker."""
-        if self._failures:
-            self._failures = 0
+        if self.probing:
             self._gauge.set(0)
+            log.info("breaker closed", breaker=self._name)
+        self._failures = 0
 
     def failed(self) -> None:
         """Count a failure."""
         self._failures += 1
-        if self._failures >= self._limit:
+        if self.probing:
             self._retry_at = time.monotonic() + self._pause
             self._gauge.set(1)
+        if self._failures == self._limit:
+            log.warning("breaker opened", breaker=self._name, failures=self._failures)
 
 
 class Cache:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from careforall.kit import crash, secrets
 from careforall.kit.cache import Breaker
@@ -357,3 +358,16 @@ def test_a_breaker_opens_after_three_failures_in_a_row_and_lets_one_probe_throug
     assert breaker.closed, "its pause is over: a probe"
     breaker.succeeded()
     assert breaker.closed
+
+
+def test_a_breaker_logs_when_it_opens_and_closes_and_nothing_between() -> None:
+    breaker = Breaker("gateway_x", pause=0.0)
+    with capture_logs() as lines:
+        for _ in range(5):
+            breaker.failed()
+        for _ in range(2):
+            breaker.succeeded()
+    assert [(line["event"], line["log_level"], line["breaker"]) for line in lines] == [
+        ("breaker opened", "warning", "gateway_x"),
+        ("breaker closed", "info", "gateway_x"),
+    ]
