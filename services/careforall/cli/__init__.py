@@ -18,6 +18,8 @@ import typer
 from careforall.launch.errors import LaunchError
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ended, as of shells."""
 HELP = """Donations of which no gift and no cent is lost or doubled.
 
 \b
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except LaunchError as error:
         print(f"careforall: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:  # while a command is loaded; from then on the command itself is told
+        sys.exit(INTERRUPTED)
 
 
 def build(words: Sequence[str], commands: Sequence[Command] = COMMANDS) -> typer.Typer:

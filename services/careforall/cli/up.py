@@ -109,7 +109,7 @@ def logs(
     try:
         for name, line in lines:
             console.print(Text.assemble((f"{name:<8} ", _colour(name)), line))
-    except (KeyboardInterrupt, BrokenPipeError) as error:
+    except (KeyboardInterrupt, SystemExit) as error:  # rich ends the process when whoever reads has gone
         raise typer.Exit(0) from error
 
 

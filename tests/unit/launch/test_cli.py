@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from careforall.cli import COMMANDS, Command, build, main
-from careforall.cli.environment import service_variables
+from careforall.cli.environment import launch_environment, service_variables
 from careforall.cli.test import pytest_command
 from careforall.launch.errors import MissingError
+from careforall.launch.state import InstanceFolder
 
 _FIRST_OF = {"demo": ["load"], "admin": ["create"], "relay": ["replay"]}
 """One of the commands of each group."""
@@ -97,3 +100,28 @@ def test_logs_and_status_of_what_was_never_started_say_so(
         main(["status", "--instance", "nobody"])
     assert caught.value.code == 1
     assert "./careforall up --instance nobody;" in capsys.readouterr().out
+
+
+def test_who_reads_only_the_first_lines_of_logs_has_seen_them(tmp_path: Path) -> None:
+    environment = {**os.environ, "CAREFORALL_STATE_DIR": str(tmp_path)}
+    logs = InstanceFolder(launch_environment(environment).places.instance("mine")).logs
+    logs.mkdir(parents=True)
+    (logs / "api.log").write_text("x" * 10_000 + "\n" + ("x" * 10_000 + "\n") * 100)  # more than a pipe holds
+    command = [sys.executable, "-m", "careforall", "logs", "--instance", "mine"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reading:
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        assert reading.stdout.readline().startswith("api ")
+        reading.stdout.close()
+        said = reading.stderr.read()
+    assert (reading.returncode, said) == (0, "")
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["verify"])
+    assert caught.value.code == 130
