@@ -124,13 +124,14 @@ class Operations:
         return await self.database.run(work)
 
     async def process(self, actor: UUID) -> int:
-        """Make everything that waits for a retry due now; the commit wakes the relay. Return how many rows wait."""
+        """Make everything that waits for a retry due now; the commit wakes the relay. Return how many rows waited."""
 
         async def work(connection: Connection) -> int:
-            await self._note(connection, "outbox.process", actor, self.service)
             for table in self._tables:
                 await connection.execute(_DUE_NOW.replace("TABLE", table))
-            return int(await connection.fetchval(self._over(_COUNT_PENDING)))
+            waiting = int(await connection.fetchval(self._over(_COUNT_PENDING)))
+            await self._note(connection, "outbox.process", actor, self.service)
+            return waiting
 
         return await self.database.run(work)
 
