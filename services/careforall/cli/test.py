@@ -21,9 +21,13 @@ def run_tests(
     full: Annotated[bool, typer.Option("--full", help="Run the slow tests too (drills, browser, cluster).")] = False,
     _instance: Instance = "default",
 ) -> None:
-    """Run the checks and the tests, on servers of their own whichever instance is named; whatever follows goes to pytest.
+    r"""Run the checks and the tests, on servers of their own whichever instance is named; whatever follows goes to pytest.
 
-    Examples: ``careforall test -k donations``, ``careforall test --full tests/faults``, ``careforall test -x -q``.
+    \b
+    Examples:
+      ./careforall test -k donations
+      ./careforall test --full tests/faults
+      ./careforall test -x -q
     """
     try:
         import pytest  # noqa: F401, PLC0415 - only asks whether it is there; users of the platform have no need of it
