@@ -30,6 +30,10 @@ WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asy
 _BROKEN = (*WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 """What leaves a COMMIT without an answer that can be believed."""
 _ATTEMPTS = 6
+_OPENED_AT_ONCE = 2
+"""Connections that a database opens at the same time. When a server comes back on a busy machine, whoever shares its few moments
+among all that are wanted has none ready before their time is up, and begins again for ever.
+"""
 
 
 class CareConnection(asyncpg.Connection):
@@ -85,6 +89,7 @@ class Database:
         self._timelines = timelines or Timelines()
         self._pool: asyncpg.Pool | None = None
         self._waiting = 0
+        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
         self._evictions: set[asyncio.Task[None]] = set()
         self._pooled: WeakSet[CareConnection] = WeakSet()
         self._sessions: WeakSet[CareConnection] = WeakSet()
@@ -104,6 +109,7 @@ class Database:
             min_size=0,
             max_size=self.settings.max_size,
             connection_class=CareConnection,
+            connect=self._connect,
             init=self._admit,
             max_inactive_connection_lifetime=self.settings.max_idle,
             command_timeout=self.settings.command_timeout,
@@ -186,7 +192,7 @@ class Database:
             DatabaseUnavailable: If the server cannot be reached, is read-only or of an older timeline.
         """
         try:
-            connection = await asyncpg.connect(
+            connection = await self._connect(
                 self.dsn,
                 timeout=self.settings.connect_timeout,
                 command_timeout=self.settings.command_timeout,
@@ -227,6 +233,10 @@ class Database:
         if self.doubted is not None and self.doubted():
             return False
         return self.last_failure is None or (self.last_success or 0) > self.last_failure
+
+    async def _connect(self, *args: Any, **kwargs: Any) -> CareConnection:
+        async with self._opening:
+            return cast("CareConnection", await asyncpg.connect(*args, **kwargs))
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def transaction(raw: PoolConnectionProxy) -> T:

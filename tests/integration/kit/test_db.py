@@ -253,6 +253,18 @@ async def test_a_server_that_does_not_answer_connects_is_a_503_within_a_second(k
             assert time.monotonic() - started < 1
 
 
+async def test_few_connections_are_opened_at_once_so_that_some_are_ready_however_slow_the_server_is(kit_url: str) -> None:
+    async with proxy_to(kit_url) as wire:
+        wire.mode = "blackhole"
+        async with opened(wire.url, connect_timeout=30, acquire_timeout=30) as database:
+            waiting = [asyncio.ensure_future(database.run(insert)) for _ in range(8)]
+            await eventually(lambda: wire.accepted == 2, within_s=10, what="connections that hang")
+            wire.heal()
+            ended = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(one) for one in ended if one is not None] == [DatabaseUnavailable] * 2
+            assert await numbers(database) == [1] * 6
+
+
 async def _pid(database: Database) -> asyncpg.Record:
     row = await database.fetchrow("SELECT pg_backend_pid() AS pid, pg_sleep(0.05)")
     assert row is not None
