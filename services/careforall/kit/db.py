@@ -172,8 +172,15 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
         """Lend a connection on which several reads see the same moment, and which can write nothing."""
-        async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            yield connection
+        async with self.connection() as connection:
+            opened = connection.transaction(isolation="repeatable_read", readonly=True)
+            await opened.start()
+            try:
+                yield connection
+            except BaseException as error:
+                await _rollback(opened, error)
+                raise
+            await opened.commit()
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run a single read and return its rows."""
@@ -246,8 +253,8 @@ class Database:
             await opened.start()
             try:
                 result = await work(connection)
-            except BaseException:
-                await _rollback(opened)
+            except BaseException as error:
+                await _rollback(opened, error)
                 raise
             await self._commit(inner, opened)
             return result
@@ -408,7 +415,9 @@ def _is_retryable(error: asyncpg.PostgresError) -> bool:
     return (error.sqlstate or "").startswith(_RETRY_CLASS)
 
 
-async def _rollback(transaction: Any) -> None:
+async def _rollback(transaction: Any, error: BaseException) -> None:
+    if isinstance(error, WIRE_ERRORS):
+        return  # the connection is thrown away: who did not answer once would only be waited for once more
     try:
         await asyncio.shield(transaction.rollback())
     except (*WIRE_ERRORS, asyncpg.PostgresError):

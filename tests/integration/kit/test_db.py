@@ -253,6 +253,27 @@ async def test_a_server_that_does_not_answer_connects_is_a_503_within_a_second(k
             assert time.monotonic() - started < 1
 
 
+async def test_a_server_that_falls_silent_is_waited_for_once(kit_url: str) -> None:
+    async def fall_silent(connection: Connection) -> None:
+        await insert(connection)
+        wire.mode = "blackhole"
+        await insert(connection)
+
+    async def fall_silent_for_readers() -> None:
+        async with database.snapshot() as connection:
+            wire.mode = "blackhole"
+            await connection.fetchval("SELECT 1")
+
+    async with proxy_to(kit_url) as wire, opened(wire.url, command_timeout=2) as database:
+        for work in (database.run(fall_silent), fall_silent_for_readers()):
+            started = time.monotonic()
+            with pytest.raises(DatabaseUnavailable):
+                await work
+            assert time.monotonic() - started < 2 * 2
+            wire.heal()
+        assert await numbers(database) == []
+
+
 async def test_few_connections_are_opened_at_once_so_that_some_are_ready_however_slow_the_server_is(kit_url: str) -> None:
     async with proxy_to(kit_url) as wire:
         wire.mode = "blackhole"
