@@ -33,6 +33,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     status: State
     database: Literal["up", "down"]
+    """Down is also one that takes no writes."""
     broker: Literal["up", "down"]
     cache: Literal["up", "down"]
     notes: dict[str, str] = {}
@@ -108,15 +109,17 @@ async def _observe(name: str, database: Database) -> bool:
         row = await database.fetchrow(_BACKLOG)
     except (*PASSING, asyncpg.PostgresError):
         return False
-    if row is not None:
-        OUTBOX_PENDING.labels(service=name).set(row["pending"])
-        OUTBOX_OLDEST.labels(service=name).set(row["oldest"] or 0)
-        DEAD_LETTERS.labels(service=name).set(row["dead"])
-    return True
+    if row is None:
+        return False
+    OUTBOX_PENDING.labels(service=name).set(row["pending"])
+    OUTBOX_OLDEST.labels(service=name).set(row["oldest"] or 0)
+    DEAD_LETTERS.labels(service=name).set(row["dead"])
+    return not row["read_only"]
 
 
 _BACKLOG = """
-SELECT (SELECT count(*) FROM (SELECT FROM outbox WHERE status IN ('PENDING', 'FAILED') LIMIT 100000) AS waiting) AS pending,
+SELECT current_setting('transaction_read_only')::boolean AS read_only,
+       (SELECT count(*) FROM (SELECT FROM outbox WHERE status IN ('PENDING', 'FAILED') LIMIT 100000) AS waiting) AS pending,
        (SELECT extract(epoch FROM clock_timestamp() - created_at)
         FROM outbox WHERE status IN ('PENDING', 'FAILED') ORDER BY id LIMIT 1)::float8 AS oldest,
        (SELECT count(*) FROM outbox WHERE status = 'DEAD')
