@@ -5,6 +5,7 @@ wire, unanswered COMMIT) is thrown away with its whole pool generation, because 
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,6 +56,11 @@ class CareConnection(asyncpg.Connection):
         if fields.get("M", "").startswith(_SYNC_WAIT_CANCELLED):
             self.sync_wait_cancelled = True
         super()._process_log_message(fields, last_query)  # type: ignore[misc]  # missing in the stubs
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Say good-bye, or cut off who does not answer: the pool lets go of old connections in tasks that nobody waits for."""
+        with contextlib.suppress(*WIRE_ERRORS):
+            await super().close(timeout=timeout)
 
     def get_reset_query(self) -> str:
         """Return no statement: pooled users leave no session state behind."""

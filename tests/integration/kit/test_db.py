@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import subprocess
 import time
@@ -272,6 +273,25 @@ async def test_a_server_that_falls_silent_is_waited_for_once(kit_url: str) -> No
             assert time.monotonic() - started < 2 * 2
             wire.heal()
         assert await numbers(database) == []
+
+
+async def test_connections_that_do_not_answer_are_let_go_without_an_error_of_a_task(kit_url: str) -> None:
+    async with proxy_to(kit_url) as wire, opened(wire.url, command_timeout=0.5) as database:
+        await asyncio.gather(*(_pid(database) for _ in range(3)))
+        unseen: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+        wire.mode = "blackhole"
+        for _ in range(4):
+            with pytest.raises(DatabaseUnavailable):
+                await database.run(insert)
+        await eventually(lambda: not _closing(), within_s=10, what="connections that are let go")
+        gc.collect()
+        assert unseen == []
+        wire.heal()
+
+
+def _closing() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if "Connection.close" in repr(task)]
 
 
 async def test_few_connections_are_opened_at_once_so_that_some_are_ready_however_slow_the_server_is(kit_url: str) -> None:
