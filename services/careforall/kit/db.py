@@ -15,10 +15,13 @@ from weakref import WeakSet
 
 import asyncpg
 import msgspec
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
 from careforall.kit.timelines import SERVER_STATE, Timelines, oldest
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -31,6 +34,8 @@ WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asy
 _BROKEN = (*WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 """What leaves a COMMIT without an answer that can be believed."""
 _ATTEMPTS = 6
+_TELL_EVERY = 30.0
+"""Seconds between two words in the log on why a database cannot be used."""
 _OPENED_AT_ONCE = 2
 """Connections that a database opens at the same time. When a server comes back on a busy machine, whoever shares its few moments
 among all that are wanted has none ready before their time is up, and begins again for ever.
@@ -106,6 +111,7 @@ class Database:
         self.queries = 0
         self.failures = 0
         self.last_failure: float | None = None
+        self._told: float | None = None
         self.last_success: float | None = None
 
     async def open(self) -> None:
@@ -213,7 +219,7 @@ class Database:
                 server_settings={"application_name": f"careforall-{self.name}-session"},
             )
         except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
-            self._failed()
+            self._failed(error)
             raise DatabaseUnavailable from error
         try:
             self._sessions.add(await self._known(connection))
@@ -274,7 +280,7 @@ class Database:
                 async with asyncio.timeout(self.settings.command_timeout):
                     result = await work(cast("Connection", raw))
             except _BROKEN as error:
-                self._evict()
+                self._evict(error)
                 raise UnknownOutcome from error
             self._refuse_unreplicated(inner)
             return result
@@ -301,13 +307,13 @@ class Database:
             async with asyncio.timeout(self.settings.command_timeout):
                 await transaction.commit()
         except _BROKEN as error:
-            self._evict()
+            self._evict(error)
             raise UnknownOutcome from error
         self._refuse_unreplicated(connection)
 
     def _refuse_unreplicated(self, connection: CareConnection) -> None:
         if connection.sync_wait_cancelled:
-            self._evict()
+            self._evict(_SYNC_WAIT_CANCELLED)
             raise UnknownOutcome
 
     async def _acquire(self) -> PoolConnectionProxy:
@@ -317,7 +323,7 @@ class Database:
         try:
             return await self._pool.acquire(timeout=self.settings.acquire_timeout)
         except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
-            self._failed()
+            self._failed(error)
             raise DatabaseUnavailable from error
         finally:
             self._waiting -= 1
@@ -327,8 +333,8 @@ class Database:
             return
         try:
             await asyncio.shield(self._pool.release(raw))
-        except (*WIRE_ERRORS, asyncpg.PostgresError):
-            self._evict()
+        except (*WIRE_ERRORS, asyncpg.PostgresError) as error:
+            self._evict(error)
 
     async def _judge(self, error: BaseException) -> None:
         """Translate the loss of the server into our words; leave every other error alone."""
@@ -337,14 +343,14 @@ class Database:
         if isinstance(error, asyncpg.QueryCanceledError):
             raise TooSlow from error
         if isinstance(error, UnknownOutcome):
-            self._failed()
+            self._failed(error)
             return
         if isinstance(error, WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and _is_gone(error)):
-            self._evict()
+            self._evict(error)
             raise DatabaseUnavailable from error
 
-    def _evict(self) -> None:
-        self._failed()
+    def _evict(self, cause: object) -> None:
+        self._failed(cause)
         self._expire()
 
     def _expire(self) -> None:
@@ -355,9 +361,12 @@ class Database:
             self._evictions.add(task)
             task.add_done_callback(self._evictions.discard)
 
-    def _failed(self) -> None:
+    def _failed(self, cause: object) -> None:
         self.failures += 1
         self.last_failure = time.monotonic()
+        if self._told is None or self.last_failure - self._told >= _TELL_EVERY:
+            self._told = self.last_failure
+            log.warning("database unavailable", service=self.name, error=repr(cause))
 
     def _succeeded(self) -> None:
         self.queries += 1
