@@ -198,18 +198,23 @@ class Bus:
         self._declared = tuple(streams)
         await self.repair_streams()
 
-    async def repair_streams(self) -> None:
-        """Create again what somebody deleted of the streams declared before."""
+    async def repair_streams(self, *names: str) -> None:
+        """Create again what somebody deleted of the streams declared before: those of these names, or all."""
         for stream in self._declared:
-            await self._ensure_stream(stream)
+            if not names or stream.name in names:
+                await self._ensure_stream(stream)
 
     async def ensure_consumer(self, stream: str, config: ConsumerConfig) -> None:
-        """Create or repair a durable consumer and read back what the server made.
+        """Create or repair a durable consumer, and its stream where somebody deleted that; read back what the server made.
 
         Raises:
             BrokerTooOld: If the server dropped the subject filter.
         """
-        info = await self.jetstream.add_consumer(stream, config=config)
+        try:
+            info = await self.jetstream.add_consumer(stream, config=config)
+        except NotFoundError:
+            await self.repair_streams(stream)
+            info = await self.jetstream.add_consumer(stream, config=config)
         if sorted(info.config.filter_subjects or []) != sorted(config.filter_subjects or []):
             raise BrokerTooOld(f"the broker dropped the subject filter of {config.durable_name}: use NATS 2.12 or later")
 

@@ -399,6 +399,19 @@ async def test_a_consumer_that_the_broker_forgot_is_made_again_by_itself(own_nat
             await eventually(lambda: _is(database, [1, 2]), within_s=15)
 
 
+async def test_a_stream_that_somebody_deleted_is_made_again_by_who_listens_to_it(own_nats: Nats, database: Database) -> None:
+    bell = bells()
+    async with connected(own_nats.url) as bus:
+        await bus.ensure_streams([bell.stream])
+        async with running(runner_of(bell, database, bus).run()):
+            await publish(bus, bell.subject, bell.sealed(1))
+            await applied(database, [1])
+            await bus.jetstream.delete_stream(bell.stream.name)
+            await eventually(lambda: bus.extent(bell.stream.name), within_s=15, what="the stream again")
+            await publish(bus, bell.subject, bell.sealed(2))
+            await eventually(lambda: _is(database, [1, 2]), within_s=15)
+
+
 async def test_a_message_the_broker_gave_up_on_is_kept_as_a_dead_letter(database: Database, bus: Bus, bell: Bells) -> None:
     await publish(bus, bell.subject, bell.sealed(7))
     captured = Stream(name=f"GIVEN_UP_{bell.stream.name}", subjects=(f"{ADVISORY}.{bell.stream.name}.>",), max_bytes=1024**2)
