@@ -17,7 +17,7 @@ import msgspec
 from careforall.kit import json
 from careforall.kit.cache import Cache
 from careforall.kit.db import Database
-from careforall.kit.errors import DatabaseUnavailable, Unavailable
+from careforall.kit.errors import PASSING, DatabaseUnavailable
 from careforall.kit.metrics import CACHE_HITS, CACHE_MISSES, CACHE_RATIO
 from careforall.totals import repository
 from careforall.totals.counting import CounterReader
@@ -160,16 +160,16 @@ class Levels:
     async def top(self, limit: int) -> list[UUID]:
         """Return the campaigns that raised most, a few seconds old at most; while the database is away as last known."""
         if self._top_until < time.monotonic():
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(*PASSING):
                 self._top = await repository.top(self._database, _TOP_SIZE)
             self._top_until = time.monotonic() + _TOP_SECONDS
         return self._top[:limit]
 
     async def realtime(self, campaign_id: UUID) -> Answer:
-        """Return the counters, or the last known value while the database is away."""
+        """Return the counters, or the last known value while the database is away, slow or locked."""
         try:
             totals = await self._counters.read(campaign_id)
-        except Unavailable:
+        except PASSING:
             return await self.read(campaign_id)
         return self._answer(Reading(totals=self._named(totals), level="realtime", cached_at=datetime.now(UTC)))
 
@@ -247,7 +247,7 @@ class Levels:
                 found |= await self._from_view(missing)
             if missing := [campaign_id for campaign_id in missing if campaign_id not in found]:
                 found |= await self._from_base(missing)
-        except Unavailable:
+        except PASSING:
             return found
         self._warm(
             reading.totals.campaign_id for reading in found.values() if reading.level != "redis" and reading.totals.currency

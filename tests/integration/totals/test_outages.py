@@ -13,6 +13,7 @@ from careforall.kit import migrate
 from careforall.kit.ids import new_id
 from careforall.totals.app import SERVICE
 from careforall.totals.domain import Gift
+from careforall_testing.databases import connection
 from careforall_testing.servers import ServerSet, own_servers
 
 PATH = "/api/v1/totals/campaigns"
@@ -105,6 +106,23 @@ async def test_without_the_database_the_last_known_value_is_served_stale(
 
             await until(back)
             assert "stale" not in (await client.get(f"{PATH}/{campaign}")).json()
+
+
+async def test_while_somebody_locks_the_tables_the_last_known_value_is_served_stale(
+    arena: Any, own: ServerSet, database_url: str, gift: Callable[..., Gift]
+) -> None:
+    async with arena.open(own.urls, database=database_url, started=True, process_seconds=0.05) as running:
+        campaign = new_id()
+        await running.fold([gift(campaign)])
+        async with running.client() as client, connection(database_url) as stranger, stranger.transaction():
+            before = (await client.get(f"{PATH}/{campaign}")).json()
+            await asyncio.to_thread(own.redis.stop)
+            await stranger.execute("LOCK TABLE campaign_totals, completed_donations")
+            for query in ("?realtime=true", ""):
+                answer = await client.get(f"{PATH}/{campaign}{query}")
+                assert answer.status_code == 200
+                assert answer.json()["stale"] is True
+                assert answer.json()["total_amount"] == before["total_amount"]
 
 
 async def test_both_ways_answer_the_same_while_the_database_is_away(
