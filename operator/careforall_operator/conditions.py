@@ -28,7 +28,7 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "Stalled": (
         "Present only while the operator cannot go on by itself.",
         {
-            "InvalidSpec": "The object does not say what the operator understands.",
+            "InvalidSpec": "The object asks for what the operator or the API server cannot understand; all else goes on.",
             "MissingDeployment": "A service of the spec has no Deployment with its label.",
             "MissingPodTemplate": "The PodTemplate of `spec.jobs` is not there, so that no Job can run.",
             "Forbidden": "The API server refuses the operator something its Role should allow.",

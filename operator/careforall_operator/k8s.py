@@ -41,6 +41,7 @@ HANDOVER = "careforall-handover"
 GONE = 404
 TAKEN = 409
 FORBIDDEN = 403
+INVALID = 422
 STUMBLES = {410, 429, 500, 502, 503, 504}
 _PAUSES = (0.1, 0.4)
 _KINDS = {"CronJob": CRON_JOB, "Job": JOB, "DatabaseSwitchover": SWITCHOVER, "Service": SERVICE}

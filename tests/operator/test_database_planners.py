@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from careforall_operator.models import Database, DegradedRules, Drills, PlatformSpec, SwitchoverSpec
 from careforall_operator.models import SecretRef as Ref
+from careforall_operator.passes.database import DatabaseSeen, decide
 from careforall_operator.reconcile.answers import Findings, answers
 from careforall_operator.reconcile.cron import BadSchedule, due, parsed
 from careforall_operator.reconcile.drills import plan_drill
@@ -23,7 +24,7 @@ from careforall_operator.reconcile.plan import Apply, Create, Notice, Owner, Str
 from careforall_operator.reconcile.routes import plan_route
 from careforall_operator.reconcile.switchovers import Situation, plan_switchover
 from careforall_operator.reconcile.timelines import PodTimeline, awaited, plan_left
-from careforall_operator.status import DatabaseStatus, Degraded, Member, SwitchoverStatus
+from careforall_operator.status import DatabaseStatus, Degraded, Member, PlatformStatus, SwitchoverStatus
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 DATABASE = Database(cluster_name="cfa", degraded=DegradedRules(enter_after_seconds=5, exit_after_seconds=3))
@@ -411,6 +412,19 @@ def test_a_drill_is_made_once_for_each_moment_and_not_after_its_window() -> None
     assert plan_drill(DATABASE, status, OWNER, NOW).actions == []
 
 
+@pytest.mark.parametrize("drills", [Drills(enabled=True, schedule="0 3 * * MON"), Drills(enabled=True, time_zone="Mars/Olympus")])
+def test_drills_that_cannot_be_read_keep_no_failover_from_being_followed(drills: Drills) -> None:
+    database = replace(DATABASE, drills=drills)
+    asked = Asked(database=database, owner=OWNER)
+    lost = Beat(at=NOW, written=False, error="refused")
+    before = PlatformStatus(database=DatabaseStatus(engine="Patroni", timeline=3, last_heartbeat_time=NOW, bad_since=NOW))
+    found = DatabaseSeen(cluster=None, beat=lost)
+    plan = decide(PlatformSpec(database=database), found, before, [], asked, NOW + timedelta(seconds=30))
+    assert plan.stalled is not None
+    assert plan.stalled[0] == "InvalidSpec"
+    assert plan.degraded.reason == "PrimaryLost"
+
+
 @pytest.mark.parametrize(
     ("schedule", "moment"),
     [
@@ -433,3 +447,6 @@ def test_cron_knows_zones_and_refuses_nonsense() -> None:
     for bad in ("* * * *", "60 * * * *", "a * * * *", "*/0 * * * *", "5-1 * * * *"):
         with pytest.raises(BadSchedule):
             parsed(bad)
+    for nowhere in ("Mars/Olympus", "../Berlin"):
+        with pytest.raises(BadSchedule, match=nowhere):
+            due("0 12 * * *", nowhere, noon, timedelta(minutes=1))

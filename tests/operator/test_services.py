@@ -129,6 +129,21 @@ def test_what_is_missing_is_told(room: Cluster, operator: Any, objects: Make) ->
     room.until("not stalled", lambda: not condition(room, "Stalled") and room.get("cronjobs"))
 
 
+def test_what_the_api_server_refuses_is_told_and_holds_up_nothing_else(kept: Cluster, objects: Make) -> None:
+    bad = {**VIEW, "name": "anywhere", "timeZone": "Mars/Olympus"}
+    good = {**VIEW, "name": "zealous"}
+    services = [{"name": "donations", "replicas": 4}]
+    kept.apply(objects("Platform", "main", services=services, views=[bad, good]))
+    kept.until("told", lambda: condition(kept, "Stalled").get("reason") == "InvalidSpec")
+    assert "unknown time zone Mars/Olympus" in condition(kept, "Stalled")["message"]
+    platform = kept.get("cfa", "main")
+    assert platform["status"]["observedGeneration"] == platform["metadata"]["generation"]
+    assert [one["metadata"]["name"] for one in kept.get("cronjobs")] == ["main-refresh-zealous"]
+    assert replicas(kept) == 4
+    kept.apply(objects("Platform", "main", services=services, views=[good]))
+    kept.until("mended", lambda: not condition(kept, "Stalled"))
+
+
 def test_killed_and_started_again_it_goes_on(kept: Cluster, operator: Any) -> None:
     operator.kill()
     kept.kubectl("scale", "deployment", DEPLOYMENT, "--replicas=9")

@@ -12,6 +12,7 @@ from careforall_operator.engines import ENGINES, Engine
 from careforall_operator.heartbeat import Heart
 from careforall_operator.k8s import Kube
 from careforall_operator.models import CredentialsRef, Database, PlatformSpec
+from careforall_operator.reconcile.cron import BadSchedule
 from careforall_operator.reconcile.drills import plan_drill
 from careforall_operator.reconcile.failover import Asked, DatabasePlan, plan_database
 from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
@@ -115,7 +116,10 @@ def decide(
     plan = plan_database(asked, seen.cluster, seen.beat, jobs, before.database, before.degraded, now)
     if spec.paused:
         return DatabasePlan(actions=[], status=plan.status, degraded=before.degraded)
-    drill = plan_drill(asked.database, plan.status, asked.owner, now)
+    try:
+        drill = plan_drill(asked.database, plan.status, asked.owner, now)
+    except BadSchedule as error:
+        return msgspec.structs.replace(plan, stalled=("InvalidSpec", str(error)))
     actions: list[Action] = [*plan.actions, *drill.actions]
     return DatabasePlan(actions=actions, status=drill.status, degraded=plan.degraded)
 

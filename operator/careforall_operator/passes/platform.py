@@ -10,15 +10,14 @@ from msgspec.structs import replace
 
 from careforall_operator import VERSION, metrics
 from careforall_operator.conditions import kept
-from careforall_operator.k8s import FORBIDDEN, PLATFORM, Kube, status_code
+from careforall_operator.k8s import FORBIDDEN, INVALID, PLATFORM, HTTPStatusError, Kube, status_code
 from careforall_operator.models import PlatformSpec
 from careforall_operator.passes import database, reading, services, switchovers, timelines
 from careforall_operator.passes.database import DatabaseSeen, DatabaseWatch
 from careforall_operator.passes.latency import Latency
 from careforall_operator.passes.switchovers import Asking, Switchover
 from careforall_operator.reconcile.answers import Findings, answers, phase
-from careforall_operator.reconcile.cron import BadSchedule
-from careforall_operator.reconcile.plan import Action, Owner
+from careforall_operator.reconcile.plan import Action, Apply, Owner
 from careforall_operator.reconcile.switchovers import Situation
 from careforall_operator.reconcile.timelines import awaited, plan_left
 from careforall_operator.settings import Settings
@@ -53,7 +52,7 @@ class PlatformPass:
         try:
             spec = reading.read(PlatformSpec, body["spec"])
             await self._pass(body, spec, before, now)
-        except (msgspec.ValidationError, BadSchedule) as error:
+        except msgspec.ValidationError as error:
             await self._stalled(body, before, ("InvalidSpec", str(error)), now)
         except Exception as error:
             if status_code(error) == FORBIDDEN:
@@ -74,9 +73,12 @@ class PlatformPass:
         seen = await self.watch.look(spec.database, name, now) if spec.database else None
         open_switchovers = [one for one in await switchovers.unfinished(self._kube) if one.spec.platform_ref.name == name]
         world = await services.look(self._kube, spec, name, self._monitors(), self._latency)
-        status, actions = self._database(spec, seen, before, world, owner, open_switchovers, now)
+        status, actions, unreadable = self._database(spec, seen, before, world, owner, open_switchovers, now)
         status = await self._left(status, seen, now)
         decided = services.decide(spec, world, status, owner, degraded=status.degraded.active, now=now)
+        if spec.database is not None and not spec.paused:
+            await self.watch.tell(spec.database, decided.status, now)
+        refused = await self._do([*actions, *decided.actions], body)
         found = Findings(
             spec=spec,
             services=decided.status.services,
@@ -85,11 +87,8 @@ class PlatformPass:
             degraded=decided.status.degraded,
             seen=seen.cluster if seen else None,
             beat=seen.beat if seen else None,
-            stalled=decided.stalled,
+            stalled=decided.stalled or unreadable or refused,
         )
-        if spec.database is not None and not spec.paused:
-            await self.watch.tell(spec.database, decided.status, now)
-        await self._do([*actions, *decided.actions], body)
         await self._tell(body, decided.status, found, now)
         await self._switch(spec, open_switchovers, decided.status, seen)
 
@@ -102,13 +101,13 @@ class PlatformPass:
         owner: Owner,
         open_switchovers: list[Switchover],
         now: datetime,
-    ) -> tuple[PlatformStatus, list[Action]]:
+    ) -> tuple[PlatformStatus, list[Action], tuple[str, str] | None]:
         if spec.database is None or seen is None:
-            return replace(before, database=None, degraded=database.without_database(spec, before.degraded, now)), []
+            return replace(before, database=None, degraded=database.without_database(spec, before.degraded, now)), [], None
         switching = any(one.status.phase == "Running" for one in open_switchovers)
         asked = database.asked_of(spec.database, owner, world.template, spec, switching=switching)
         plan = database.decide(spec, seen, before, world.jobs, asked, now)
-        return replace(before, database=plan.status, degraded=plan.degraded), plan.actions
+        return replace(before, database=plan.status, degraded=plan.degraded), plan.actions, plan.stalled
 
     async def _left(self, status: PlatformStatus, seen: DatabaseSeen | None, now: datetime) -> PlatformStatus:
         """Ask services which timeline they are on, as long as one may be on an old one."""
@@ -120,11 +119,23 @@ class PlatformPass:
     def _monitors(self) -> list[str]:
         return [url.rstrip("/") for url in self._settings.nats_monitor_urls.split(",") if url]
 
-    async def _do(self, actions: list[Action], body: dict[str, Any]) -> None:
+    async def _do(self, actions: list[Action], body: dict[str, Any]) -> tuple[str, str] | None:
+        """Do all; tell the first object that the API server calls invalid: it must not keep a failover from being followed.
+
+        Only what is applied may be passed over, for the next pass plans it again; what is created counts as done once it is told.
+        """
+        refused: tuple[str, str] | None = None
         for action in actions:
-            await self._kube.carry_out([action], body)
+            try:
+                await self._kube.carry_out([action], body)
+            except HTTPStatusError as error:
+                if not isinstance(action, Apply) or status_code(error) != INVALID:
+                    raise
+                refused = refused or ("InvalidSpec", str(error))
+                continue
             metrics.WRITES.labels(body["metadata"]["name"], type(action).__name__).inc()
             log.info("done", platform=body["metadata"]["name"], action=type(action).__name__, what=_words(action))
+        return refused
 
     async def _tell(self, body: dict[str, Any], status: PlatformStatus, found: Findings, now: datetime) -> None:
         generation = body["metadata"].get("generation", 0)

@@ -2,14 +2,14 @@
 
 from datetime import datetime, timedelta
 from functools import cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _FARTHEST = timedelta(days=1)
 
 
 class BadSchedule(ValueError):
-    """A schedule that cannot be read; the message names the field."""
+    """A schedule or its zone cannot be read; the message names it."""
 
 
 @cache
@@ -43,13 +43,24 @@ def _numbers(field: str, low: int, high: int) -> list[int]:
 
 
 def due(schedule: str, zone: str, now: datetime, within: timedelta) -> datetime | None:
-    """Return the newest moment of a schedule that is at most `within` (a day at most) old."""
-    local = now.astimezone(ZoneInfo(zone)).replace(second=0, microsecond=0)
+    """Return the newest moment of a schedule that is at most `within` (a day at most) old.
+
+    Raises:
+        BadSchedule: It cannot be read, or there is no such zone.
+    """
+    local = now.astimezone(_zone(zone)).replace(second=0, microsecond=0)
     for back in range(int(min(within, _FARTHEST).total_seconds() // 60) + 1):
         moment = local - timedelta(minutes=back)
         if _matches(parsed(schedule), schedule, moment):
             return moment.astimezone(now.tzinfo)
     return None
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BadSchedule(f"{name!r} is no time zone") from error
 
 
 def _matches(allowed: tuple[frozenset[int], ...], schedule: str, moment: datetime) -> bool:

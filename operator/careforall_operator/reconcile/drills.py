@@ -22,7 +22,7 @@ def plan_drill(database: Database, status: DatabaseStatus, owner: Owner, now: da
     """Make the drill that is due, once; its name is made of its moment.
 
     Raises:
-        BadSchedule: The schedule cannot be read.
+        BadSchedule: The schedule or its zone cannot be read.
     """
     rules = database.drills
     if not rules.enabled:

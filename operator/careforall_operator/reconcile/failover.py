@@ -39,6 +39,8 @@ class DatabasePlan(msgspec.Struct, frozen=True, kw_only=True):
     actions: list[Action]
     status: DatabaseStatus
     degraded: Degraded
+    stalled: tuple[str, str] | None = None
+    """Reason and message of what people must mend."""
 
 
 def plan_database(
