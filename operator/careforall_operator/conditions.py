@@ -17,7 +17,7 @@ REASONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {
             "Serving": "All critical services are ready and writes are on, as far as asked for.",
             "BelowDesired": "A critical service has fewer ready pods than wanted.",
-            "DatabaseUnavailable": "No primary takes writes.",
+            "DatabaseUnavailable": "No primary takes writes, or not yet for long enough.",
             "Stalled": "Something must be mended by people; see Stalled.",
         },
     ),

@@ -156,6 +156,16 @@ def _reasons(plan: DatabasePlan, cluster: ClusterSeen | None) -> dict[str, str]:
     return {one.type: one.reason for one in answers(found, generation=1, now=NOW)}
 
 
+def test_nothing_is_ready_while_services_refuse_writes_that_nobody_asked_them_to_refuse() -> None:
+    status = DatabaseStatus(engine="Patroni", timeline=3, writable=True, last_heartbeat_time=NOW, good_since=NOW)
+
+    def told(reason: str) -> dict[str, str]:
+        return _reasons(DatabasePlan(actions=[], status=status, degraded=Degraded(active=True, since=NOW, reason=reason)), None)
+
+    assert (told("PrimaryLost")["WritesEnabled"], told("PrimaryLost")["Ready"]) == ("Recovering", "DatabaseUnavailable")
+    assert (told("ReadOnlyRequested")["WritesEnabled"], told("ReadOnlyRequested")["Ready"]) == ("ReadOnlyRequested", "Serving")
+
+
 def test_the_report_goes_by_heartbeats_and_not_by_passes() -> None:
     """Beats between two looks: the last before at 1.4 s, the first after at 1.9 s; the pass comes at 3 s."""
     story = Story()

@@ -77,8 +77,9 @@ def _ready(found: Findings) -> Told:
         return "False", "Stalled", found.stalled[1]
     if short:
         return "False", "BelowDesired", f"waiting for pods of {', '.join(short)}"
-    if found.database is not None and not found.database.writable and found.degraded.reason != "ReadOnlyRequested":
-        return "False", "DatabaseUnavailable", found.beat.error if found.beat else ""
+    writes, why, words = _writes(found)
+    if writes != "True" and why != "ReadOnlyRequested":
+        return "False", "DatabaseUnavailable", words
     return "True", "Serving", f"{len(found.services)} services"
 
 
