@@ -24,7 +24,7 @@ def run() -> int:
     except SettingsError as error:
         sys.stderr.write(f"careforall-operator: {error}\n")
         return 3
-    _set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level)
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
     return asyncio.run(_run(settings))
@@ -59,20 +59,23 @@ async def _until_stopped(settings: Settings, memo: Any, stop: asyncio.Event) -> 
     )
 
 
-def _set_up_logs(level: str) -> None:
+def set_up_logs(level: str) -> None:
+    """Make every line a JSON object, those of libraries too."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    facts: list[Any] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    written: list[Any] = [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer()]
     structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*facts, *written],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
     )
-    logging.basicConfig(
-        level=number, format='{"level":"%(levelname)s","logger":"%(name)s","message":"%(message)s"}', stream=sys.stdout
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *facts, structlog.processors.format_exc_info],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *written],
+        )
     )
+    logging.basicConfig(level=number, handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
