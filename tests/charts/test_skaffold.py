@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -44,8 +46,32 @@ def test_every_image_is_built_from_a_dockerfile_that_is_there() -> None:
     for name, one in artifacts().items():
         assert one["context"] == ".", name
         assert (ROOT / one["docker"]["dockerfile"]).is_file(), name
-        for rule in one.get("sync", {}).get("manual", []):
-            assert list(ROOT.glob(rule["src"])), rule
+
+
+def test_changed_python_goes_where_pods_may_write_and_python_looks_first() -> None:
+    (dev,) = [one for one in skaffold()["profiles"] if one["name"] == "dev"]
+    patches = {one["path"]: one["value"] for one in dev["patches"]}
+    assert {path.rpartition("/")[2] for path in patches} == {"sync", "target"}
+    values = ("--values", str(ROOT / release()["valuesFiles"][0]))
+    pods = [pod for one in objects(render(*values)) if one["kind"] == "Deployment" for pod in [one["spec"]["template"]["spec"]]]
+    synced = 0
+    for number, (name, one) in enumerate(artifacts().items()):
+        if (sync := patches.get(f"/build/artifacts/{number}/sync")) is None:
+            continue
+        (rule,) = sync["manual"]
+        assert list(ROOT.glob(rule["src"])), name
+        dockerfile = (ROOT / one["docker"]["dockerfile"]).read_text()
+        stage = patches[f"/build/artifacts/{number}/docker/target"]
+        found = re.search(rf"^FROM runtime AS {stage}\nENV PYTHONPATH=([^:\n]+)", dockerfile, re.MULTILINE)
+        assert found is not None, name
+        folder = found[1]
+        assert rule["dest"] == folder
+        for pod in pods:
+            for container in pod["containers"]:
+                if f"{name}:" in container["image"]:
+                    assert any(PurePosixPath(folder).is_relative_to(one["mountPath"]) for one in container["volumeMounts"])
+                    synced += 1
+    assert synced > len(artifacts())
 
 
 def test_each_image_built_is_handed_to_the_chart_under_a_value_it_reads() -> None:
