@@ -25,3 +25,25 @@ MEMBER_LAG = Gauge(
 SYNCHRONOUS = Gauge("careforall_operator_database_synchronous", "1 while the primary waits for a standby", ["platform"])
 BOOKS_FAILED = Gauge("careforall_operator_reconciliation_failed", "1 while the last failover's books do not agree", ["platform"])
 STALLED = Gauge("careforall_operator_stalled", "1 while people must mend something", ["platform"])
+
+_OF_PLATFORMS = (
+    PASSES,
+    PASS_SECONDS,
+    WRITES,
+    DEGRADED,
+    WRITABLE,
+    TIMELINE,
+    LAST_RTO,
+    LAST_FAILOVER,
+    MEMBERS,
+    MEMBER_LAG,
+    SYNCHRONOUS,
+    BOOKS_FAILED,
+    STALLED,
+)
+
+
+def forget(platform: str) -> None:
+    """Tell nothing more of a Platform that is gone: its last figures would keep alerts up for ever."""
+    for metric in _OF_PLATFORMS:
+        metric.remove_by_labels({"platform": platform})

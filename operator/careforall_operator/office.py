@@ -84,6 +84,7 @@ class Office:
                 try:
                     body = await self._kube.find(PLATFORM, name)
                     if body is None:
+                        metrics.forget(name)
                         return
                     if not body["metadata"].get("deletionTimestamp"):
                         await keeper.run(body)

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 
+from careforall.launch.ports import free_port
 from careforall_testing.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -142,6 +144,20 @@ def test_what_the_api_server_refuses_is_told_and_holds_up_nothing_else(kept: Clu
     assert replicas(kept) == 4
     kept.apply(objects("Platform", "main", services=services, views=[good]))
     kept.until("mended", lambda: not condition(kept, "Stalled"))
+
+
+def test_figures_of_a_platform_that_went_are_told_no_more(room: Cluster, operator: Any, objects: Make) -> None:
+    """A gauge that nobody sets any more would keep its alert for ever."""
+    port = free_port()
+    room.apply(objects("Platform", "main", services=[{"name": "nobody", "replicas": 1}]))
+    operator.start(metrics_port=str(port))
+
+    def told() -> bool:
+        return 'careforall_operator_stalled{platform="main"} 1.0' in httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+
+    room.until("stalled", lambda: condition(room, "Stalled") and told())
+    room.kubectl("delete", "cfa", "main")
+    room.until("forgotten", lambda: 'platform="main"' not in httpx2.get(f"http://127.0.0.1:{port}/metrics").text)
 
 
 def test_killed_and_started_again_it_goes_on(kept: Cluster, operator: Any) -> None:
