@@ -17,7 +17,7 @@ import structlog
 from careforall.kit import context, crash
 from careforall.kit.context import Cause
 from careforall.kit.db import Connection, Database
-from careforall.kit.errors import Problem, Unavailable
+from careforall.kit.errors import PASSING, Problem, Unavailable
 from careforall.kit.ids import new_id
 from careforall.orders import events, repository_sagas
 from careforall.orders.asking import Asks, Away
@@ -183,7 +183,7 @@ class Driver:
             await asyncio.sleep(pause)
             try:
                 await self.sweep()
-            except Unavailable as error:
+            except PASSING as error:
                 log.info("sagas wait", error=repr(error))
                 return
 
