@@ -68,7 +68,8 @@ async def test_one_trace_shows_it_all(journey: Journey) -> None:
         return {span["name"] for span in answer.json()["spans"]} if answer.status_code == 200 else set()
 
     async def enough() -> bool:
-        return {"POST /api/v1/donations", "process donations.created"} <= await names()
+        steps = {"transaction donations", "send donations.created", "process donations.created", "transaction payments"}
+        return {"POST /api/v1/donations", *steps} <= await names()
 
     await eventually(enough, within_s=15, what="trace")
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from careforall.kit import constraints, crash
+from careforall.kit import constraints, context, crash
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DatabaseUnavailable, IdempotencyKeyReused, Locked, Overloaded, Unavailable, UnknownOutcome
 from careforall.kit.metrics import BATCH_SIZE, BATCH_WAITING
@@ -53,13 +53,14 @@ outcome is settled.
 class _Entry(Generic[I, R]):
     """One item with everybody who waits for it."""
 
-    __slots__ = ("deadline", "fingerprint", "futures", "item", "key")
+    __slots__ = ("deadline", "fingerprint", "futures", "item", "key", "traceparent")
 
     def __init__(self, item: I, key: str, fingerprint: bytes, deadline: float) -> None:
         self.item = item
         self.key = key
         self.fingerprint = fingerprint
         self.deadline = deadline
+        self.traceparent = context.current().traceparent
         self.futures: list[asyncio.Future[R]] = []
 
     @property
@@ -209,13 +210,12 @@ class GroupCommit(Generic[I, R]):
 
     async def _commit(self, batch: list[_Entry[I, R]]) -> Sequence[R | Exception | Busy]:
         """Commit; after an unknown outcome write again under the same keys, whose own COMMIT settles it (rule 2)."""
-        items = [entry.item for entry in batch]
-        work = self._in_transaction if self._swift is None else self._at_once
+        write = self._in_transaction if self._swift is None else self._at_once
         unknown: UnknownOutcome | None = None
         give_up = time.monotonic()
         while True:
             try:
-                outcomes = await work(items)
+                outcomes = await write(batch)
             except (UnknownOutcome, DatabaseUnavailable) as error:
                 if unknown is None:
                     if not isinstance(error, UnknownOutcome):
@@ -228,17 +228,18 @@ class GroupCommit(Generic[I, R]):
                 crash.point("batch.after_commit")
                 return outcomes
 
-    async def _at_once(self, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
+    async def _at_once(self, batch: list[_Entry[I, R]]) -> Sequence[R | Exception | Busy]:
         """Write the usual case by its one statement, and what that left in a transaction."""
         assert self._swift is not None
-        swift = self._swift
-        found = await self._database.single(lambda connection: swift(connection, items))
-        left = [item for item, outcome in zip(items, found, strict=True) if isinstance(outcome, Left)]
+        swift, items = self._swift, [entry.item for entry in batch]
+        found = await self._database.single(lambda connection: swift(connection, items), shared_by=_sharing(batch))
+        left = [entry for entry, outcome in zip(batch, found, strict=True) if isinstance(outcome, Left)]
         rest = iter(await self._in_transaction(left) if left else ())
         return [next(rest) if isinstance(outcome, Left) else outcome for outcome in found]
 
-    async def _in_transaction(self, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
-        return await self._database.run(lambda connection: self._written(connection, items))
+    async def _in_transaction(self, batch: list[_Entry[I, R]]) -> Sequence[R | Exception | Busy]:
+        items = [entry.item for entry in batch]
+        return await self._database.run(lambda connection: self._written(connection, items), shared_by=_sharing(batch))
 
     async def _written(self, connection: Connection, items: Sequence[I]) -> Sequence[R | Exception | Busy]:
         outcomes = await self._write(connection, items)
@@ -264,6 +265,10 @@ class GroupCommit(Generic[I, R]):
         """Queue items whose rows were held."""
         self._queue.extend(held)
         self._schedule()
+
+
+def _sharing(batch: list[_Entry[I, R]]) -> list[str | None]:
+    return [entry.traceparent for entry in batch]
 
 
 def _key(entry: _Entry[I, R]) -> str:

@@ -21,6 +21,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from careforall.kit import tasks
+from careforall.kit.envelope import TRACEPARENT, Posted
 from careforall.kit.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -152,8 +153,8 @@ class Bus:
         """Run `callback` after each connect and reconnect."""
         self._on_connect.append(callback)
 
-    async def publish_window(self, messages: Sequence[tuple[str, str, bytes]], *, deadline: float = 5.0) -> list[Ack | Refused]:
-        """Publish (subject, message id, payload) with many in flight and return one answer each, in order."""
+    async def publish_window(self, messages: Sequence[Posted], *, deadline: float = 5.0) -> list[Ack | Refused]:
+        """Publish with many in flight and return one answer each, in order."""
         if self._window is None or not self.connected:
             return [Refused("broker away")] * len(messages)
         return await self._window.publish(messages, deadline)
@@ -330,18 +331,21 @@ class _Window:
     async def open(self) -> None:
         await self._client.subscribe(f"{self._inbox}.*.*", cb=self._on_ack)
 
-    async def publish(self, messages: Sequence[tuple[str, str, bytes]], deadline: float) -> list[Ack | Refused]:
+    async def publish(self, messages: Sequence[Posted], deadline: float) -> list[Ack | Refused]:
         self._serial += 1
         name = str(self._serial)
         flight = self._batches[name] = _Flight(len(messages))
         try:
             async with asyncio.timeout(deadline):
-                for index, (subject, message_id, payload) in enumerate(messages):
+                for index, (subject, message_id, payload, traceparent) in enumerate(messages):
                     if len(payload) + _HEADERS > self._client.max_payload:
                         flight.record(index, Refused("larger than the broker's max_payload", lasting=True))
                         continue
                     reply = f"{self._inbox}.{name}.{index}"
-                    await self._client.publish(subject, payload, reply=reply, headers={"Nats-Msg-Id": message_id})
+                    headers = {"Nats-Msg-Id": message_id}
+                    if traceparent is not None:
+                        headers[TRACEPARENT] = traceparent
+                    await self._client.publish(subject, payload, reply=reply, headers=headers)
                 await flight.done
         except (TimeoutError, NatsError, OSError) as error:
             return flight.answers(repr(error))

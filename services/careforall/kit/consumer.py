@@ -25,7 +25,7 @@ from careforall.kit import crash, inbox
 from careforall.kit.bus import Bus
 from careforall.kit.courtesy import Courtesy
 from careforall.kit.db import Connection, Database
-from careforall.kit.envelope import Envelope, Event, Message, decode_envelope
+from careforall.kit.envelope import TRACEPARENT, Envelope, Event, Message, decode_envelope
 from careforall.kit.errors import PASSING, Locked, TooSlow, Unavailable
 from careforall.kit.ids import born_at
 from careforall.kit.metrics import CONSUMED, CONSUMER_BATCH, CONSUMER_LAG
@@ -146,6 +146,12 @@ def _message(envelope: Envelope, event: Event, data: bytes) -> Message[Any]:
         event=event,
         data=data,
     )
+
+
+def _sent(message: Message[Any], handle: Msg) -> Message[Any]:
+    """Return a message as caused by the span of its sending, where that was traced."""
+    traceparent = handle.headers.get(TRACEPARENT) if handle.headers else None
+    return msgspec.structs.replace(message, traceparent=traceparent) if traceparent else message
 
 
 async def apply(connection: Connection, consumer: Consumer, messages: Sequence[Message[Any]]) -> int:
@@ -280,7 +286,7 @@ class Runner:
             if isinstance(decoded, Refusal):
                 await self._refuse(handle, decoded)
             else:
-                batch.append(Received(message=decoded, handle=handle))
+                batch.append(Received(message=_sent(decoded, handle), handle=handle))
         batch.sort(key=lambda received: received.message.event_id.int)
         if batch:
             with self._tracing.processing(self.consumer.name, [item.message for item in batch]) as traced:
@@ -324,7 +330,9 @@ class Runner:
         messages = [received.message for received in batch]
         while True:
             try:
-                return await self._database.run(lambda connection: self._effect(connection, messages))
+                return await self._database.run(
+                    lambda connection: self._effect(connection, messages), shared_by=[one.traceparent for one in messages]
+                )
             except Unavailable as error:
                 log.info("consumer waits for its database", consumer=self.consumer.name, error=repr(error))
                 working = (received.handle.in_progress() for received in batch)

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -18,8 +18,10 @@ import msgspec
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
+from careforall.kit import context
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
 from careforall.kit.timelines import SERVER_STATE, Timelines, oldest
+from careforall.kit.tracing import Tracing, is_sampled
 
 log = structlog.get_logger(__name__)
 
@@ -93,11 +95,20 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """A pool with the project's database habits. Open it once per process and database."""
 
-    def __init__(self, dsn: str, *, name: str, settings: PoolSettings, timelines: Timelines | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        name: str,
+        settings: PoolSettings,
+        timelines: Timelines | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.name = name
         self.dsn = dsn
         self.settings = settings
         self._timelines = timelines or Timelines()
+        self._tracing = tracing
         self._pool: asyncpg.Pool | None = None
         self._waiting = 0
         self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
@@ -140,14 +151,26 @@ class Database:
         except TimeoutError:
             pool.terminate()
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]], *, attempts: int = _ATTEMPTS) -> T:
+    async def run(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        attempts: int = _ATTEMPTS,
+        shared_by: Iterable[str | None] | None = None,
+    ) -> T:
         """Run `work` in one transaction; repeat the whole of it after deadlocks and serialisation failures.
+
+        Args:
+            work: The statements.
+            attempts: How often at most.
+            shared_by: The `traceparent`s of all for whom it is; that of the running task if not given.
 
         Raises:
             DatabaseUnavailable: Nothing was committed.
             UnknownOutcome: COMMIT was sent and not answered, or its replication wait was cancelled (rule 2).
         """
-        return await self._repeated(lambda: self._once(work), attempts)
+        with self._traced("transaction", shared_by):
+            return await self._repeated(lambda: self._once(work), attempts)
 
     async def _repeated(self, once: Callable[[], Awaitable[T]], attempts: int) -> T:
         for attempt in range(attempts):
@@ -159,27 +182,35 @@ class Database:
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def single(self, work: Callable[[Connection], Awaitable[T]], *, attempts: int = _ATTEMPTS) -> T:
-        """Run `work`, which is exactly one statement that writes and so a transaction of its own, in one round trip.
+    async def single(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        attempts: int = _ATTEMPTS,
+        shared_by: Iterable[str | None] | None = None,
+    ) -> T:
+        """Run `work`, which is exactly one statement that writes and so a transaction of its own, in one round trip; see `run`.
 
         Raises:
             DatabaseUnavailable: Nothing was committed.
             UnknownOutcome: The statement was sent and not answered, or its replication wait was cancelled (rule 2).
         """
-        return await self._repeated(lambda: self._once_single(work), attempts)
+        with self._traced("transaction", shared_by):
+            return await self._repeated(lambda: self._once_single(work), attempts)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection outside a transaction, for single reads."""
-        raw = await self._acquire()
-        try:
-            yield cast("Connection", raw)
-            self._succeeded()
-        except BaseException as error:
-            await self._judge(error)
-            raise
-        finally:
-            await self._release(raw)
+        with self._traced("query"):
+            raw = await self._acquire()
+            try:
+                yield cast("Connection", raw)
+                self._succeeded()
+            except BaseException as error:
+                await self._judge(error)
+                raise
+            finally:
+                await self._release(raw)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
@@ -256,6 +287,14 @@ class Database:
     async def _connect(self, *args: Any, **kwargs: Any) -> CareConnection:
         async with self._opening:
             return cast("CareConnection", await asyncpg.connect(*args, **kwargs))
+
+    def _traced(self, operation: str, shared_by: Iterable[str | None] | None = None) -> AbstractContextManager[None]:
+        """Trace an operation for those who share it, where any of them is sampled."""
+        members = (context.current().traceparent,) if shared_by is None else dict.fromkeys(shared_by)
+        sampled = [one for one in members if is_sampled(one)]
+        if self._tracing is None or not sampled:
+            return _UNTRACED
+        return self._tracing.transaction(self.name, operation, sampled)
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def transaction(raw: PoolConnectionProxy) -> T:
@@ -404,6 +443,7 @@ class Database:
         }
 
 
+_UNTRACED = nullcontext()
 _BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """What goes through the pool looks rows up by keys.
 

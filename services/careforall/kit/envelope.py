@@ -5,7 +5,7 @@ fields; an unknown version is parked by the consumer runner, never guessed.
 """
 
 from datetime import UTC, datetime
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -61,6 +61,17 @@ class Message(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
         return Cause(correlation_id=self.correlation_id, traceparent=self.traceparent)
 
 
+class Posted(NamedTuple):
+    """A sealed envelope on its way to the broker; `traceparent` travels as a header, for who receives it to go on from."""
+
+    subject: str
+    message_id: str
+    payload: bytes
+    traceparent: str | None = None
+
+
+TRACEPARENT = "traceparent"
+"""The name of that header."""
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 

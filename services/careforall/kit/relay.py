@@ -22,8 +22,10 @@ from nats.errors import Error as NatsError
 from careforall.kit import crash, tasks
 from careforall.kit.bus import Ack, Bus, Extent, Refused
 from careforall.kit.db import WIRE_ERRORS, Connection, Database
+from careforall.kit.envelope import Posted
 from careforall.kit.errors import PASSING
 from careforall.kit.metrics import EVENTS_PUBLISHED, OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
+from careforall.kit.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +91,7 @@ class Relay:
         service: str,
         database: Database,
         bus: Bus,
+        tracing: Tracing,
         *,
         stream: str,
         instance: str,
@@ -97,6 +100,7 @@ class Relay:
         self._service = service
         self._database = database
         self._bus = bus
+        self._tracing = tracing
         self._stream = stream
         self._resting = resting
         self._nudge = _nudge_subject(instance, service)
@@ -197,7 +201,9 @@ class Relay:
         return rows
 
     async def _publish(self, rows: Sequence[asyncpg.Record]) -> tuple[Turn, int]:
-        answers = await self._bus.publish_window([(row["event_type"], str(row["id"]), row["payload"]) for row in rows])
+        wanted = [Posted(row["event_type"], str(row["id"]), row["payload"], row["traceparent"]) for row in rows]
+        with self._tracing.sending(wanted) as messages:
+            answers = await self._bus.publish_window(messages)
         acked = tuple((row["id"], answer.sequence) for row, answer in zip(rows, answers, strict=True) if isinstance(answer, Ack))
         refused = tuple(
             (row["id"], answer.reason)
@@ -271,7 +277,7 @@ SET claims = claims + 1, published = published + $1, last_sequence = greatest(la
 RETURNING stream_created
 """
 _NEXT = """
-SELECT id, event_type, payload, created_at
+SELECT id, event_type, payload, created_at, traceparent
 FROM outbox
 WHERE status IN ('PENDING', 'FAILED') AND (next_retry_at IS NULL OR next_retry_at <= clock_timestamp())
 ORDER BY id

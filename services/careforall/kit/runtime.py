@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import asyncpg
 import httpx2
 import msgspec
 import structlog
@@ -182,7 +183,13 @@ class Process:
 
     def _database(self, definition: Definition, settings: Settings) -> Database:
         pool = _pool(settings, self._roles)
-        database = Database(settings.dsn(definition.name), name=definition.name, settings=pool, timelines=self._timelines)
+        database = Database(
+            settings.dsn(definition.name),
+            name=definition.name,
+            settings=pool,
+            timelines=self._timelines,
+            tracing=self._tracing,
+        )
         database.doubted = lambda: self._flag.active
         return database
 
@@ -275,7 +282,15 @@ class Process:
         return work
 
     def _relay(self, name: str, database: Database, stream: str, settings: Settings) -> Relay:
-        return Relay(name, database, self._bus, stream=stream, instance=settings.instance, resting=lambda: self._flag.active)
+        return Relay(
+            name,
+            database,
+            self._bus,
+            self._tracing,
+            stream=stream,
+            instance=settings.instance,
+            resting=lambda: self._flag.active,
+        )
 
     def _consuming(self, name: str, database: Database) -> list[Awaitable[None]]:
         part = self.parts[name]
@@ -342,7 +357,7 @@ async def _redrive(database: Database, runners: Sequence[Runner]) -> None:
     """Look, once for all consumers of a service, whether somebody asked for a dead letter to be tried again."""
     while True:
         await asyncio.sleep(_REDRIVE_EVERY)
-        with contextlib.suppress(*PASSING):
+        with contextlib.suppress(*PASSING, asyncpg.PostgresError):
             wanted = {row["consumer"] for row in await database.fetch(inbox.CONSUMERS_TO_RETRY)}
             for runner in runners:
                 if runner.consumer.name in wanted:

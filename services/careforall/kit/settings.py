@@ -40,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     otlp_url: str = ""
     """OTLP/HTTP endpoint for traces; empty keeps them in memory only."""
-    traces_per_second: float = 20.0
+    traces_per_second: float = 10.0
+    """Requests without a sampled `traceparent` of their own that are traced all the same."""
     courtesy_seconds: float = 0.0
     """How old messages may become in a rush that needs all the cores; `up` sets it, where everything shares one machine."""
     drain_seconds: float = 0.5

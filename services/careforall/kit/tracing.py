@@ -1,14 +1,15 @@
-"""One trace from a click to the receipt: spans for requests, shared transactions, messages and gateway calls.
+"""One trace from a click to the receipt: spans for requests, transactions, messages sent and processed, and gateway calls.
 
-Roots are sampled by rate, so that a laptop sees every gift and a rush costs nothing. `traceparent` travels in outbox rows and
-envelopes; a shared transaction or batch gives each sampled member a span of its own and links. What went wrong has the status
-ERROR, by which a collector keeps the whole trace.
+Roots are sampled by rate, so that a laptop sees every gift and a rush costs nothing. `traceparent` travels in outbox rows,
+envelopes and, as that of the span of sending, in the headers of messages. A transaction or batch that several share gives each
+sampled member a span of its own, linked to the first. What went wrong has the status ERROR, by which a collector keeps the whole
+trace.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from opentelemetry import trace
@@ -16,11 +17,16 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from careforall.kit.envelope import Message
+from careforall.kit.envelope import Message, Posted
+from careforall.kit.errors import Problem
 
+Attributes = Mapping[str, str | int]
+
+_ODD = frozenset("13579bdf")
+_FAILURE = 500
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -40,7 +46,7 @@ class Tracing:
         roots_per_second: New traces started per second; requests that bring a sampled `traceparent` are always traced.
     """
 
-    def __init__(self, service: str, *, otlp_url: str = "", roots_per_second: float = 20.0) -> None:
+    def __init__(self, service: str, *, otlp_url: str = "", roots_per_second: float = 10.0) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
         self._tracer = self._provider.get_tracer("careforall")
         self._exporting = bool(otlp_url)
@@ -73,11 +79,10 @@ class Tracing:
 
         What is raised in it makes it an error, except for `answers`: what was asked for was done, and this is what came back.
         """
-        parent = _context(traceparent) if traceparent else None
-        if not self._exporting or parent is None or not _is_sampled(parent):
+        span = self._start(name, traceparent, SpanKind.CLIENT, attributes)
+        if span is None:
             yield traceparent
             return
-        span = self._tracer.start_span(name, context=parent, kind=SpanKind.CLIENT, attributes=attributes)
         try:
             yield traceparent_of(span)
         except answers:
@@ -89,33 +94,81 @@ class Tracing:
             span.end()
 
     @contextmanager
+    def transaction(self, database: str, operation: str, traceparents: Sequence[str]) -> Iterator[None]:
+        """Trace what a database does for all who share it; what is refused to a caller is no error of the database."""
+        attributes: dict[str, str | int] = {
+            "db.system.name": "postgresql",
+            "db.namespace": database,
+            "db.operation.name": operation,
+        }
+        if len(traceparents) > 1:
+            attributes["db.operation.batch.size"] = len(traceparents)
+        with self._together(SpanKind.CLIENT, traceparents, lambda _: (f"{operation} {database}", attributes)) as spans:
+            try:
+                yield
+            except Exception as error:
+                if not isinstance(error, Problem) or error.status >= _FAILURE:
+                    for span in spans:
+                        fail(span, type(error).__name__)
+                raise
+
+    @contextmanager
+    def sending(self, messages: Sequence[Posted]) -> Iterator[list[Posted]]:
+        """Give each sampled message a `send` span; yields the messages with their new parents, the others without any."""
+
+        def describe(index: int) -> tuple[str, Attributes]:
+            message = messages[index]
+            return f"send {message.subject}", _messaging("send", message.subject, message.message_id, len(messages))
+
+        with self._together(SpanKind.PRODUCER, [message.traceparent for message in messages], describe) as spans:
+            yield [
+                message._replace(traceparent=None if span is None else traceparent_of(span))
+                for message, span in zip(messages, spans, strict=True)
+            ]
+
+    @contextmanager
     def processing(self, consumer: str, messages: Sequence[Message[Any]]) -> Iterator[list[Traced]]:
         """Give each sampled message a `process` span; yields the messages with their new parents."""
-        traced = [_traced(message, self._process_span(consumer, message, len(messages))) for message in messages]
-        try:
-            yield traced
-        finally:
-            for one in traced:
-                if one.span is not None:
-                    one.span.end()
 
-    def _process_span(self, consumer: str, message: Message[Any], size: int) -> trace.Span | None:
-        parent = _context(message.traceparent) if self._exporting and message.traceparent else None
-        if parent is None or not _is_sampled(parent):
+        def describe(index: int) -> tuple[str, Attributes]:
+            message = messages[index]
+            attributes = _messaging("process", message.event_type, str(message.event_id), len(messages))
+            return f"process {message.event_type}", {**attributes, "messaging.consumer.group.name": consumer}
+
+        with self._together(SpanKind.CONSUMER, [message.traceparent for message in messages], describe) as spans:
+            yield [_traced(message, span) for message, span in zip(messages, spans, strict=True)]
+
+    @contextmanager
+    def _together(
+        self, kind: SpanKind, traceparents: Sequence[str | None], describe: Callable[[int], tuple[str, Attributes]]
+    ) -> Iterator[list[trace.Span | None]]:
+        """Start a span, named and described by its index, for each that is sampled, linked to the first; end all together."""
+        spans: list[trace.Span | None] = [None] * len(traceparents)
+        links: list[Link] = []
+        for index, traceparent in enumerate(traceparents):
+            if not is_sampled(traceparent):
+                continue
+            name, attributes = describe(index)
+            span = spans[index] = self._start(name, traceparent, kind, attributes, links)
+            if span is not None and not links:
+                links = [Link(span.get_span_context())]
+        try:
+            yield spans
+        finally:
+            for span in spans:
+                if span is not None:
+                    span.end()
+
+    def _start(
+        self, name: str, traceparent: str | None, kind: SpanKind, attributes: Attributes, links: Sequence[Link] = ()
+    ) -> trace.Span | None:
+        """Start a span under a sampled `traceparent`; None where there is nothing to trace."""
+        if not self._exporting or not is_sampled(traceparent):
             return None
-        return self._tracer.start_span(
-            f"process {message.event_type}",
-            context=parent,
-            kind=SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": "nats",
-                "messaging.destination.name": message.event_type,
-                "messaging.operation.type": "process",
-                "messaging.consumer.group.name": consumer,
-                "messaging.message.id": str(message.event_id),
-                "messaging.batch.message_count": size,
-            },
-        )
+        parent = _context(traceparent)
+        if not _is_sampled(parent):
+            return None
+        return self._tracer.start_span(name, context=parent, kind=kind, attributes=attributes, links=links)
 
 
 class _Budget:
@@ -165,8 +218,23 @@ def span_id_of(traceparent: str | None) -> str:
     return _part(traceparent, 2)
 
 
+def is_sampled(traceparent: str | None) -> TypeGuard[str]:
+    """Whether a trace is kept, as far as its flags say; cheap enough to be asked of everything."""
+    return traceparent is not None and traceparent[-1:] in _ODD
+
+
 def _part(traceparent: str | None, index: int) -> str:
     return traceparent.split("-")[index] if traceparent and traceparent.count("-") == 3 else ""  # noqa: PLR2004 - W3C: four parts
+
+
+def _messaging(operation: str, subject: str, message_id: str, size: int) -> dict[str, str | int]:
+    return {
+        "messaging.system": "nats",
+        "messaging.destination.name": subject,
+        "messaging.operation.type": operation,
+        "messaging.message.id": message_id,
+        "messaging.batch.message_count": size,
+    }
 
 
 def _traced(message: Message[Any], span: trace.Span | None) -> Traced:

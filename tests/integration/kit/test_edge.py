@@ -188,7 +188,10 @@ async def test_one_gift_can_be_followed_through_its_trace(running: Platform, cal
     async def kept() -> bool:
         async with client_of(running.first.url) as client:
             answer = await client.get(f"/api/v1/admin/traces/{trace}", headers=admin)
-        return answer.status_code == 200 and [span["name"] for span in answer.json()["spans"]] == ["GET /api/v1/campaigns"]
+        return answer.status_code == 200 and [span["name"] for span in answer.json()["spans"]] == [
+            "GET /api/v1/campaigns",
+            "query donations",
+        ]
 
     await eventually(kept, every_s=0.5, what="the trace")
 

@@ -13,6 +13,7 @@ from nats.js.api import StreamConfig
 from careforall.kit import outbox
 from careforall.kit.bus import Bus
 from careforall.kit.db import Connection, Database
+from careforall.kit.envelope import Posted
 from careforall.kit.ids import new_id
 from careforall.kit.operations import Operations
 from careforall.kit.relay import BATCH, Nudge, replay
@@ -86,7 +87,7 @@ async def test_acknowledged_but_not_marked_rows_are_sent_again_and_take_effect_o
 ) -> None:
     rows = [bell.ring(number) for number in range(20)]
     await store(database, rows)
-    await bus.publish_window([(row.event_type, str(row.id), row.payload) for row in rows])
+    await bus.publish_window([Posted(row.event_type, str(row.id), row.payload) for row in rows])
     async with running(relay_of(bell, database, bus).run(), runner_of(bell, database, bus).run()):
         await published(database, 20)
         await eventually(lambda: _effects(database, 20))

@@ -7,19 +7,24 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 from nats.js.api import KeyValueConfig
 
+from careforall.kit import context
+from careforall.kit.batch import GroupCommit
 from careforall.kit.bus import Bus
 from careforall.kit.consumer import Consumer, Runner
+from careforall.kit.context import Cause
 from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Message
+from careforall.kit.errors import NotFound
 from careforall.kit.tracing import Tracing
 from careforall.payments.gateways.base import GatewayRefused
 from careforall_testing.giving import DONATIONS
 from careforall_testing.platform import Platform, platform
-from careforall_testing.plumbing import Bells, connected, publish, running
+from careforall_testing.plumbing import Bells, connected, numbers, opened, publish, relay_of, runner_of, running, store
 from careforall_testing.polling import eventually
 from careforall_testing.servers import ServerUrls, own_nats
 from careforall_testing.span_sink import SpanSink, span_sink, traceparent
@@ -73,6 +78,73 @@ async def test_a_message_whose_handler_fails_is_an_error_and_its_neighbours_are_
     assert failed == {traces[POISON].split("-")[1]: "ValueError"}
 
 
+async def test_all_who_share_a_transaction_have_it_in_their_traces(sink: SpanSink, kit_url: str) -> None:
+    tracing = Tracing("teller", otlp_url=f"{sink.url}/v1/traces")
+    parents = [traceparent(), traceparent(), None]
+
+    async def write(connection: Connection, items: Sequence[int]) -> list[int]:
+        await connection.execute("SELECT 1")
+        return list(items)
+
+    async def submit(batch: GroupCommit[int, int], number: int) -> int:
+        context.enter(Cause(traceparent=parents[number]))
+        return await batch.submit(number, key=str(number))
+
+    async with opened(kit_url, tracing=tracing) as database:
+        batch: GroupCommit[int, int] = GroupCommit("test", database, write)
+        await asyncio.gather(*(asyncio.ensure_future(submit(batch, number)) for number in range(3)))
+    await asyncio.to_thread(tracing.close)
+    await sink.has({"transaction bells"})
+    spans = {f"00-{span.trace_id}-{span.parent_id}-01": span for span in sink.spans}
+    assert set(spans) == {parent for parent in parents if parent}
+    assert {span.attributes["db.namespace"] for span in sink.spans} == {"bells"}
+    assert {span.attributes["db.operation.batch.size"] for span in sink.spans} == {"2"}
+    [first] = [span for span in sink.spans if not span.links]
+    assert [span.links for span in sink.spans if span.links] == [(first.span_id,)]
+
+
+async def test_what_a_transaction_refuses_is_no_error_and_what_it_cannot_do_is_one(sink: SpanSink, kit_url: str) -> None:
+    tracing = Tracing("teller", otlp_url=f"{sink.url}/v1/traces")
+
+    async def refused(_: Connection) -> None:
+        raise NotFound
+
+    async def impossible(connection: Connection) -> None:
+        await connection.execute("SELECT 1 / 0")
+
+    async with opened(kit_url, tracing=tracing) as database:
+        for work in (refused, impossible):
+            with suppress(NotFound, asyncpg.DivisionByZeroError):
+                await database.run(work, shared_by=[traceparent()])
+        await database.fetch("SELECT 1")
+    await asyncio.to_thread(tracing.close)
+    await sink.has({"transaction bells"})
+    assert sorted(span.attributes.get("error.type", "") for span in sink.spans) == ["", "DivisionByZeroError"]
+
+
+async def test_a_message_is_processed_as_what_followed_from_its_sending(
+    sink: SpanSink, kit_url: str, bus: Bus, bell: Bells
+) -> None:
+    tracing = Tracing("ear", otlp_url=f"{sink.url}/v1/traces")
+    heard, silent = (
+        msgspec.structs.replace(bell.ring(number), traceparent=parent) for number, parent in ((1, traceparent()), (2, None))
+    )
+    async with opened(kit_url, tracing=tracing) as database:
+        await store(database, [heard, silent])
+        runner = runner_of(bell, database, bus, tracing=tracing)
+        async with running(relay_of(bell, database, bus, tracing=tracing).run(), runner.run()):
+            await eventually(lambda: _effects(database, 2), what="both are heard")
+    await asyncio.to_thread(tracing.close)
+    await sink.has({f"send {bell.subject}", f"process {bell.subject}", "transaction bells"})
+    send, process, transaction = (
+        next(span for span in sink.spans if span.name.startswith(name)) for name in ("send", "process", "transaction")
+    )
+    assert len(sink.spans) == 3, sink.names()
+    assert f"00-{send.trace_id}-{send.parent_id}-01" == heard.traceparent
+    assert (process.parent_id, transaction.parent_id) == (send.span_id, process.span_id)
+    assert send.attributes["messaging.message.id"] == process.attributes["messaging.message.id"] == str(heard.id)
+
+
 async def test_a_request_is_an_error_where_the_server_failed_and_not_where_the_caller_did(
     sink: SpanSink, servers: ServerUrls
 ) -> None:
@@ -100,6 +172,10 @@ async def _refused(made: Platform) -> bool:
 
 async def _failed(sink: SpanSink, reason: str) -> bool:
     return any(span.failed and span.attributes["error.type"] == reason for span in sink.spans)
+
+
+async def _effects(database: Database, count: int) -> bool:
+    return len(await numbers(database)) == count
 
 
 async def _arrived(sink: SpanSink, count: int) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from careforall.contracts.donations import CampaignCreated, DonationCompleted, DonationRefunded, DonationSnapshot
 from careforall.kit import secrets
 from careforall.kit.bus import Ack, Bus
-from careforall.kit.envelope import Event, seal
+from careforall.kit.envelope import Event, Posted, seal
 from careforall.kit.http.identity import ServiceTokens
 from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
@@ -63,13 +63,13 @@ class Donation:
             "donor_key": donor,
         }
 
-    def completed(self) -> tuple[str, str, bytes]:
+    def completed(self) -> Posted:
         event = DonationCompleted(
             **self.facts, status="COMPLETED", donor_email="donor1@example.org", completed_at=datetime.now(UTC)
         )
         return sealed(event, self.id, 2)
 
-    def refunded(self, amount: str) -> tuple[str, str, bytes]:
+    def refunded(self, amount: str) -> Posted:
         event = DonationRefunded(
             **self.facts,
             status="COMPLETED",
@@ -79,11 +79,11 @@ class Donation:
         )
         return sealed(event, self.id, 3)
 
-    def snapshot(self, status: Any, version: int) -> tuple[str, str, bytes]:
+    def snapshot(self, status: Any, version: int) -> Posted:
         return sealed(DonationSnapshot(**self.facts, status=status), self.id, version)
 
 
-def sealed(event: Event, aggregate: UUID, version: int) -> tuple[str, str, bytes]:
+def sealed(event: Event, aggregate: UUID, version: int) -> Posted:
     identifier = new_id()
     payload = seal(
         event,
@@ -94,10 +94,10 @@ def sealed(event: Event, aggregate: UUID, version: int) -> tuple[str, str, bytes
         source="donations",
         correlation_id="",
     )
-    return event.SUBJECT, str(identifier), payload
+    return Posted(event.SUBJECT, str(identifier), payload)
 
 
-async def publish(bus: Bus, *messages: tuple[str, str, bytes]) -> None:
+async def publish(bus: Bus, *messages: Posted) -> None:
     answers = await bus.publish_window(messages)
     assert all(isinstance(answer, Ack) for answer in answers), answers
 
@@ -112,7 +112,7 @@ async def test_events_become_totals_once(serving: Platform, bus: Bus) -> None:
     campaign = new_id()
     first, second = Donation(campaign, "donor-1", "25.00"), Donation(campaign, "donor-2", "10.00")
     refund, completed = first.refunded("5.00"), first.completed()
-    doubled = (completed[0], str(new_id()), completed[2])  # past the broker's own memory, to the inbox
+    doubled = completed._replace(message_id=str(new_id()))  # past the broker's own memory, to the inbox
     await publish(bus, refund, completed, doubled, second.completed(), second.completed())
 
     async def counted() -> bool:

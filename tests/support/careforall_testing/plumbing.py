@@ -20,7 +20,7 @@ from careforall.kit.bus import Bus, Stream
 from careforall.kit.consumer import Consumer, Runner
 from careforall.kit.context import NOBODY
 from careforall.kit.db import Connection, Database, PoolSettings
-from careforall.kit.envelope import Event, Message, seal
+from careforall.kit.envelope import Event, Message, Posted, seal
 from careforall.kit.ids import new_id
 from careforall.kit.outbox import Outgoing
 from careforall.kit.relay import Relay
@@ -46,9 +46,11 @@ async def prepare(url: str) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, *, timelines: Timelines | None = None, **settings: Any) -> AsyncIterator[Database]:
+async def opened(
+    url: str, *, timelines: Timelines | None = None, tracing: Tracing | None = None, **settings: Any
+) -> AsyncIterator[Database]:
     """An open `Database`, closed in the end."""
-    database = Database(url, name="bells", settings=PoolSettings(**settings), timelines=timelines)
+    database = Database(url, name="bells", settings=PoolSettings(**settings), timelines=timelines, tracing=tracing)
     await database.open()
     try:
         yield database
@@ -130,13 +132,15 @@ async def store(database: Database, rows: Sequence[Outgoing]) -> None:
 
 async def publish(bus: Bus, subject: str, *payloads: bytes) -> None:
     """Put messages on a stream past the relay, each under an id of its own."""
-    answers = await bus.publish_window([(subject, str(new_id()), payload) for payload in payloads])
+    answers = await bus.publish_window([Posted(subject, str(new_id()), payload) for payload in payloads])
     assert all(type(answer).__name__ == "Ack" for answer in answers), answers
 
 
-def relay_of(bell: Bells, database: Database, bus: Bus, *, resting: Callable[[], bool] = lambda: False) -> Relay:
+def relay_of(
+    bell: Bells, database: Database, bus: Bus, *, tracing: Tracing | None = None, resting: Callable[[], bool] = lambda: False
+) -> Relay:
     """A relay of these bells."""
-    return Relay(bell.name, database, bus, stream=bell.stream.name, instance="test", resting=resting)
+    return Relay(bell.name, database, bus, tracing or Tracing("test"), stream=bell.stream.name, instance="test", resting=resting)
 
 
 Handler = Callable[[Connection, Sequence[Message[Any]]], Awaitable[None]]
@@ -151,13 +155,20 @@ async def note(opened_connection: Connection, messages: Sequence[Message[Any]]) 
 
 
 def runner_of(
-    bell: Bells, database: Database, bus: Bus, handler: Handler = note, *, attempts: int = 1, batch: int = 64
+    bell: Bells,
+    database: Database,
+    bus: Bus,
+    handler: Handler = note,
+    *,
+    attempts: int = 1,
+    batch: int = 64,
+    tracing: Tracing | None = None,
 ) -> Runner:
     """A consumer of these bells that gives up early."""
     consumer = Consumer(
         name=f"{bell.name}-ear", stream=bell.stream.name, events=(bell.event,), handler=handler, attempts=attempts, batch=batch
     )
-    return Runner(consumer, database, bus, Tracing("bells"))
+    return Runner(consumer, database, bus, tracing or Tracing("bells"))
 
 
 async def numbers(database: Database) -> list[int]:

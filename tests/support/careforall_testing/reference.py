@@ -44,7 +44,8 @@ gauges about queues, pools and dead letters are looked at every two seconds.
 _EVENTS = """
 Services tell each other what happened over NATS JetStream. A message is one JSON envelope whose `payload` is the event.
 Amounts are absolute and are decimal strings. Delivery may repeat, come late or out of order: key effects by `event_id`,
-keep state only from a newer `aggregate_version`, ignore unknown fields.
+keep state only from a newer `aggregate_version`, ignore unknown fields. The header `Nats-Msg-Id` is the `event_id`; in a
+trace, `traceparent` in the header is that of the sending, in the envelope that of what caused the event.
 """
 _COMMANDS = """
 `./careforall COMMAND` prepares the clone and runs the command; inside an image the program is `careforall`. Exit status:

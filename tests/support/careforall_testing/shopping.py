@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from careforall.contracts.inventory import StockChanged
 from careforall.kit.bus import Ack, Bus
-from careforall.kit.envelope import Event, seal
+from careforall.kit.envelope import Event, Posted, seal
 from careforall.kit.ids import new_id
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.platform import Platform, platform
@@ -78,7 +78,7 @@ class ShopHouse(Struct, kw_only=True):
             source=source,
             correlation_id="test",
         )
-        [answer] = await self.bus.publish_window([(event.SUBJECT, str(event_id), data)])
+        [answer] = await self.bus.publish_window([Posted(event.SUBJECT, str(event_id), data)])
         assert isinstance(answer, Ack), answer
 
     async def stock(self, sku: str, available: int) -> None:

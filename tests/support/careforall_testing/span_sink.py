@@ -30,6 +30,10 @@ class Arrived(Struct, frozen=True, kw_only=True):
     name: str
     service: str
     trace_id: str
+    span_id: str
+    parent_id: str
+    links: tuple[str, ...]
+    """Spans it is linked to."""
     failed: bool
     """Whether its status is ERROR."""
     attributes: dict[str, str]
@@ -96,10 +100,13 @@ def _arrived(span: Any, service: str) -> Arrived:
         name=span.name,
         service=service,
         trace_id=span.trace_id.hex(),
+        span_id=span.span_id.hex(),
+        parent_id=span.parent_span_id.hex(),
+        links=tuple(link.span_id.hex() for link in span.links),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
         attributes=_attributes(span.attributes),
     )
 
 
 def _attributes(pairs: Any) -> dict[str, str]:
-    return {pair.key: pair.value.string_value for pair in pairs}
+    return {pair.key: str(getattr(pair.value, pair.value.WhichOneof("value") or "string_value")) for pair in pairs}
