@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from uuid import UUID, uuid5
 
 import msgspec
@@ -120,6 +119,8 @@ class Aftercare:
             raise NotReturnable(f"An order that is {order.status} cannot be returned, or not any more.")
         pending = _claimed(await repository_returns.of_order(connection, order_id))
         wanted = tuple(_summed(lines) or _rest(order, pending))
+        if not wanted:
+            raise NotReturnable("Nothing is left to be returned.")
         identifier = new_id()
         made = Return(
             id=identifier,
@@ -130,7 +131,7 @@ class Aftercare:
             condition_rule=CONDITION_RULES[reason],
             label=f"RET-{order.order_number}-{identifier.hex[-6:].upper()}",
             lines=wanted,
-            amount=_positive(domain.return_amount(order, wanted, pending)),
+            amount=domain.return_amount(order, wanted, pending),
         )
         return order, await repository_returns.insert(connection, made)
 
@@ -172,8 +173,7 @@ class Aftercare:
         if not approve:
             await repository_returns.decide(connection, found, status, by.user_id, note)
             return order, found, None
-        # Where all of the money is back already, payments says so when it is asked for what was promised.
-        found = msgspec.structs.replace(found, amount=domain.return_amount(order, found.lines, {}) or found.amount)
+        found = msgspec.structs.replace(found, amount=domain.return_amount(order, found.lines, {}))
         await repository_returns.decide(connection, found, status, by.user_id, note)
         back = {line.sku: line.quantity for line in found.lines}
         fact = Fact(order_id=order.id, cause=f"return {return_id}", returned=back, at=self._driver.told_at())
@@ -350,12 +350,6 @@ def _summed(lines: Sequence[ReturnLine]) -> list[ReturnLine]:
 def _rest(order: Order, pending: dict[str, int]) -> list[ReturnLine]:
     left = {line.sku: line.quantity - line.returned - pending.get(line.sku, 0) for line in order.lines}
     return [ReturnLine(sku=sku, quantity=quantity) for sku, quantity in left.items() if quantity > 0]
-
-
-def _positive(amount: Decimal) -> Decimal:
-    if amount <= 0:
-        raise NotReturnable("Nothing is left to be refunded.")
-    return amount
 
 
 def refuse_others(by: Principal) -> None:

@@ -225,6 +225,8 @@ class Asks:
 
     async def _refund(self, run: Run, identifier: UUID) -> Heard:
         sale = run.sale
+        if sale.refund_amount == 0:  # goods that cost nothing, or whose money is back already
+            return Answered(step="refund", outcome="DONE"), sale
         asked = payments.RefundStep(
             step_id=identifier,
             intent_id=sale.intent_id,

@@ -295,6 +295,24 @@ async def test_returns_that_wait_side_by_side_add_up_to_the_order(shop: Shop, bu
     assert (after["status"], after["refunded_amount"], after["total"]) == ("REFUNDED", "20.00", "20.00")
 
 
+async def test_goods_that_are_worth_nothing_come_back_too(shop: Shop, buyer: dict[str, str]) -> None:
+    sku = await shop.stock("MUG-17", 5)
+    coupon = {"code": "MUG-17", "amount": "59.99", "currency": "EUR"}
+    await shop.client.post("/api/v1/admin/coupons", json=coupon, headers=shop.admin)
+    order = await _sent(shop, buyer, sku, 3, coupons=["MUG-17"])
+    asked = [await _ask_back(shop, buyer, order, sku, 1) for _ in range(3)]
+    assert [one["amount"] for one in asked] == ["0.00", "0.01", "0.00"]
+    more = await shop.client.post(f"/api/v1/orders/{order}/return", json={"reason": "OTHER"}, headers=buyer)
+    assert (more.status_code, more.json()["code"]) == (409, "not_returnable"), more.text
+    seen = []
+    for one in asked:
+        await _approved(shop, one)
+        after = await shop.seen(buyer, order)
+        seen.append((after["status"], after["refunded_amount"], after["items"][0]["returned"]))
+    assert seen == [("SHIPPED", "0.00", 1), ("SHIPPED", "0.01", 2), ("REFUNDED", "0.01", 3)]
+    await shop.shelf_is(sku, 5, 0)
+
+
 async def test_shipping_and_its_tax_go_back_with_what_comes_back_last(shop: Shop, buyer: dict[str, str]) -> None:
     sku = await shop.stock("MUG-15", 5)
     rate = {"name": "Post", "country": "DE", "currency": "EUR", "amount": "5.00"}
