@@ -167,3 +167,5 @@ class PaymentStep(msgspec.Struct, frozen=True, kw_only=True):
     total_refunded: Decimal = Decimal(0)
     under_way: bool = False
     """The gateway has not said yet whether it was done; it will be."""
+    refund_amount: Decimal | None = None
+    """What this refund sends back; None where nothing is said of it."""

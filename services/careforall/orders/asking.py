@@ -236,7 +236,9 @@ class Asks:
         told = await self.query(payments.REFUND, asked, payments.PaymentStep)
         if told.outcome not in {"REFUNDED", "ENDED"}:
             raise Away(f"{payments.REFUND}: {told.outcome} {told.code} {told.reason}")
-        refunded = msgspec.structs.replace(sale, refunded=told.total_refunded, refund_pending=told.under_way)
+        refunded = msgspec.structs.replace(
+            sale, refunded=told.total_refunded, refund_pending=told.under_way, went_back=told.refund_amount
+        )
         return Answered(step="refund", outcome="PENDING" if told.under_way else "DONE"), refunded
 
     async def _release(self, run: Run, identifier: UUID) -> Heard:

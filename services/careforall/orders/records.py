@@ -83,6 +83,8 @@ class Sale(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     back: tuple[ReturnLine, ...] = ()
     refunded: Decimal = Decimal(0)
     refund_pending: bool = False
+    went_back: Decimal | None = None
+    """What the refund sent back by itself; None where that is what was asked for, or not sent by a gateway."""
     correlation_id: str = ""
     traceparent: str | None = None
 

@@ -1,6 +1,7 @@
 """The SQL of returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -49,9 +50,9 @@ async def decide(connection: Connection, found: Return, status: str, by: UUID, n
     await connection.execute(_DECIDE, found.id, status, by, note, found.amount)
 
 
-async def settle_refunded(connection: Connection, identifiers: Sequence[UUID]) -> None:
-    """Note that the money of approved returns went back."""
-    await connection.execute(_REFUNDED, list(identifiers))
+async def settle_refunded(connection: Connection, refunded: Mapping[UUID, Decimal | None]) -> None:
+    """Note that the money of approved returns went back, with how much where that is not what was approved."""
+    await connection.execute(_REFUNDED, list(refunded), list(refunded.values()))
 
 
 def _return(row: asyncpg.Record) -> Return:
@@ -83,7 +84,8 @@ SET status = $2, decided_by = $3, decision_note = $4, amount = $5, version = ver
 WHERE id = $1 AND status = 'PENDING'
 """
 _REFUNDED = """
-UPDATE order_returns
-SET status = 'REFUNDED', version = version + 1, updated_at = clock_timestamp()
-WHERE id = ANY($1::uuid[]) AND status = 'APPROVED'
+UPDATE order_returns AS r
+SET status = 'REFUNDED', amount = coalesce(back.amount, r.amount), version = r.version + 1, updated_at = clock_timestamp()
+FROM unnest($1::uuid[], $2::numeric[]) AS back (id, amount)
+WHERE r.id = back.id AND r.status = 'APPROVED'
 """

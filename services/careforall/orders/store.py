@@ -151,7 +151,7 @@ async def record(connection: Connection, turns: Sequence[Turn]) -> None:
     changes.outbox += [events.created(order) for order in placed if order.expires_at is not None]
     changes.outbox += told(changes.steps)
     await repository.write(connection, changes)
-    if refunded := [turn.refunded_return for turn in turns if turn.refunded_return is not None]:
+    if refunded := {turn.refunded_return: turn.after.sale.went_back for turn in turns if turn.refunded_return is not None}:
         await repository_returns.settle_refunded(connection, refunded)
 
 

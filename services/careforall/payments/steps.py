@@ -27,7 +27,7 @@ from careforall.payments.gateways.base import PAGE_ONLY, GatewayDeclined, Gatewa
 from careforall.payments.paying import Paying
 from careforall.payments.records import Answered, Attempt, Begun, NewIntent
 from careforall.payments.refunding import ACCEPTED, Refunding
-from careforall.payments.schemas import RefundOrder
+from careforall.payments.schemas import RefundOrder, RefundOut
 
 Create = Callable[[Connection, Sequence[NewIntent]], Awaitable[Sequence[Intent]]]
 """Makes intents in the given transaction, and returns those that were new."""
@@ -219,13 +219,16 @@ class Steps:
             return _PENDING
         after = await self._read(asked.intent_id)
         total = after.refunded_amount if after is not None else intent.refunded_amount
-        return PaymentStep(outcome="REFUNDED", total_refunded=total, under_way=told.status == ACCEPTED)
+        amount = msgspec.json.decode(told.body, type=RefundOut).amount
+        return PaymentStep(
+            outcome="REFUNDED", total_refunded=total, under_way=told.status == ACCEPTED, refund_amount=Decimal(amount)
+        )
 
     async def _unrefunded(self, intent_id: UUID, error: Problem) -> PaymentStep:
         """What is gone back already needs no refund; anything else is for a person."""
         intent = await self._read(intent_id)
         if intent is not None and intent.refunded_amount and intent.refunded_amount == intent.captured_amount:
-            return PaymentStep(outcome="REFUNDED", total_refunded=intent.refunded_amount)
+            return PaymentStep(outcome="REFUNDED", total_refunded=intent.refunded_amount, refund_amount=Decimal(0))
         return PaymentStep(outcome="REFUSED", code=error.code, reason=error.detail[:200])
 
     async def _read(self, intent_id: UUID) -> Intent | None:

@@ -339,7 +339,7 @@ async def test_what_staff_has_sent_back_already_does_not_hold_up_the_rest(shop: 
     intent = (await shop.seen(buyer, order))["payment"]["intent_id"]
     part, key = {"amount": "5.00", "reason": "sorry"}, {**shop.admin, "Idempotency-Key": "sorry-1"}
     assert (await shop.client.post(f"/api/v1/payments/{intent}/refund", json=part, headers=key)).status_code == 201
-    await _approved(shop, asked)
+    assert (await _approved(shop, asked))["amount"] == "15.00"
     assert (await shop.payment(intent))["refunded_amount"] == "20.00"
 
 
@@ -362,10 +362,12 @@ async def _ask_back(shop: Shop, buyer: dict[str, str], order: str, sku: str, qua
     return found
 
 
-async def _approved(shop: Shop, asked: dict[str, Any]) -> None:
+async def _approved(shop: Shop, asked: dict[str, Any]) -> dict[str, Any]:
     path, key = f"/api/v1/admin/returns/{asked['id']}/approve", {**shop.admin, "Idempotency-Key": asked["id"]}
     answer = await shop.client.post(path, json={}, headers=key)
     assert (answer.status_code, answer.json()["status"]) == (200, "REFUNDED"), answer.text
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 async def test_an_order_is_never_shown_as_it_was(shop: Shop, buyer: dict[str, str]) -> None:
@@ -409,7 +411,8 @@ async def test_goods_come_back_also_where_all_of_their_money_has(shop: Shop, buy
     await eventually(heard, within_s=45, what="the refund at the order")
     approve = f"/api/v1/admin/returns/{asked.json()['id']}/approve"
     approved = await shop.front.post(approve, json={}, headers={**shop.admin, **key})
-    assert (approved.status_code, approved.json()["status"]) == (200, "REFUNDED"), approved.text
+    told = approved.json()
+    assert (approved.status_code, told["status"], told["amount"]) == (200, "REFUNDED", "0.00"), approved.text
     await shop.shelf_is("MUG-PAID-BACK", 2, 0)
     assert (await shop.seen(buyer, order["id"]))["refunded_amount"] == "40.00"
 
