@@ -79,7 +79,7 @@ def priced(sale: Sale, quote: pricing.Quote) -> Sale:
         for number, line in enumerate(quote.lines)
     )
     refused = tuple(
-        Notice(code=one.code, message=f"The coupon {one.subject} does not count: {one.code}.", subject=one.subject)
+        Notice(code=one.code, message=f"The coupon {one.subject} does not count: {_why(quote, one)}.", subject=one.subject)
         for one in quote.refused
     )
     kept = tuple(one for one in sale.notices if one.subject not in sale.coupons)
@@ -98,6 +98,12 @@ def priced(sale: Sale, quote: pricing.Quote) -> Sale:
         locked_until=quote.locked_until,
         notices=kept + refused,
     )
+
+
+def _why(quote: pricing.Quote, refused: pricing.Refused) -> str:
+    """Return in words why a coupon does not count."""
+    rule = f"coupon:{refused.subject}"
+    return next((one.reason for one in quote.explanation if one.rule == rule), refused.code)
 
 
 def unpromised(sale: Sale, quote: pricing.Quote) -> Sale:

@@ -13,7 +13,7 @@ from careforall.pricing.domain import ZERO, Coupon, Offer, in_scope, share
 REASONS = {
     "coupon_unknown": "there is no such coupon",
     "coupon_inactive": "it was ended",
-    "coupon_not_started": "it does not count yet",
+    "coupon_not_started": "its time has not come yet",
     "coupon_expired": "its time is over",
     "coupon_exhausted": "it was used as often as it may be",
     "coupon_needs_account": "sign in to use it",
@@ -21,7 +21,7 @@ REASONS = {
     "coupon_currency": "it is for another currency",
     "coupon_minimum": "the basket is below its minimum",
     "coupon_not_applicable": "none of its goods is in the basket",
-    "coupon_not_combinable": "it does not count beside another coupon",
+    "coupon_not_combinable": "it cannot be combined with another coupon",
 }
 
 

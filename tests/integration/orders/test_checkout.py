@@ -418,7 +418,10 @@ async def test_the_last_coupon_is_used_once(shop: Shop, buyer: dict[str, str]) -
     first = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
     assert first["total"] == "10.00"
     second = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
-    assert (second["total"], [notice["subject"] for notice in second["notices"]]) == ("20.00", ["LASTONE"])
+    assert (second["total"], [(notice["code"], notice["message"]) for notice in second["notices"]]) == (
+        "20.00",
+        [("coupon_exhausted", "The coupon LASTONE does not count: it was used as often as it may be.")],
+    )
     assert (await shop.pay(buyer, first["checkout_id"])).json()["total"] == "10.00"
     assert (await shop.pay(buyer, second["checkout_id"])).json()["total"] == "20.00"
     third = await shop.checkout(buyer, {"TEA-12": 1}, coupons=["LASTONE"])
