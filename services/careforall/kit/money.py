@@ -13,6 +13,9 @@ PLACES = 3
 
 MAX_DIGITS = 24
 
+_SHARED = frozenset({"XAF", "XCD", "XCG", "XOF", "XPF"})
+"""Money of several countries. What else begins with X is metal, a fund, a test or no currency at all."""
+
 
 class MoneyError(ValueError):
     """An amount or currency that cannot be accepted; `code` is stable."""
@@ -34,15 +37,27 @@ def exponent(currency: str) -> int:
     return get_currency_precision(currency)
 
 
+def usable(currency: str) -> int:
+    """Return the decimal places of a currency in which something can be paid.
+
+    Raises:
+        MoneyError: `unknown_currency`, also where it is no money, or where its amounts have more places than are kept.
+    """
+    places = exponent(currency)
+    if currency.startswith("X") and currency not in _SHARED:
+        raise MoneyError("unknown_currency", f"{currency} is no money that anybody pays with")
+    if places > PLACES:
+        raise MoneyError("unknown_currency", f"amounts of {currency} have {places} decimal places, and {PLACES} are kept here")
+    return places
+
+
 def parse_amount(value: Decimal | str, currency: str) -> Decimal:
     """Return `value` as a positive amount with exactly the decimal places of `currency`.
 
     Raises:
         MoneyError: `not_a_number`, `not_positive`, `too_large`, `too_many_decimals` or `unknown_currency`.
     """
-    places = exponent(currency)
-    if places > PLACES:
-        raise MoneyError("unknown_currency", f"amounts of {currency} have {places} decimal places, and {PLACES} are kept here")
+    places = usable(currency)
     try:
         amount = value if isinstance(value, Decimal) else Decimal(_plain(value))
     except InvalidOperation:

@@ -171,7 +171,7 @@ def _step(faults: _Faults, step: ShippingStep, currency: str, index: int) -> Shi
 
 def _check_currency(faults: _Faults, currency: str) -> None:
     try:
-        money.exponent(currency)
+        money.usable(currency)
     except money.MoneyError as error:
         faults.add("/currency", error.code, str(error))
 

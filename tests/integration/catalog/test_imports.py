@@ -83,6 +83,7 @@ async def test_what_is_known_is_changed_by_the_columns_that_are_there_and_by_no_
         ("base_price", "9" * 20, ("base_price", "too_large")),
         ("sale_price", "12.51", ("sale_price", "above_base_price")),
         ("currency", "eur", ("currency", "unknown_currency")),
+        ("currency", "XTS", ("currency", "unknown_currency")),
         ("currency", "JPY", ("base_price", "too_many_decimals")),
         ("category", "nowhere", ("category", "unknown_category")),
         ("category", "a\x00", ("category", "unknown_category")),

@@ -36,6 +36,7 @@ GOOD = {"title": "Wells", "goal": "1000.00", "currency": "EUR"}
         ({"currency": "eur"}, "/currency", "unknown_currency"),
         ({"currency": "XXQ"}, "/currency", "unknown_currency"),
         ({"currency": "CLF"}, "/currency", "unknown_currency"),
+        ({"currency": "XXX"}, "/currency", "unknown_currency"),
         ({"currency": "EURO"}, "/currency", "invalid_value"),
         ({"currency": "JPY", "goal": "10.50"}, "/goal", "too_many_decimals"),
         ({"status": "OPEN"}, "/status", "invalid_value"),

@@ -253,6 +253,7 @@ SALE = {"name": "x", "type": "SALE", "percent": "-5"}
         (COUPONS, {"code": "CENTS", "amount": "0.001", "currency": "EUR"}, "/amount"),
         (COUPONS, {"code": "BARE", "amount": "5"}, "/currency"),
         (COUPONS, {"code": "WORLD", "amount": "5", "currency": "XXQ"}, "/currency"),
+        (SHIPPING, {"name": "Post", "country": "AT", "currency": "XAU", "amount": "0"}, "/currency"),
         (COUPONS, {"code": "LIMIT", "percent": "5", "total_limit": 0}, "/total_limit"),
         (
             COUPONS,

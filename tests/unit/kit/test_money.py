@@ -26,9 +26,18 @@ def test_unknown_and_lower_case_currencies_are_refused(currency: str) -> None:
     assert refused.value.code == "unknown_currency"
 
 
+def test_what_is_no_money_is_refused() -> None:
+    for currency in ("XXX", "XTS", "XAU", "XAG", "XPT", "XPD", "XDR", "XBA", "XUA", "XSU", "XEU"):
+        with pytest.raises(money.MoneyError) as refused:
+            money.parse_amount("1", currency)
+        assert refused.value.code == "unknown_currency", currency
+    for currency in ("XAF", "XCD", "XCG", "XOF", "XPF"):
+        assert money.parse_amount("1", currency) == 1
+
+
 def test_no_amount_is_kept_as_another() -> None:
     refused = set()
-    for currency in filter(str.isupper, list_currencies()):
+    for currency in (one for one in list_currencies() if one.isupper() and not one.startswith("X")):
         smallest = Decimal(1).scaleb(-get_currency_precision(currency))
         try:
             assert money.parse_amount(str(smallest), currency).quantize(Decimal("0.001")) == smallest, (
