@@ -85,7 +85,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str
     subject: str
-    """The SKU or coupon."""
+    """The SKU or coupon; empty where it is the whole (`too_large`)."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):

@@ -322,7 +322,7 @@ def _refuse(run: Run) -> NoReturn:
     match run.saga.ending:
         case "out_of_stock":
             raise OutOfStock(skus=list(run.sale.short))
-        case "unknown_sku" | "product_unavailable" | "price_refused" | "not_shipped_there":
+        case "unknown_sku" | "product_unavailable" | "price_refused" | "not_shipped_there" | "too_large":
             _refuse_unpriced(run.saga.ending, run.sale.short)
         case "nothing_to_pay":
             raise NothingToPay
@@ -340,6 +340,8 @@ def _refuse_unpriced(reason: str, skus: Sequence[str]) -> NoReturn:
     """Say why there is no price."""
     if reason == "not_shipped_there":
         raise InvalidInput.field("/shipping_address_id", reason, "we do not ship there")
+    if reason == "too_large":
+        raise pricing_of.too_large("/cart_id")
     raise ProductUnavailable(f"Not sold any more: {', '.join(skus)}.", skus=list(skus))
 
 

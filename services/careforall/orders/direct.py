@@ -6,7 +6,7 @@ from uuid import uuid5
 
 import msgspec
 
-from careforall.kit import context
+from careforall.kit import context, money
 from careforall.kit.db import Database
 from careforall.kit.errors import IdempotencyKeyReused
 from careforall.kit.http.identity import Principal
@@ -88,6 +88,8 @@ class DirectOrders:
         known = await self._goods.items([one.sku for one in wanted])
         pricing_of.check_wanted(wanted, known)
         lines, amounts = pricing_of.listed(wanted, known)
+        if amounts.total >= money.LIMIT:
+            raise pricing_of.too_large("/items")
         cause = context.current()
         return Sale(
             order_id=new_id(),

@@ -59,7 +59,7 @@ def is_gone(quote: pricing.Quote) -> bool:
 def why_unpriced(quote: pricing.Quote) -> str:
     """Return the code of what stands in the way of a price."""
     codes = {one.code for one in quote.refused}
-    return "not_shipped_there" if "not_shipped_there" in codes else "product_unavailable"
+    return next((code for code in ("not_shipped_there", "too_large") if code in codes), "product_unavailable")
 
 
 def priced(sale: Sale, quote: pricing.Quote) -> Sale:
@@ -173,6 +173,11 @@ def listed(wanted: Sequence[Wanted], items: Mapping[str, Item]) -> tuple[tuple[L
     currency = items[wanted[0].sku].currency
     total = sum((line.total for line in lines), Decimal(0))
     return lines, Amounts(currency=currency, subtotal=total, total=total)
+
+
+def too_large(at: str) -> InvalidInput:
+    """Return the refusal of what costs more than amounts may be."""
+    return InvalidInput.field(at, "too_large", f"all of it together must cost less than {money.LIMIT}")
 
 
 def _listed_line(number: int, one: Wanted, item: Item) -> Line:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.contracts.pricing import Explanation, PricedLine, Quote, QuoteAsked, Refused
+from careforall.kit import money
 from careforall.pricing import charges, conditions, coupons
 from careforall.pricing.conditions import Buyer
 from careforall.pricing.coupons import Bag, CouponState
@@ -97,6 +98,9 @@ class _Till:
             return Priced(quote=Quote(quote_id=quote_id, refused=self._refused, explanation=self._notes))
         included = charges.is_inclusive(self._rules.tax_rates, self._asked.country)
         goods = sum((line.value for line in self._lines), ZERO)
+        total = goods + shipping + (ZERO if included else tax)
+        if max(subtotal, total) >= money.LIMIT:
+            return Priced(quote=Quote(quote_id=quote_id, refused=[Refused(code="too_large", subject="")]))
         priced = {line.offer.sku: _priced(line, included=included) for line in self._lines}
         quote = Quote(
             quote_id=quote_id,
@@ -107,7 +111,7 @@ class _Till:
             shipping=shipping,
             tax=tax,
             tax_included=included,
-            total=goods + shipping + (ZERO if included else tax),
+            total=total,
             explanation=self._notes,
             refused=self._refused,
         )

@@ -231,7 +231,7 @@ class ExplanationOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusedOut(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a SKU has no price or a coupon does not count."""
+    """Why a SKU, or all of it together (`too_large`, without a subject), has no price, or why a coupon does not count."""
 
     code: str
     subject: str

@@ -111,6 +111,15 @@ async def test_what_cannot_be_ordered_is_refused_with_nothing_done(
     assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
 
 
+async def test_what_costs_more_than_is_kept_is_refused_before_anything_is_held(shop: Shop, buyer: dict[str, str]) -> None:
+    await shop.stock("YACHT-1", 2000, price="999999999999.99", limit=1000)
+    answers = [await shop.till(buyer, {"YACHT-1": 1000}), await shop.order(buyer, {"YACHT-1": 1000})]
+    for answer in answers:
+        assert (answer.status_code, [error["code"] for error in answer.json()["errors"]]) == (422, ["too_large"]), answer.text
+    await shop.shelf_is("YACHT-1", 2000, 0)
+    assert (await shop.client.get("/api/v1/orders", headers=buyer)).json()["total"] == 0
+
+
 async def test_equal_skus_are_added_up(shop: Shop, buyer: dict[str, str]) -> None:
     await shop.stock("MUG-6", 5, price="1.00")
     items = [{"sku": "MUG-6", "qty": 2}, {"sku": "MUG-6", "qty": 1}]

@@ -246,6 +246,15 @@ def test_what_cannot_be_priced_is_named_and_nothing_is_priced() -> None:
     assert [one.code for one in quoted(asked()).refused] == ["no_lines"]
 
 
+def test_what_costs_more_than_is_kept_is_not_priced() -> None:
+    dear = offer(price="9999999999.99")
+    quote = quoted(asked(("cup", 100)), dear)
+    assert (quote.total, quote.refused) == (Decimal("999999999999.00"), [])
+    for basket, book in ((asked(("cup", 101)), rules()), (asked(("cup", 100), country="DE"), rules(tax("1")))):
+        quote = quoted(basket, dear, book=book)
+        assert ([(one.code, one.subject) for one in quote.refused], quote.lines, quote.total) == ([("too_large", "")], [], ZERO)
+
+
 def test_a_sku_asked_for_twice_is_one_line() -> None:
     quote = quoted(asked(("cup", 1), ("tea", 1), ("cup", 2)), offer(), offer("tea", "1.00"))
     assert [(line.sku, line.quantity) for line in quote.lines] == [("cup", 3), ("tea", 1)]
