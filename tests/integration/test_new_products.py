@@ -1,4 +1,4 @@
-"""What the catalog shows can be bought at once, also where no event has left the catalog yet: nobody relays or consumes here."""
+"""What was made a moment ago counts at once, also where no event has left its owner yet: nobody relays or consumes here."""
 
 from __future__ import annotations
 
@@ -66,6 +66,18 @@ async def test_goods_of_this_moment_can_be_ordered(counter: Counter) -> None:
     new = await counter.offered()
     ordered = await counter.posted("/api/v1/orders", {"items": [{"sku": new, "qty": 2}]}, counter.buyer)
     assert (ordered.status_code, ordered.json()["total"]) == (201, "25.00"), ordered.text
+
+
+async def test_a_coupon_of_this_moment_counts_in_a_cart(counter: Counter) -> None:
+    put = await counter.posted("/api/v1/cart/items", {"sku": await counter.offered(), "quantity": 1}, counter.buyer)
+    assert put.status_code == 201, put.text
+    code = sku("COUPON").upper()
+    none = await counter.posted("/api/v1/cart/coupons", {"code": code}, counter.buyer)
+    assert (none.status_code, none.json()["code"]) == (422, "coupon_unknown"), none.text
+    made = await counter.posted("/api/v1/admin/coupons", {"code": code, "percent": "10"}, counter.admin)
+    assert made.status_code == 201, made.text
+    added = await counter.posted("/api/v1/cart/coupons", {"code": code.lower()}, counter.buyer)
+    assert (added.status_code, added.json()["coupons"]) == (201, [code]), added.text
 
 
 async def test_what_the_catalog_does_not_know_either_is_refused_everywhere(counter: Counter) -> None:

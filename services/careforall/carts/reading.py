@@ -84,6 +84,11 @@ class Reading:
             found |= read
         return found
 
+    async def coupons(self, codes: Sequence[str]) -> dict[str, bool]:
+        """Return whether the known ones of these coupons are active."""
+        async with self._database.connection() as connection:
+            return await repository.coupons(connection, codes)
+
     @staticmethod
     def now() -> datetime:
         """Return the time of a display; nothing is decided by it."""

@@ -15,6 +15,7 @@ from careforall.carts.reading import Reading
 from careforall.carts.schemas import CartOut
 from careforall.carts.settings import CartsSettings
 from careforall.contracts.carts import CartLine, Clear, Contents, ContentsAsked
+from careforall.contracts.pricing import COUPONS_OF, CouponsAsked, CouponsTold
 from careforall.contracts.products import learning
 from careforall.kit import json
 from careforall.kit.cache import Cache
@@ -22,6 +23,7 @@ from careforall.kit.db import Connection, Database
 from careforall.kit.errors import Problem, UnknownOutcome
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
+from careforall.kit.learning import Learning
 from careforall.kit.service import Ask
 
 _ABANDONED = 500
@@ -38,6 +40,14 @@ class CartsService:
         self._reading = Reading(database, cache)
         self.clearing = Clearing(database, settings, self._reading)
         self._learning = learning(database, ask, present=self._reading.goods, keep=self.projection.products)
+        self._coupons = Learning(
+            ask,
+            COUPONS_OF,
+            CouponsTold,
+            present=self._reading.coupons,
+            question=lambda codes: CouponsAsked(codes=codes),
+            fold=self._keep_coupons,
+        )
         self._holding = Holding(ask, seconds=settings.cart_hold_seconds)
 
     async def show(self, owner: Owner) -> CartOut:
@@ -87,7 +97,9 @@ class CartsService:
 
     async def add_coupon(self, owner: Owner, code: str, call: Call | None) -> Done:
         """Put a coupon on."""
-        return await self._written(Wanted(id=new_id(), owner=owner, change=AddCoupon(code=code.upper()), call=call))
+        code = code.upper()
+        await self._coupons.ensure([code])
+        return await self._written(Wanted(id=new_id(), owner=owner, change=AddCoupon(code=code), call=call))
 
     async def remove_coupon(self, owner: Owner, code: str) -> Done:
         """Take a coupon off."""
@@ -173,6 +185,10 @@ class CartsService:
         if done.cart is not None and before.holds:
             kept = set(done.cart.holds)
             await self._holding.give_back([hold for hold in before.holds if hold not in kept])
+
+    async def _keep_coupons(self, told: CouponsTold) -> None:
+        coupons = [(one.coupon.code, one.coupon.coupon_id, one.coupon.active, one.version) for one in told.coupons]
+        await self._database.run(lambda connection: self.projection.coupons(connection, coupons))
 
     def _days(self, cart: Cart) -> int:
         return view.owner_days(cart.user_id, guest=self._settings.guest_cart_days, user=self._settings.user_cart_days)

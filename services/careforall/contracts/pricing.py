@@ -19,6 +19,8 @@ REDEEM = "ask.pricing.redeem"
 """Request subject: `Settle` to `Settled`; the coupon is used."""
 RELEASE = "ask.pricing.release"
 """Request subject: `Settle` to `Settled`; the coupon is free again."""
+COUPONS_OF = "query.pricing.coupons_of"
+"""Request subject: `CouponsAsked` to `CouponsTold`: coupons of which whoever asks has not heard yet."""
 
 
 class QuotedLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,3 +143,22 @@ class CouponChanged(Event, frozen=True, kw_only=True):
     active: bool
     total_limit: int | None = None
     used: int = 0
+
+
+class CouponsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which coupons are asked for; of more than a hundred codes the rest is left out."""
+
+    codes: list[str]
+
+
+class CouponTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A coupon as it is, and the version that its events carry."""
+
+    version: int
+    coupon: CouponChanged
+
+
+class CouponsTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The coupons that have one of the codes; codes that nobody has are left out."""
+
+    coupons: list[CouponTold]

@@ -3,7 +3,7 @@
 from typing import cast
 
 from careforall.contracts import streams
-from careforall.contracts.pricing import EXTEND, LOCK, QUOTE, REDEEM, RELEASE
+from careforall.contracts.pricing import COUPONS_OF, EXTEND, LOCK, QUOTE, REDEEM, RELEASE
 from careforall.kit.jobs import Job
 from careforall.kit.service import Definition, Parts, Resources
 from careforall.pricing import api
@@ -27,6 +27,7 @@ def build(resources: Resources) -> Parts:
             EXTEND: checkouts.extend,
             REDEEM: checkouts.redeem,
             RELEASE: checkouts.release,
+            COUPONS_OF: service.answer_coupons_of,
         },
         jobs=(
             Job(name="pricing-holds", every=settings.sweep_seconds, work=checkouts.sweep),

@@ -11,11 +11,15 @@ SOURCE = "pricing"
 
 def changed(coupon: Coupon, cause: Cause) -> Outgoing:
     """Return the event that tells what a coupon is now."""
-    event = CouponChanged(
+    return outbox.outgoing(state(coupon), aggregate_id=coupon.id, aggregate_version=coupon.version, source=SOURCE, cause=cause)
+
+
+def state(coupon: Coupon) -> CouponChanged:
+    """Return what others are told of a coupon."""
+    return CouponChanged(
         coupon_id=coupon.id,
         code=coupon.code,
         active=coupon.active,
         total_limit=coupon.total_limit,
         used=coupon.used,
     )
-    return outbox.outgoing(event, aggregate_id=coupon.id, aggregate_version=coupon.version, source=SOURCE, cause=cause)

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from careforall.contracts.pricing import HeldQuoteAsked
+from careforall.contracts.pricing import CouponsAsked, CouponsTold, CouponTold, HeldQuoteAsked
 from careforall.kit import json
 from careforall.kit.db import Connection, Database
 from careforall.kit.http.limits import Limit, Limiter
+from careforall.kit.learning import MOST_ASKED
 from careforall.kit.service import Ask
-from careforall.pricing import repository, repository_coupons
+from careforall.pricing import events, repository, repository_coupons
 from careforall.pricing.administration import Coupons, Rules
 from careforall.pricing.checkouts import Checkouts
 from careforall.pricing.domain import MOST_DEMAND_HOURS
@@ -40,6 +41,14 @@ class PricingService:
     async def answer_quote(self, payload: bytes) -> bytes:
         """Answer `query.pricing.quote`."""
         return json.encode(await self.quoting.quote(msgspec.json.decode(payload, type=HeldQuoteAsked)))
+
+    async def answer_coupons_of(self, payload: bytes) -> bytes:
+        """Answer `query.pricing.coupons_of`, from what is committed."""
+        codes = msgspec.json.decode(payload, type=CouponsAsked).codes[:MOST_ASKED]
+        async with self.database.connection() as connection:
+            found = await repository_coupons.coupons_of(connection, codes)
+        told = [CouponTold(version=one.version, coupon=events.state(one)) for one in found.values()]
+        return json.encode(CouponsTold(coupons=told))
 
     async def count_quote(self, client: str) -> None:
         """Count a public quote.
