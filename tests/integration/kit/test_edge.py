@@ -124,6 +124,10 @@ async def test_metrics_count_what_the_framework_refuses(running: Platform, somew
     assert {"401", "403", "404", "429"} <= counted
 
 
+async def test_metrics_do_not_tell_of_each_counter_when_it_began(running: Platform) -> None:
+    assert "_created{" not in (await running.client.get("/metrics")).text
+
+
 @pytest.mark.parametrize("path", ["/health", "/nowhere", "/api/v1/campaigns", f"{DONATIONS}/export"])
 async def test_every_answer_carries_the_security_headers(running: Platform, somewhere: dict[str, str], path: str) -> None:
     answer = await running.client.get(path, headers=somewhere)
