@@ -18,7 +18,17 @@ from careforall.kit.http.identity import admin_only
 from careforall.kit.http.lists import MAX_LIMIT, LimitQuery, Page, path_id
 from careforall.kit.ids import parse_id
 from careforall.totals.domain import Reading
-from careforall.totals.schemas import Analytics, CampaignTotals, Refreshed, RefreshRequest, analytics, encode, shown
+from careforall.totals.schemas import (
+    Analytics,
+    CampaignTotals,
+    Compared,
+    Refreshed,
+    RefreshRequest,
+    analytics,
+    compared,
+    encode,
+    shown,
+)
 from careforall.totals.service import TotalsService
 
 _PATH = "/api/v1/totals/campaigns/"
@@ -79,13 +89,19 @@ async def refresh(service: TotalsService, data: RefreshRequest | None = None) ->
     return await _refresh(service, data)
 
 
+@post("/totals/compare", guards=[admin_only], status_code=HTTP_200_OK, summary="Compare counters with a recount")
+async def compare(service: TotalsService) -> Compared:
+    """Recount all campaigns now, as is done every night; the metric `careforall_totals_drift` follows."""
+    return compared(await service.compare())
+
+
 @post("/totals/refresh", status_code=HTTP_200_OK, summary="Refresh the view or a campaign (internal)")
 async def refresh_inside(service: TotalsService, data: RefreshRequest | None = None) -> Refreshed:
     """Refresh the materialised view, or the cached totals of the campaign given."""
     return await _refresh(service, data)
 
 
-ROUTES = (campaign_totals, many_totals, top_totals, stream_totals, campaign_analytics, refresh)
+ROUTES = (campaign_totals, many_totals, top_totals, stream_totals, campaign_analytics, refresh, compare)
 INTERNAL = (refresh_inside,)
 
 

@@ -93,6 +93,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     found: Totals | None
 
 
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How many campaigns were recounted, and what differs."""
+
+    campaigns: int
+    differences: list[Difference]
+
+
 class Day(msgspec.Struct, frozen=True, kw_only=True):
     """What a campaign received on one day (UTC)."""
 

@@ -7,7 +7,7 @@ import structlog
 
 from careforall.kit.db import Database
 from careforall.totals import repository
-from careforall.totals.domain import Difference
+from careforall.totals.domain import Comparison
 from careforall.totals.metrics import COMPLETED, DRIFT, RAISED, VIEW_SECONDS
 
 log = structlog.get_logger(__name__)
@@ -60,17 +60,17 @@ class Maintenance:
         if hours is None or hours >= self._hours:
             await self.compare()
 
-    async def compare(self) -> list[Difference]:
+    async def compare(self) -> Comparison:
         """Refresh the view, recount everything and report any difference as a row, a line of the log and then a metric."""
         await self.refresh_totals()
         session = await self._database.dedicated()
         try:
-            campaigns, found = await repository.differences(session, deadline=_DEADLINE)
-            await repository.keep_comparison(session, campaigns, found)
+            found = await repository.compare(session, deadline=_DEADLINE)
+            await repository.keep_comparison(session, found)
         finally:
             session.terminate()
-        for difference in found:
+        for difference in found.differences:
             log.error("totals drift", campaign_id=str(difference.campaign_id), source=difference.source)
-        log.info("totals compared", campaigns=campaigns, differences=len(found))
+        log.info("totals compared", campaigns=found.campaigns, differences=len(found.differences))
         await self.observe()
         return found

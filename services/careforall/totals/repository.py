@@ -10,7 +10,7 @@ import msgspec
 from careforall.kit import json
 from careforall.kit.db import Connection, Database
 from careforall.kit.ids import new_id
-from careforall.totals.domain import CampaignFact, Change, Day, Difference, Donor, Gift, Totals
+from careforall.totals.domain import CampaignFact, Change, Comparison, Day, Difference, Donor, Gift, Totals
 
 VIEWS = ("campaign_totals", "campaign_days", "campaign_top_donors")
 
@@ -138,11 +138,11 @@ async def hours_since_comparison(database: Database) -> float | None:
     return float(row["hours"]) if row is not None and row["hours"] is not None else None
 
 
-async def differences(session: Connection, *, deadline: float) -> tuple[int, list[Difference]]:
-    """Compare counters, base and view in one statement, so in one snapshot; return how many campaigns and what differs."""
+async def compare(session: Connection, *, deadline: float) -> Comparison:
+    """Compare counters, base and view in one statement, so in one snapshot."""
     rows = await session.fetch(_DIFFERENCES, timeout=deadline)
     campaigns: int = await session.fetchval(_COUNT_CAMPAIGNS)
-    return campaigns, [
+    differences = [
         Difference(
             campaign_id=row["campaign_id"],
             source=row["source"],
@@ -151,17 +151,18 @@ async def differences(session: Connection, *, deadline: float) -> tuple[int, lis
         )
         for row in rows
     ]
+    return Comparison(campaigns=campaigns, differences=differences)
 
 
-async def keep_comparison(session: Connection, campaigns: int, found: Sequence[Difference]) -> None:
+async def keep_comparison(session: Connection, comparison: Comparison) -> None:
     """Store the outcome of a comparison."""
-    comparison = new_id()
+    identifier, found = new_id(), comparison.differences
     async with session.transaction():
-        await session.execute(_KEEP_COMPARISON, comparison, campaigns, len(found))
+        await session.execute(_KEEP_COMPARISON, identifier, comparison.campaigns, len(found))
         await session.execute(
             _KEEP_DIFFERENCES,
             [new_id() for _ in found],
-            comparison,
+            identifier,
             [difference.campaign_id for difference in found],
             [difference.source for difference in found],
             [_encoded(difference.counted) for difference in found],

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from careforall.kit import json, money
-from careforall.totals.domain import Day, Donor, Level, Reading
+from careforall.kit.http.lists import MAX_LIMIT
+from careforall.totals.domain import Comparison, Day, Donor, Level, Reading, Source
 
 
 class CampaignTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,21 @@ class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
 
     refreshed: str
     refreshed_at: datetime
+
+
+class Differing(msgspec.Struct, frozen=True, kw_only=True):
+    """A campaign whose counters are not what a recount of `source` says."""
+
+    campaign_id: UUID
+    source: Source
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison found: of how many campaigns how many counters differ, and the first hundred of them."""
+
+    campaigns: int
+    differences: int
+    differing: list[Differing]
 
 
 class DayTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +100,15 @@ def shown(reading: Reading) -> CampaignTotals:
         cache_level=reading.level,
         cached_at=reading.cached_at,
         stale=True if reading.stale else UNSET,
+    )
+
+
+def compared(found: Comparison) -> Compared:
+    """Return a comparison as the API shows it."""
+    return Compared(
+        campaigns=found.campaigns,
+        differences=len(found.differences),
+        differing=[Differing(campaign_id=one.campaign_id, source=one.source) for one in found.differences[:MAX_LIMIT]],
     )
 
 

@@ -10,7 +10,7 @@ import structlog
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import PASSING
 from careforall.totals import projections, repository
-from careforall.totals.domain import CampaignFact, Day, Donor, Gift, Reading, Totals
+from careforall.totals.domain import CampaignFact, Comparison, Day, Donor, Gift, Reading, Totals
 from careforall.totals.levels import Answer, Levels
 from careforall.totals.live import Hub, Refresher
 from careforall.totals.maintenance import Maintenance
@@ -78,6 +78,10 @@ class TotalsService:
     async def refresh_view(self) -> datetime:
         """Refresh the materialised view of totals."""
         return await self._maintenance.refresh_totals()
+
+    async def compare(self) -> Comparison:
+        """Recount everything now; what is found stands in the metrics until the next comparison."""
+        return await self._maintenance.compare()
 
     async def refresh_campaign(self, campaign_id: UUID) -> datetime:
         """Put a campaign's counters into Redis again."""

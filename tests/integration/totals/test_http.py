@@ -111,7 +111,10 @@ async def test_bad_lists_of_ids_are_refused(running: Any, query: str) -> None:
     assert answer.json()["errors"][0]["pointer"] == "/ids"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/api/v1/totals/refresh"), ("GET", f"{PATH}/{new_id()}/analytics")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/api/v1/totals/refresh"), ("POST", "/api/v1/totals/compare"), ("GET", f"{PATH}/{new_id()}/analytics")],
+)
 async def test_staff_only(running: Any, method: str, path: str) -> None:
     async with running.client() as client:
         answer = await client.request(method, path)

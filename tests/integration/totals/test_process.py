@@ -20,11 +20,13 @@ from careforall.kit.envelope import Event, Posted, seal
 from careforall.kit.http.identity import ServiceTokens
 from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
+from careforall_testing.callers import signing_in
 from careforall_testing.platform import Platform, platform
 from careforall_testing.servers import ServerUrls
 
 PATH = "/api/v1/totals/campaigns"
 SOON = 20.0
+FORGE = "UPDATE campaign_totals SET total_donations = total_donations + $2 WHERE campaign_id = $1"
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -203,6 +205,25 @@ async def test_the_internal_refresh_needs_a_service_token(serving: Platform, bus
 
 async def test_staff_alone_refresh_from_outside(serving: Platform) -> None:
     assert (await serving.client.post("/api/v1/totals/refresh")).status_code == 401
+
+
+async def test_staff_compare_at_any_time_and_the_metric_follows(serving: Platform, bus: Bus) -> None:
+    campaign = new_id()
+    await publish(bus, Donation(campaign, "donor-1", "10.00").completed())
+    await until(lambda: _has(serving, campaign, 1))
+    async with signing_in(serving) as callers:
+        for change, sources in ((1, ["base_table", "materialized_view"]), (-1, [])):
+            async with serving.database("totals") as connection:
+                await connection.execute(FORGE, campaign, change)
+            answer = await serving.client.post("/api/v1/totals/compare", headers=callers.admin())
+            assert answer.json() | {"campaigns": 1} == {
+                "campaigns": 1,
+                "differences": len(sources),
+                "differing": [{"campaign_id": str(campaign), "source": source} for source in sources],
+            }
+            metrics = (await serving.client.get("/metrics")).text
+            for source in ("base_table", "materialized_view"):
+                assert f'careforall_totals_drift{{source="{source}"}} {float(source in sources)}' in metrics
 
 
 async def test_cache_reads_are_counted_by_level(serving: Platform) -> None:

@@ -36,6 +36,7 @@ KEYLESS = {
     *("/admin/returns/{id:str}/reject", "/admin/reviews/{id:str}/approve", "/admin/reviews/{id:str}/reject"),
     *("/reviews/{id:str}/votes", "/admin/imports/{id:str}/cancel", "/inventory/reservations/{holder_id:str}/confirm"),
     *("/payments/intent", "/payments/initiate", "/payments/alarms/{id:str}/settle", "/totals/refresh", "/pricing/quote"),
+    "/totals/compare",
     "/checkout/{id:str}/pay",  # its key is in the body
     *("/payments/webhook", "/payments/webhook/{gateway:str}", "/sync/webhook/{target:str}"),  # keyed by the event
 }
