@@ -108,7 +108,7 @@ class Carrying:
 
     async def _made(self, delivery: Delivery, call: Call) -> Outcome:
         """Make a call; where its key cannot tell whether it has created something, that is looked for."""
-        with self._tracing.span(f"{self._target.name} {call.kind}", None, target=self._target.name):
+        with self._tracing.span(f"{self._target.name} {call.kind}", delivery.traceparent, target=self._target.name):
             if call.kind != "create":
                 return await self._within(self._target.make(delivery.aggregate_id, call, delivery.external_id))
             outcome: Outcome = Spent(error="the key may be forgotten by now")

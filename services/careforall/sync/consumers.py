@@ -21,8 +21,9 @@ def consumers(service: SyncService, publishing: Publishing) -> tuple[Consumer, .
     """Return the durable consumers of this service."""
 
     async def accounts(connection: Connection, messages: Sequence[Message[Any]]) -> None:
-        for email in sorted({normalised(message.event.email) for message in messages}):
-            await service.erase(connection, email)
+        causes = {normalised(message.event.email): message.cause for message in messages}
+        for email in sorted(causes):
+            await service.erase(connection, email, causes[email])
 
     return (
         Consumer(name="sync-accounts", stream=ACCOUNTS.name, events=(UserErased,), handler=accounts),

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit import outbox
+from careforall.kit.context import current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput
 from careforall.kit.ids import new_id
@@ -47,7 +48,7 @@ class Delivering:
             EndpointDisabled: Nothing is sent to it.
         """
         endpoint = await self._listening(connection, endpoint_id)
-        found = await repository_webhooks.again(connection, endpoint.id, delivery_id)
+        found = await repository_webhooks.again(connection, endpoint.id, delivery_id, current().traceparent)
         if found is None:
             raise DeliveryNotFound
         await _note(connection, "retry", actor, f"{endpoint_id}:{delivery_id}")
@@ -67,6 +68,7 @@ class Delivering:
             event_number=None,
             event_id=event.id,
             event_type=event.type,
+            traceparent=current().traceparent,
             test_body=repository_events.encoded(event),
         )
         await repository_webhooks.add(connection, [draft])

@@ -74,6 +74,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     retry_count: int
     max_retries: int
     told_at: datetime | None
+    traceparent: str | None
+    """The trace of the newest change."""
     old: bool
     """The unanswered call was first made so long ago that its key may be forgotten."""
 

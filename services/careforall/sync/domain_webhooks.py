@@ -1,7 +1,7 @@
 """What integrators are told, without I/O: the event as they see it, who wants it, and what an endpoint's reply means."""
 
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -106,6 +106,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     event_number: int | None
     event_id: UUID
     event_type: str
+    traceparent: str | None = None
     test_body: bytes | None = None
 
 
@@ -120,6 +121,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     attempt: int
     retry_count: int
+    traceparent: str | None
     salts: tuple[bytes, ...] = ()
 
 
@@ -170,10 +172,22 @@ def signing_key(root: bytes, salt: bytes) -> bytes:
     return hmac.digest(root, salt, "sha256")
 
 
-def fan_out(events: Iterable[tuple[int, UUID, str]], endpoints: Sequence[Endpoint], make_id: Callable[[], UUID]) -> list[Draft]:
-    """Return a delivery of each event (number, id, type) to each endpoint that wants it."""
+def fan_out(
+    events: Iterable[tuple[int, UUID, str]],
+    endpoints: Sequence[Endpoint],
+    make_id: Callable[[], UUID],
+    traces: Mapping[UUID, str | None] = {},
+) -> list[Draft]:
+    """Return a delivery of each event (number, id, type) to each endpoint that wants it, in the trace of the event."""
     return [
-        Draft(id=make_id(), endpoint_id=endpoint.id, event_number=number, event_id=event_id, event_type=event_type)
+        Draft(
+            id=make_id(),
+            endpoint_id=endpoint.id,
+            event_number=number,
+            event_id=event_id,
+            event_type=event_type,
+            traceparent=traces.get(event_id),
+        )
         for number, event_id, event_type in events
         for endpoint in endpoints
         if endpoint.wants(event_type)

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.kit import crash, json
+from careforall.kit.context import current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput
 from careforall.kit.idempotency import Answer
@@ -112,7 +113,7 @@ class Inbound:
             case "delete":
                 await self._service.end_there(connection, customer, delivery, told, target)
             case "recreate":
-                await repository_deliveries.forget(connection, delivery)
+                await repository_deliveries.forget(connection, delivery, current().traceparent)
             case _:
                 return InboundOut(status="ignored", reason=decided)
         return InboundOut(status="processed")

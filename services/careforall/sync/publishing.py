@@ -33,8 +33,9 @@ class Publishing:
         await repository_events.lock(connection)
         numbers = await repository_events.append(connection, bodies)
         stored = [(numbers[event.id], event.id, event.type) for event in events if event.id in numbers]
+        traces = {message.event_id: message.traceparent for message in messages}
         endpoints = await repository_endpoints.enabled(connection)
-        await repository_webhooks.add(connection, fan_out(stored, endpoints, new_id))
+        await repository_webhooks.add(connection, fan_out(stored, endpoints, new_id, traces))
 
     async def read(self, after: int | None, types: Sequence[str], limit: int) -> Stretch:
         """Return events after a place, or the oldest there are; nothing that is stored later comes before what was read.

@@ -15,11 +15,13 @@ _CONTENT = msgspec.json.Decoder(Content)
 _CALL = msgspec.json.Decoder(Call)
 
 
-async def want(connection: Connection, targets: Sequence[str], customer: Customer, event_type: EventType, tries: int) -> None:
-    """Have the newest version carried to each target that has a row, and to the given ones."""
+async def want(
+    connection: Connection, targets: Sequence[str], customer: Customer, event_type: EventType, tries: int, traceparent: str | None
+) -> None:
+    """Have the newest version carried to each target that has a row, and to the given ones, in the trace of its change."""
     ids = [new_id() for _ in targets]
-    await connection.execute(_ADD, ids, customer.id, list(targets), event_type, customer.version, tries)
-    await connection.execute(_WANT, customer.id, event_type, customer.version)
+    await connection.execute(_ADD, ids, customer.id, list(targets), event_type, customer.version, tries, traceparent)
+    await connection.execute(_WANT, customer.id, event_type, customer.version, traceparent)
 
 
 async def of_customer(connection: Connection, customer_id: UUID, target: str) -> Delivery | None:
@@ -39,9 +41,9 @@ async def take_over(connection: Connection, delivery: Delivery, version: int, co
     await connection.execute(_TAKE_OVER, delivery.id, version, _text(content), at)
 
 
-async def forget(connection: Connection, delivery: Delivery) -> None:
-    """Note that the target has lost its object: the waiting version is to be created anew."""
-    await connection.execute(_FORGET, delivery.id)
+async def forget(connection: Connection, delivery: Delivery, traceparent: str | None) -> None:
+    """Note that the target has lost its object: the waiting version is to be created anew, in the trace of who said so."""
+    await connection.execute(_FORGET, delivery.id, traceparent)
 
 
 async def due(connection: Connection, target: str, limit: int) -> list[Delivery]:
@@ -99,12 +101,13 @@ def _delivery(row: Any) -> Delivery:
 
 _DELIVERY = """
 SELECT id, aggregate_id, version, carried_version, noted_version, carried, external_id, payload, keyed_version, key_number,
-       attempt, retry_count, max_retries, told_at, coalesce(called_at < clock_timestamp() - interval '20 hours', false) AS old
+       attempt, retry_count, max_retries, told_at, traceparent,
+       coalesce(called_at < clock_timestamp() - interval '20 hours', false) AS old
 FROM deliveries
 """
 _ADD = """
-INSERT INTO deliveries (id, aggregate_id, target, event_type, version, max_retries)
-SELECT id, $2, target, $4, $5, $6 FROM unnest($1::uuid[], $3::text[]) AS wanted (id, target)
+INSERT INTO deliveries (id, aggregate_id, target, event_type, version, max_retries, traceparent)
+SELECT id, $2, target, $4, $5, $6, $7 FROM unnest($1::uuid[], $3::text[]) AS wanted (id, target)
 ON CONFLICT (aggregate_id, target) DO NOTHING
 """
 # A row that waits already keeps its place and its back-off: many changes must not hammer a target that fails.
@@ -112,6 +115,7 @@ _WANT = """
 UPDATE deliveries
 SET event_type = $2,
     version = $3,
+    traceparent = $4,
     created_at = CASE WHEN status = 'PROCESSED' THEN clock_timestamp() ELSE created_at END,
     retry_count = CASE WHEN status IN ('PROCESSED', 'DEAD') THEN 0 ELSE retry_count END,
     next_retry_at = CASE WHEN status IN ('PROCESSED', 'DEAD') THEN NULL ELSE next_retry_at END,
@@ -134,7 +138,9 @@ SET version = $2,
 WHERE id = $1
 """
 _FORGET = """
-UPDATE deliveries SET external_id = NULL, carried = NULL, carried_version = 0, noted_version = 0, status = 'PENDING' WHERE id = $1
+UPDATE deliveries
+SET external_id = NULL, carried = NULL, carried_version = 0, noted_version = 0, status = 'PENDING', traceparent = $2
+WHERE id = $1
 """
 _DUE = (
     _DELIVERY

@@ -24,6 +24,7 @@ async def add(connection: Connection, drafts: Sequence[Draft]) -> int:
         [one.event_id for one in drafts],
         [one.event_type for one in drafts],
         [one.test_body for one in drafts],
+        [one.traceparent for one in drafts],
     )
     return int((await connection.execute(_ADD, *columns)).split()[-1])
 
@@ -56,9 +57,9 @@ async def deliveries(
     return [Delivery(**row) for row in rows]
 
 
-async def again(connection: Connection, endpoint_id: UUID, delivery_id: UUID) -> Delivery | None:
-    """Give a delivery another life, beginning now."""
-    await connection.execute(_AGAIN, endpoint_id, delivery_id)
+async def again(connection: Connection, endpoint_id: UUID, delivery_id: UUID, traceparent: str | None) -> Delivery | None:
+    """Give a delivery another life, beginning now, in the trace of who asked for it."""
+    await connection.execute(_AGAIN, endpoint_id, delivery_id, traceparent)
     row = await connection.fetchrow(f"{_DELIVERIES} WHERE endpoint_id = $1 AND id = $2", endpoint_id, delivery_id)
     return Delivery(**row) if row else None
 
@@ -96,8 +97,8 @@ SELECT id, event_id, event_type, event_number IS NULL AS test, status, attempt A
 FROM webhook_deliveries
 """
 _ADD = """
-INSERT INTO webhook_deliveries (id, endpoint_id, event_number, event_id, event_type, test_body)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::bytea[])
+INSERT INTO webhook_deliveries (id, endpoint_id, event_number, event_id, event_type, test_body, traceparent)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::bytea[], $7::text[])
 ON CONFLICT (event_number, endpoint_id) DO NOTHING
 """
 _CLAIM = """
@@ -120,7 +121,8 @@ UPDATE webhook_deliveries AS delivery
 SET attempt = attempt + 1, next_retry_at = clock_timestamp() + make_interval(secs => $4)
 FROM due
 WHERE delivery.id = due.id
-RETURNING delivery.id, endpoint_id, due.version AS endpoint_version, due.url, event_id, due.body, attempt, retry_count
+RETURNING delivery.id, endpoint_id, due.version AS endpoint_version, due.url, event_id, due.body, attempt, retry_count,
+          traceparent
 """
 # What ended while it was posted is told how that went, and never waits again.
 _SETTLE = """
@@ -160,7 +162,7 @@ LIMIT $4
 """
 _AGAIN = """
 UPDATE webhook_deliveries
-SET status = 'PENDING', retry_count = 0, next_retry_at = clock_timestamp(), error_message = NULL
+SET status = 'PENDING', retry_count = 0, next_retry_at = clock_timestamp(), error_message = NULL, traceparent = $3
 WHERE endpoint_id = $1 AND id = $2
 """
 _MISSING = """

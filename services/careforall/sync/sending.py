@@ -98,11 +98,11 @@ class Sending:
     async def _posted(self, post: Post) -> Reply:
         keys = [signing_key(self._endpoints.root, salt) for salt in post.salts]
         signed = standard_headers(keys, identifier=str(post.event_id), at=time.time(), body=post.body)
-        with self._tracing.span("webhook post", None, endpoint=str(post.endpoint_id)):
-            try:
+        try:
+            with self._tracing.span("webhook post", post.traceparent, endpoint=str(post.endpoint_id)):
                 answer = await self._outbound.post(post.url, post.body, {**WEBHOOK_HEADERS, **signed})
-            except (ForbiddenTarget, UnknownHost, NoAnswer) as error:
-                return Reply(error=str(error))
+        except (ForbiddenTarget, UnknownHost, NoAnswer) as error:
+            return Reply(error=str(error))
         return Reply(status=answer.status, retry_after=answer.retry_after)
 
 

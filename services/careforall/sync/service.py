@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from careforall.contracts.mail import checked_email
 from careforall.kit import outbox
-from careforall.kit.context import current
+from careforall.kit.context import Cause, current
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import FieldError, VersionConflict
 from careforall.kit.ids import new_id
@@ -85,15 +85,15 @@ class SyncService:
         """
 
         async def work(connection: Connection) -> None:
-            await self._end(connection, await self._present(connection, customer_id, version))
+            await self._end(connection, await self._present(connection, customer_id, version), current())
 
         await self.database.run(work)
 
-    async def erase(self, connection: Connection, email: str) -> None:
+    async def erase(self, connection: Connection, email: str, cause: Cause) -> None:
         """Delete the customer of somebody who is forgotten, in the caller's transaction."""
         found = await repository.locked_by_email(connection, email)
         if found is not None:
-            await self._end(connection, found)
+            await self._end(connection, found, cause)
 
     async def customer(self, customer_id: UUID) -> Customer:
         """Return a customer."""
@@ -124,7 +124,7 @@ class SyncService:
     async def end_there(self, connection: Connection, customer: Customer, delivery: Delivery, told: Told, origin: str) -> None:
         """Delete a customer who was deleted at a target; the deletion is carried to the others, not back."""
         await repository_deliveries.take_over(connection, delivery, customer.version + 1, None, told.at)
-        await self._end(connection, customer, origin)
+        await self._end(connection, customer, current(), origin)
 
     async def adopt(self) -> int:
         """Queue customers of whom a target that was set up later has not heard; return how many."""
@@ -154,17 +154,17 @@ class SyncService:
             raise VersionConflict(found.version)
         return found
 
-    async def _end(self, connection: Connection, customer: Customer, origin: str = "") -> None:
+    async def _end(self, connection: Connection, customer: Customer, cause: Cause, origin: str = "") -> None:
         now = datetime.now(UTC)
         nothing = msgspec.structs.replace(customer, email="", name="", metadata={}, deleted_at=now)
         ended = msgspec.structs.replace(nothing, version=customer.version + 1, updated_at=now)
         await repository.forget_answers(connection, customer.id)
         await repository.update(connection, ended)
-        await self._tell(connection, ended, "customer.deleted", events.deleted(ended, current(), origin))
+        await self._tell(connection, ended, "customer.deleted", events.deleted(ended, cause, origin))
 
     async def _tell(self, connection: Connection, customer: Customer, event_type: EventType, event: Outgoing) -> None:
         targets = self._targets if customer.deleted_at is None else ()
-        await repository_deliveries.want(connection, targets, customer, event_type, self._tries)
+        await repository_deliveries.want(connection, targets, customer, event_type, self._tries, event.traceparent)
         await outbox.insert(connection, [event])
 
 

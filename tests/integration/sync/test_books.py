@@ -13,6 +13,7 @@ from careforall.sync.consumers import consumers
 from careforall.sync.errors import CustomerNotFound
 from careforall.sync.publishing import Publishing
 from careforall_testing.mirroring import Mirror, broken
+from careforall_testing.public_events import message
 
 
 async def _sql(mirror: Mirror, statement: str) -> None:
@@ -64,9 +65,8 @@ async def test_whoever_is_erased_is_deleted_there_too(mirror: Mirror) -> None:
     await mirror.carry()
     (consumer, *_) = consumers(mirror.service, Publishing(mirror.database))
     event = UserErased(user_id=new_id(), email="One@Example.org", donor_key="x")
-    message: Any = type("Heard", (), {"event": event})()
     for _ in range(2):
-        await mirror.database.run(lambda connection: consumer.handler(connection, [message]))
+        await mirror.database.run(lambda connection: consumer.handler(connection, [message(event)]))
     await mirror.carry()
     assert mirror.images(made) == []
     assert mirror.image(other)[3] == 1

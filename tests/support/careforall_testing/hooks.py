@@ -32,11 +32,12 @@ class Hooks:
         self.publishing = Publishing(database)
         self.endpoints = Endpoints(database, outbound, secret_key="a root secret for tests alone " * 2)
         self.delivering = Delivering(database, self.endpoints)
+        self.tracing = Tracing("sync")
 
     def sending(self, *, at_once: int = 4, pauses: Sequence[float] = (0.01, 0.01, 0.01)) -> Sending:
         """A worker."""
         manner = Manner(at_once=at_once, pauses=tuple(pauses))
-        return Sending(self.database, self.endpoints, self.outbound, Tracing("sync"), manner)
+        return Sending(self.database, self.endpoints, self.outbound, self.tracing, manner)
 
     async def endpoint(self, url: str, *types: str, **fields: Any) -> Endpoint:
         """Make an endpoint that hears of everything, or of the given types."""

@@ -29,6 +29,7 @@ class Mirror:
         self.database = database
         self.fake = fake
         self.service = SyncService(database, targets=["stripe"], tries=5)
+        self.tracing = Tracing("sync")
 
     async def create(self, email: str = "one@example.org", **fields: Any) -> Customer:
         return await self.database.run(lambda connection: self.service.create(connection, NewCustomer(email=email, **fields)))
@@ -42,7 +43,7 @@ class Mirror:
         quick = Pacing(**{"at_once": 8, "seconds": 0.6, "first_pause": 0.02, "breaker_pause": 0.05, **pacing})
         target = StripeTarget(self.fake.key, base=self.fake.url, seconds=quick.seconds)
         try:
-            yield Carrying(self.database, target, Tracing("sync"), quick)
+            yield Carrying(self.database, target, self.tracing, quick)
         finally:
             await target.close()
 

@@ -50,6 +50,7 @@ def delivery(**changes: Any) -> Delivery:
         "retry_count": 0,
         "max_retries": 5,
         "told_at": None,
+        "traceparent": None,
         "old": False,
     }
     return Delivery(id=new_id(), aggregate_id=new_id(), **(fields | changes))
