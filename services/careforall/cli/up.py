@@ -76,7 +76,11 @@ def status(
     instance: Instance = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print the document scripts read, and nothing else.")] = False,
 ) -> None:
-    """Show what runs, where it answers, and how to sign in. Exit status 1 when it is not ready."""
+    """Show what runs, where it answers, and how to sign in. Exit status 1 when it is not ready.
+
+    A service is as the worst of the processes says, those in the background too; a note that not all say names who does. The
+    public /health speaks for the process behind the port alone.
+    """
     environment = launch_environment()
     found = control.look(_folder(environment, instance), instance=instance, plan=platform_plan())
     if as_json:
@@ -151,7 +155,8 @@ def _print_status(found: dict[str, Any], *, plain: bool) -> None:
     overall = "ready" if found["ready"] and states == {READY} else "degraded" if found["ready"] else "down"
     console.print(Text.assemble(f"Instance {found['instance']}: ", (overall, STATE_COLOURS[overall]), f"  {found['url']}"))
     for name, state in found["services"].items():
-        console.print(Text.assemble(f"  {name:<14}", (state, STATE_COLOURS[state])))
+        notes = ", ".join(found["notes"].get(name, ()))
+        console.print(Text.assemble(f"  {name:<14}", (f"{state:<10}" if notes else state, STATE_COLOURS[state]), notes))
     if not found["ready"]:
         flag = flag_of(found["instance"])
         console.print(f"Start it with ./careforall up{flag}; ./careforall logs{flag} and ./careforall doctor tell what is wrong.")

@@ -94,15 +94,16 @@ def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> dict[str, Any]
     """The status document of an instance."""
     state = folder.read_state() or State(instance=instance)
     alive = launcher_lives(state)
-    others = [port for name, port in state.internal_ports.items() if name != plan.processes[0].name]
-    services = health.service_states(state.port if alive else 0, others, state.services)
+    first = plan.processes[0].name
+    others = {name: port for name, port in state.internal_ports.items() if name != first}
+    services = health.service_states({first: state.port if alive else 0, **others}, state.services)
     return status_document(
         state=state,
         credentials=folder.read_secrets(),
         plan=plan,
         data=folder.path,
         services=services,
-        ready=alive and state.ready and bool(services) and health.DOWN not in services.values(),
+        ready=alive and state.ready and bool(services) and all(found.word != health.DOWN for found in services.values()),
     )
 
 

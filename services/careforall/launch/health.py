@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from careforall.launch.ports import LOOPBACK
 
 READY, DEGRADED, DOWN = "ready", "degraded", "down"
 BADNESS = (READY, DEGRADED, DOWN)
+NEEDED = ("database", "broker", "cache")
 GOOD_WORDS = {"ready", "ok", "healthy", "up", "pass"}
 BAD_WORDS = {"down", "unhealthy", "unready", "fail", "error"}
 
@@ -33,30 +35,58 @@ def is_ready(port: int, *, timeout_s: float = 2) -> bool:
     return get(port, "/readyz", timeout_s=timeout_s)[0] == http.client.OK
 
 
-def service_states(port: int, others: Sequence[int], known: Sequence[str]) -> dict[str, str]:
-    """The state of each service, as ``ready``, ``degraded`` or ``down``.
+@dataclass(frozen=True)
+class ServiceState:
+    """The state of a service, as ``ready``, ``degraded`` or ``down``, and what there is to say about it."""
+
+    word: str
+    notes: tuple[str, ...] = ()
+
+
+def service_states(processes: Mapping[str, int], known: Sequence[str]) -> dict[str, ServiceState]:
+    """The state of each service: the worst that any process says, with what each says of it.
 
     Args:
-        port: the public port; when nothing is ready there, everything is down.
-        others: ports of the processes in the background; one that is not ready degrades every service.
+        processes: their ports by name, first the one that answers the public; when that is not ready, everything is down. One in
+            the background that is not ready degrades every service.
         known: names to use while nobody tells them.
     """
+    (first, port), *others = processes.items()
     if not port or not is_ready(port):
-        return dict.fromkeys(known, DOWN)
-    states = _told(port, known)
-    for other in others:
-        behind = _told(other, list(states)) if is_ready(other) else dict.fromkeys(states, DEGRADED)
-        states = {name: max(state, behind.get(name, READY), key=BADNESS.index) for name, state in states.items()}
-    return states
+        return dict.fromkeys(known, ServiceState(DOWN))
+    told = {first: _told(port, known)}
+    unready = dict.fromkeys(told[first], ServiceState(DEGRADED, ("not ready",)))
+    for name, other in others:
+        told[name] = _told(other, list(unready)) if is_ready(other) else unready
+    return {
+        service: _together({name: said.get(service, ServiceState(READY)) for name, said in told.items()}) for service in unready
+    }
 
 
-def _told(port: int, known: Sequence[str]) -> dict[str, str]:
+def _together(told: Mapping[str, ServiceState]) -> ServiceState:
+    """One state of what several processes say; a note names its processes unless all say it."""
+    found: dict[str, list[str]] = {}
+    for process, state in told.items():
+        for note in state.notes:
+            found.setdefault(note, []).append(process)
+    notes = (note if len(names) == len(told) else f"{note} ({', '.join(names)})" for note, names in found.items())
+    return ServiceState(max((state.word for state in told.values()), key=BADNESS.index), tuple(notes))
+
+
+def _told(port: int, known: Sequence[str]) -> dict[str, ServiceState]:
     status, body = get(port, "/health")
     overall = _word(body, READY if status == http.client.OK else DEGRADED)
     told = body.get("services") if isinstance(body, dict) else None
     if not isinstance(told, dict) or not told:
-        return dict.fromkeys(known, overall)
-    return {str(name): _word(value, overall) for name, value in told.items()}
+        return dict.fromkeys(known, ServiceState(overall))
+    return {str(name): ServiceState(_word(value, overall), _notes(value)) for name, value in told.items()}
+
+
+def _notes(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, dict):
+        return ()
+    lost = (f"{part} down" for part in NEEDED if value.get(part) == DOWN)
+    return (*lost, *(f"{subject} {words}" for subject, words in (value.get("notes") or {}).items()))
 
 
 def first_campaign(port: int) -> str | None:

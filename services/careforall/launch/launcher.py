@@ -123,7 +123,7 @@ class Launcher:
             campaign=health.first_campaign(self.state.port) or "CAMPAIGN_ID",
         ):
             self.reporter.line(line)
-        self._remember(ready=True, services=list(health.service_states(self.state.port, [], [])))
+        self._remember(ready=True, services=list(health.service_states({self.plan.processes[0].name: self.state.port}, [])))
 
     def _start_servers(self, credentials: Credentials) -> None:
         self.servers = make_servers(self.environment, self.folder, state=self.state, credentials=credentials)

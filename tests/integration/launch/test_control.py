@@ -113,6 +113,7 @@ def test_status_tells_the_state_of_each_service(state_dir: Path) -> None:
             "ready": True,
             "data_dir": str(platform.folder.path),
             "services": {"donations": "ready", "payments": "degraded"},
+            "notes": {},
             "urls": {name: f"http://127.0.0.1:{state.port}{path}" for name, path in PLAN.pages.items()},
             "logins": {
                 "admin": {"email": "admin@example.org", "password": secrets["admin_password"]},
@@ -133,6 +134,7 @@ def test_a_dead_worker_degrades_every_service(state_dir: Path) -> None:
         os.kill(platform.running()["worker"].pid, signal.SIGSTOP)
         found = control.look(platform.folder, instance="default", plan=PLAN)
         assert found["services"] == {"donations": "degraded", "payments": "degraded"}
+        assert found["notes"] == {name: ["not ready (worker)"] for name in ("donations", "payments")}
         assert found["ready"]
         os.kill(platform.running()["worker"].pid, signal.SIGCONT)
 

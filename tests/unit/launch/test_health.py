@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
@@ -41,14 +41,22 @@ def platform() -> Platform:
     return serve
 
 
+def words(processes: Mapping[str, int], known: Sequence[str] = ()) -> dict[str, str]:
+    return {name: found.word for name, found in service_states(processes, known).items()}
+
+
+def notes(processes: Mapping[str, int], known: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    return {name: found.notes for name, found in service_states(processes, known).items()}
+
+
 def test_nobody_answering_is_down() -> None:
-    assert service_states(free_port(), [], ["donations"]) == {"donations": "down"}
-    assert service_states(0, [], ["donations"]) == {"donations": "down"}
+    assert words({"api": free_port()}, ["donations"]) == {"donations": "down"}
+    assert words({"api": 0}, ["donations"]) == {"donations": "down"}
 
 
 def test_unready_is_down_whatever_health_says(platform: Platform) -> None:
     with platform({"/readyz": (503, {}), "/health": (200, {"status": "ready"})}) as port:
-        assert service_states(port, [], ["donations"]) == {"donations": "down"}
+        assert words({"api": port}, ["donations"]) == {"donations": "down"}
 
 
 def test_the_example_is_a_campaign_that_takes_gifts(platform: Platform) -> None:
@@ -61,7 +69,7 @@ def test_the_example_is_a_campaign_that_takes_gifts(platform: Platform) -> None:
 def test_health_tells_services_apart(platform: Platform) -> None:
     services = {"donations": {"status": "ready"}, "payments": {"status": "degraded"}, "totals": "down"}
     with platform({"/readyz": (200, {}), "/health": (200, {"status": "degraded", "services": services})}) as port:
-        found = service_states(port, [], ["donations", "payments", "totals", "orders"])
+        found = words({"api": port}, ["donations", "payments", "totals", "orders"])
     assert found == {"donations": "ready", "payments": "degraded", "totals": "down"}
 
 
@@ -70,13 +78,26 @@ def test_a_process_in_the_background_counts_with_what_it_says(platform: Platform
         return {"/readyz": (200, {}), "/health": (200, {"services": {"donations": status, "totals": "ready"}})}
 
     with platform(telling("ready")) as port, platform(telling("degraded")) as other:
-        assert service_states(port, [other], []) == {"donations": "degraded", "totals": "ready"}
-        assert service_states(port, [free_port()], []) == {"donations": "degraded", "totals": "degraded"}
+        assert words({"api": port, "relay": other}) == {"donations": "degraded", "totals": "ready"}
+        away = {"api": port, "relay": free_port()}
+        assert words(away) == {"donations": "degraded", "totals": "degraded"}
+        assert notes(away) == {"donations": ("not ready (relay)",), "totals": ("not ready (relay)",)}
+
+
+def test_it_is_told_what_is_away_and_for_whom(platform: Platform) -> None:
+    def telling(**donations: object) -> Answers:
+        up = {"status": "degraded", "database": "up", "broker": "up", "cache": "down", "notes": {}}
+        sync = {"status": "ready", "database": "up", "broker": "up", "cache": "up", "notes": {"stripe": "off: no key"}}
+        return {"/readyz": (200, {}), "/health": (200, {"services": {"donations": up | donations, "sync": sync}})}
+
+    with platform(telling()) as port, platform(telling(database="down")) as other:
+        found = notes({"api": port, "consumers": other})
+    assert found == {"donations": ("cache down", "database down (consumers)"), "sync": ("stripe off: no key",)}
 
 
 def test_ready_without_details_is_ready(platform: Platform) -> None:
     with platform({"/readyz": (200, {}), "/health": (200, {})}) as port:
-        assert service_states(port, [], ["donations"]) == {"donations": "ready"}
+        assert words({"api": port}, ["donations"]) == {"donations": "ready"}
 
 
 def test_a_taken_port_gives_way_to_a_free_one(platform: Platform) -> None:
