@@ -33,7 +33,15 @@ def serve(
     internal_port: Annotated[
         int, typer.Option(envvar="CAREFORALL_INTERNAL_PORT", help="Port of the internal listener; 0 for none.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Processes; more than one share the port.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Processes; more than one share the port, and /metrics and /health are of whichever answers: where figures "
+            "count, start each on a port of its own.",
+        ),
+    ] = 1,
     fd: Annotated[
         int, typer.Option(envvar="CAREFORALL_FD", min=0, help="A socket that listens already, instead of the port; 0 for none.")
     ] = 0,
