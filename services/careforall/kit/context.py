@@ -1,5 +1,7 @@
 """Why something happens: the correlation id and trace that travel from a request into rows, messages and logs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import msgspec
@@ -24,3 +26,13 @@ def current() -> Cause:
 def enter(cause: Cause) -> None:
     """Set the cause for the rest of the running task."""
     _current.set(cause)
+
+
+@contextmanager
+def within(cause: Cause) -> Iterator[None]:
+    """Set the cause for a piece of work, for one of many that a task does."""
+    token = _current.set(cause)
+    try:
+        yield
+    finally:
+        _current.reset(token)

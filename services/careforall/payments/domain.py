@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from careforall.contracts.payments import Method, PaymentStatus, SubjectType
+from careforall.kit.context import Cause
 
 RefundStatus = Literal["PENDING", "SUCCEEDED", "FAILED"]
 DisputeStatus = Literal["OPEN", "WON", "LOST"]
@@ -102,6 +103,11 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def cause(self) -> Cause:
+        """The gift or order that it was made for, whose trace tells all of it."""
+        return Cause(correlation_id=self.correlation_id, traceparent=self.traceparent)
 
 
 class Fee(msgspec.Struct, frozen=True, kw_only=True):

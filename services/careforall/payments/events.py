@@ -17,7 +17,6 @@ from careforall.contracts.payments import (
     PaymentVoided,
 )
 from careforall.kit import outbox
-from careforall.kit.context import Cause
 from careforall.kit.envelope import Event
 from careforall.kit.outbox import Outgoing
 from careforall.payments.domain import DeclineFact, DisputeFact, Fact, Intent, Verdict
@@ -103,9 +102,8 @@ def _disputed(state: dict[str, Any], after: Intent, fact: DisputeFact, at: datet
 
 
 def _sealed(event: Event, intent: Intent, version: int) -> Outgoing:
-    """Seal an event as part of the story that began with the gift or order, so that one trace tells all of it."""
-    cause = Cause(correlation_id=intent.correlation_id, traceparent=intent.traceparent)
-    return outbox.outgoing(event, aggregate_id=intent.id, aggregate_version=version, source=SOURCE, cause=cause)
+    """Seal an event as part of the story that began with the gift or order."""
+    return outbox.outgoing(event, aggregate_id=intent.id, aggregate_version=version, source=SOURCE, cause=intent.cause)
 
 
 def _state(intent: Intent) -> dict[str, Any]:

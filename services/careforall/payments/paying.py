@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 import structlog
 
+from careforall.kit import context
 from careforall.kit.db import Connection, Database
 from careforall.payments import repository
 from careforall.payments import repository_reconciliation as rows
@@ -223,15 +224,19 @@ class Paying:
         paper = await self.paper(attempt.intent_id)
         if paper is None or paper.intent.status != "INITIATED":
             return
-        try:
-            if not attempt.gateway_object:
-                await self._open(paper.intent, attempt, again=True)
-                return
-            lesson = await self._asking.learn(attempt.intent_id, attempt.gateway, attempt.gateway_object)
-            if paper.expired and lesson is not None and all(passing(fact) for fact in lesson.shown.facts):
-                await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
-        except (GatewayRefused, GatewayNotAsked, GatewayUnknown, GatewayAway) as error:
-            log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
+        with context.within(paper.intent.cause):
+            try:
+                await self._settle(paper, attempt)
+            except (GatewayRefused, GatewayNotAsked, GatewayUnknown, GatewayAway) as error:
+                log.info("attempt cannot be settled yet", payment_id=str(attempt.intent_id), error=str(error))
+
+    async def _settle(self, paper: Paper, attempt: Attempt) -> None:
+        if not attempt.gateway_object:
+            await self._open(paper.intent, attempt, again=True)
+            return
+        lesson = await self._asking.learn(attempt.intent_id, attempt.gateway, attempt.gateway_object)
+        if paper.expired and lesson is not None and all(passing(fact) for fact in lesson.shown.facts):
+            await self._end(paper.intent, attempt.gateway_object, attempt.gateway, "FAILED", reason="expired")
 
     async def _end(
         self, intent: Intent, gateway_object: str, gateway: str, target: Literal["FAILED", "REFUNDED"], reason: str = "canceled"

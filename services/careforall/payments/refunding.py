@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from careforall.kit import crash, json, money
+from careforall.kit import context, crash, json, money
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import IdempotencyKeyInUse, IdempotencyKeyReused, InvalidInput
 from careforall.kit.idempotency import Answer, Call
@@ -74,10 +74,11 @@ class Refunding:
             intent = await repository.intent(connection, refund.intent_id)
         if intent is None:
             return
-        try:
-            await self._carry_out(Ordered(intent=intent, refund=refund, again=True))
-        except RefundRefused:
-            log.warning("gateway refused a pending refund", refund_id=str(refund.id))
+        with context.within(intent.cause):
+            try:
+                await self._carry_out(Ordered(intent=intent, refund=refund, again=True))
+            except RefundRefused:
+                log.warning("gateway refused a pending refund", refund_id=str(refund.id))
 
     async def _admit(self, connection: Connection, payment_id: UUID, order: RefundOrder, call: Call, by: str) -> Ordered | Answer:
         """Admit an order under the intent's lock, or find the one this key made before."""

@@ -252,7 +252,7 @@ async def _resources(
         bus=Bus(urls.nats, name="payments-test"),
         cache=cache,
         limiter=limiter,
-        tracing=Tracing("careforall-payments", otlp_url="", roots_per_second=0),
+        tracing=Tracing("careforall-payments", otlp_url=settings.otlp_url, roots_per_second=0),
         verifier=Verifier(_nothing, _nobody),
         tokens=ServiceTokens(secrets.token_bytes(32), "payments"),
         ask=_away,

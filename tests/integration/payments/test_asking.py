@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,12 +13,18 @@ import pytest
 
 from careforall.kit.idempotency import Call
 from careforall.kit.ids import new_id
+from careforall.kit.tracing import trace_id_of
 from careforall.payments.domain import DisputeFact, RefundFact, StateFact
 from careforall.payments.gateways.simulator import Simulator
 from careforall.payments.schemas import RefundOrder
 from careforall_testing.company import company, nothing, shown
 from careforall_testing.servers import ServerUrls
+from careforall_testing.span_sink import span_sink, traceparent
 from careforall_testing.stripe_fake import StripeFake
+
+ORDERED = """
+INSERT INTO refunds (id, intent_id, gateway, amount, status, request_key) VALUES ($1, $2, 'simulator', 10, 'PENDING', 'key')
+"""
 
 
 async def due(till: Any, intent: UUID) -> None:
@@ -109,15 +116,37 @@ async def test_an_order_that_was_sent_before_is_looked_for_and_not_sent_again(ar
         await till.tell_simulator(till.simulated("payment_intent.succeeded", intent))
         refund = new_id()
         async with till.database.connection() as connection:
-            await connection.execute(
-                "INSERT INTO refunds (id, intent_id, gateway, amount, status, request_key) VALUES ($1, $2, 'simulator', 10, "
-                "'PENDING', 'key')",
-                refund,
-                intent,
-            )
+            await connection.execute(ORDERED, refund, intent)
         assert await till.service.refunding.settle_refunds() == 1
         assert orders == 0
         assert (await till.row(intent))["refunded_amount"] == Decimal("10.000")
+
+
+async def test_what_is_asked_long_after_is_in_the_trace_of_the_gift_it_is_about(arena: Any, servers: ServerUrls) -> None:
+    intents = [new_id(), new_id()]
+    traces = {intent: traceparent() for intent in intents}
+
+    async def answer(_method: str, path: str) -> tuple[int, dict[str, Any]]:
+        asked = next((intent for intent in intents if str(intent) in path), None)
+        return (200, shown(asked)) if asked and "/payment_intents/" in path else (200, nothing(path))
+
+    async with span_sink() as sink, company(answer) as url:
+        gateway = {"simulator_url": url, "gateway_seconds": 5.0, "otlp_url": f"{sink.url}/v1/traces"}
+        async with arena.open(servers, **gateway) as till:
+            for intent in intents:
+                await till.pledge(identifier=intent)
+                await due(till, intent)
+                async with till.database.connection() as connection:
+                    await connection.execute("UPDATE payment_intents SET traceparent = $2 WHERE id = $1", intent, traces[intent])
+            assert await till.service.paying.settle_attempts() == 2
+            async with till.database.connection() as connection:
+                await connection.execute(ORDERED, new_id(), intents[0])
+            assert await till.service.refunding.settle_refunds() == 1
+            await asyncio.to_thread(till.resources.tracing.close)
+        found = [span.trace_id for span in sink.spans if span.name.startswith("simulator ")]
+        first, second = (trace_id_of(traces[intent]) for intent in intents)
+        assert set(found) == {first, second}
+        assert found.count(first) > found.count(second) > 0, "the refund was asked about too"
 
 
 async def test_an_order_that_a_person_repeats_is_looked_for_first_too(arena: Any, servers: ServerUrls) -> None:
