@@ -86,7 +86,7 @@ def _running(environment: LaunchEnvironment, instance: str) -> dict[str, Any]:
         MissingError: It does not run.
     """
     folder = InstanceFolder(environment.places.instance(instance))
-    found = control.look(folder, instance=instance, plan=platform_plan())
+    found = control.look(folder, instance=instance, plan=platform_plan()).document
     if not found["url"]:
         start = f"./careforall up{flag_of(instance)}"
         raise MissingError(f"Instance {instance} does not run: start it with {start}, or name a platform by --url.")

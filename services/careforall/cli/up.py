@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -84,13 +84,13 @@ def status(
     environment = launch_environment()
     found = control.look(_folder(environment, instance), instance=instance, plan=platform_plan())
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found.document, indent=2))
     else:
         _print_status(found, plain=environment.plain)
         room = disk(environment)
         if not room.good:
             _print_finding(_console(plain=environment.plain), room)
-    if not found["ready"]:
+    if not found.document["ready"]:
         raise typer.Exit(1)
 
 
@@ -149,20 +149,21 @@ def _print_finding(console: Console, finding: Finding) -> None:
         console.print(f"        {'':<10}-> {finding.fix}")
 
 
-def _print_status(found: dict[str, Any], *, plain: bool) -> None:
+def _print_status(found: control.Found, *, plain: bool) -> None:
     console = _console(plain=plain)
-    states = set(found["services"].values())
-    overall = "ready" if found["ready"] and states == {READY} else "degraded" if found["ready"] else "down"
-    console.print(Text.assemble(f"Instance {found['instance']}: ", (overall, STATE_COLOURS[overall]), f"  {found['url']}"))
-    for name, state in found["services"].items():
-        notes = ", ".join(found["notes"].get(name, ()))
+    told = found.document
+    states = set(told["services"].values())
+    overall = "ready" if told["ready"] and states == {READY} else "degraded" if told["ready"] else "down"
+    console.print(Text.assemble(f"Instance {told['instance']}: ", (overall, STATE_COLOURS[overall]), f"  {told['url']}"))
+    for name, state in told["services"].items():
+        notes = ", ".join(found.notes[name])
         console.print(Text.assemble(f"  {name:<14}", (f"{state:<10}" if notes else state, STATE_COLOURS[state]), notes))
-    if not found["ready"]:
-        flag = flag_of(found["instance"])
+    if not told["ready"]:
+        flag = flag_of(told["instance"])
         console.print(f"Start it with ./careforall up{flag}; ./careforall logs{flag} and ./careforall doctor tell what is wrong.")
         return
-    for name, url in found["urls"].items():
+    for name, url in told["urls"].items():
         console.print(f"  {name:<14}{url}")
-    for name, login in found["logins"].items():
+    for name, login in told["logins"].items():
         console.print(f"  {name:<14}{login['email']}  {login['password']}")
-    console.print(f"  {'data':<14}{found['data_dir']}")
+    console.print(f"  {'data':<14}{told['data_dir']}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +91,32 @@ def purge(folder: InstanceFolder) -> bool:
     return had
 
 
-def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> dict[str, Any]:
-    """The status document of an instance."""
+@dataclass(frozen=True)
+class Found:
+    """How an instance is."""
+
+    document: dict[str, Any]
+    """What ``status --json`` prints."""
+    notes: dict[str, tuple[str, ...]]
+    """Of each service, what stands in its way."""
+
+
+def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> Found:
+    """Ask the processes of an instance how it is."""
     state = folder.read_state() or State(instance=instance)
     alive = launcher_lives(state)
     first = plan.processes[0].name
     others = {name: port for name, port in state.internal_ports.items() if name != first}
     services = health.service_states({first: state.port if alive else 0, **others}, state.services)
-    return status_document(
+    document = status_document(
         state=state,
         credentials=folder.read_secrets(),
         plan=plan,
         data=folder.path,
-        services=services,
+        services={name: found.word for name, found in services.items()},
         ready=alive and state.ready and bool(services) and all(found.word != health.DOWN for found in services.values()),
     )
+    return Found(document, {name: found.notes for name, found in services.items()})
 
 
 def launcher_command(words: Sequence[str]) -> list[str]:

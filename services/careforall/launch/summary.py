@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from careforall.launch.credentials import Credentials
-from careforall.launch.health import ServiceState
 from careforall.launch.plan import ADMIN_EMAIL, DONOR_EMAIL, Plan
 from careforall.launch.ports import LOOPBACK
 from careforall.launch.state import State
@@ -31,7 +30,7 @@ def page_urls(state: State, plan: Plan) -> dict[str, str]:
 
 
 def status_document(
-    *, state: State, credentials: Mapping[str, Any], plan: Plan, data: Path, services: Mapping[str, ServiceState], ready: bool
+    *, state: State, credentials: Mapping[str, Any], plan: Plan, data: Path, services: Mapping[str, str], ready: bool
 ) -> dict[str, Any]:
     """The document of ``careforall status --json``; scripts lean on its shape."""
     return {
@@ -39,8 +38,7 @@ def status_document(
         "url": base_url(state),
         "ready": ready,
         "data_dir": str(data),
-        "services": {name: found.word for name, found in services.items()},
-        "notes": {name: list(found.notes) for name, found in services.items() if found.notes},
+        "services": dict(services),
         "urls": page_urls(state, plan),
         "logins": {
             "admin": {"email": ADMIN_EMAIL, "password": credentials.get("admin_password", "")},

@@ -105,7 +105,7 @@ def test_a_stale_state_never_ends_a_stranger(state_dir: Path) -> None:
 def test_status_tells_the_state_of_each_service(state_dir: Path) -> None:
     with launched(state_dir) as platform:
         state = platform.start_and_wait()
-        found = control.look(platform.folder, instance="default", plan=PLAN)
+        found = control.look(platform.folder, instance="default", plan=PLAN).document
         secrets = platform.folder.read_secrets()
         assert found == {
             "instance": "default",
@@ -113,7 +113,6 @@ def test_status_tells_the_state_of_each_service(state_dir: Path) -> None:
             "ready": True,
             "data_dir": str(platform.folder.path),
             "services": {"donations": "ready", "payments": "degraded"},
-            "notes": {},
             "urls": {name: f"http://127.0.0.1:{state.port}{path}" for name, path in PLAN.pages.items()},
             "logins": {
                 "admin": {"email": "admin@example.org", "password": secrets["admin_password"]},
@@ -123,7 +122,7 @@ def test_status_tells_the_state_of_each_service(state_dir: Path) -> None:
             "dsn": state.dsn,
         }
         assert set(state.dsn) == {"postgres", "nats", "redis"}
-    after = control.look(platform.folder, instance="default", plan=PLAN)
+    after = control.look(platform.folder, instance="default", plan=PLAN).document
     assert not after["ready"]
     assert after["services"] == {"donations": "down", "payments": "down"}
 
@@ -133,14 +132,14 @@ def test_a_dead_worker_degrades_every_service(state_dir: Path) -> None:
         platform.start_and_wait()
         os.kill(platform.running()["worker"].pid, signal.SIGSTOP)
         found = control.look(platform.folder, instance="default", plan=PLAN)
-        assert found["services"] == {"donations": "degraded", "payments": "degraded"}
-        assert found["notes"] == {name: ["not ready (worker)"] for name in ("donations", "payments")}
-        assert found["ready"]
+        assert found.document["services"] == {"donations": "degraded", "payments": "degraded"}
+        assert found.notes == dict.fromkeys(("donations", "payments"), ("not ready (worker)",))
+        assert found.document["ready"]
         os.kill(platform.running()["worker"].pid, signal.SIGCONT)
 
 
 def test_status_of_an_instance_that_never_was(state_dir: Path) -> None:
-    found = control.look(LaunchedPlatform(state_dir).folder, instance="default", plan=PLAN)
+    found = control.look(LaunchedPlatform(state_dir).folder, instance="default", plan=PLAN).document
     assert (found["ready"], found["services"], found["url"]) == (False, {}, "")
 
 
