@@ -113,6 +113,21 @@ async def test_a_limit_tells_what_is_left_and_when_to_come_again(running: Platfo
         assert (await running.client.get(probe, headers=somewhere)).status_code == 200, "probes are exempt"
 
 
+async def test_browsers_read_refusals_of_framework_and_edge_as_pages(running: Platform, somewhere: dict[str, str]) -> None:
+    browser = {**somewhere, "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    unknown = await running.client.get("/nowhere", headers=browser)
+    method = await running.client.delete("/docs", headers=browser)
+    strange = await running.client.post(f"/pay/{new_id()}", content=b"x", headers={**browser, "Content-Type": "text/plain"})
+    limited = [await running.client.get(f"/pay/{new_id()}", headers=browser) for _ in range(20)][-1]
+    for answer, status in ((unknown, 404), (method, 405), (strange, 415), (limited, 429)):
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert answer.headers["x-request-id"] in answer.text
+        assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
+    assert "GET" in method.headers["allow"]
+    assert limited.headers["retry-after"] in limited.text
+    assert (await running.client.get("/nowhere", headers=somewhere)).json()["code"] == "rate_limited", "programs read on"
+
+
 async def test_metrics_count_what_the_framework_refuses(running: Platform, somewhere: dict[str, str], callers: Callers) -> None:
     await running.client.get("/nowhere", headers=somewhere)
     await running.client.get(f"{DONATIONS}/export", headers=somewhere)

@@ -250,8 +250,8 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
     async def refuse(self, refusal: Problem) -> None:
-        """Send a problem document."""
-        status, headers, body = problem.render(refusal, self.request_id)
+        """Send a problem document, or the page that says the same."""
+        status, headers, body = problem.answer(refusal, self.scope)
         await self.reply(status, tuple(headers), body)
 
     async def read(self, receive: Receive, upload: Upload | None = None) -> bytes:

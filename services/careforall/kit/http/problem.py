@@ -15,6 +15,7 @@ from litestar.params import ParameterKwarg
 
 from careforall.kit import constraints, json
 from careforall.kit.errors import FieldError, InvalidInput, Malformed, Problem
+from careforall.kit.http import plain
 from careforall.kit.http.identity import request_id
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,16 @@ def render(problem: Problem, identifier: str) -> tuple[int, list[tuple[bytes, by
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b'Bearer realm="careforall"'))
     return problem.status, headers, json.encode(facts)
+
+
+def answer(problem: Problem, scope: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body of a refusal as whoever asks can read it: a page for browsers, else the document."""
+    identifier = request_id(scope)
+    status, headers, body = render(problem, identifier)
+    if not plain.wanted(scope):
+        return status, headers, body
+    kept = [field for field in headers if field[0] != b"content-type"]
+    return status, [*plain.HEADERS, *kept], plain.refusal(problem, identifier)
 
 
 def from_validation(error: msgspec.ValidationError) -> InvalidInput:
@@ -114,10 +125,10 @@ def _refusal(error: Exception) -> Problem | None:
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
     problem = _from_litestar(error, _called(request)) if isinstance(error, ValidationException) else as_problem(error)
-    status, headers, body = render(problem, request_id(request.scope))
-    rest = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
+    status, headers, body = answer(problem, request.scope)
+    rest = {name.decode(): value.decode() for name, value in headers}
     said = error.headers if isinstance(error, HTTPException) else None  # such as Allow
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers={**(said or {}), **rest})
+    return Response(body, status_code=status, headers={**(said or {}), **rest})
 
 
 def _called(request: Request[Any, Any, Any]) -> dict[str, str]:
