@@ -11,6 +11,12 @@ async function withCampaign(answer) {
   return answer;
 }
 
+// The documentation is dark by a class alone; the other pages ask the system themselves.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", dress);
+dress();
+
 window.ui = SwaggerUIBundle({
   url: "/openapi.json",
   responseInterceptor: withCampaign,
