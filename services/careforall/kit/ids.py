@@ -10,6 +10,7 @@ import uuid_utils.compat
 NIL = UUID(int=0)
 by_id = attrgetter("int")
 """Sorts UUIDs as the database does, without a Python call for each comparison."""
+_LAST = datetime.max.replace(tzinfo=UTC).timestamp()
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -26,10 +27,11 @@ def id_at(moment: datetime, noise: int) -> UUID:
 
 
 def born_at(identifier: UUID) -> datetime | None:
-    """Return the time inside a UUIDv7, or None for any other kind of UUID."""
+    """Return the time inside a UUIDv7, or None for any other kind of UUID and for times past all dates."""
     if identifier.version != 7:  # noqa: PLR2004 - the version number of RFC 9562 is its own name
         return None
-    return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
+    seconds = (identifier.int >> 80) / 1000
+    return datetime.fromtimestamp(seconds, tz=UTC) if seconds < _LAST else None
 
 
 def parse_id(text: str) -> UUID | None:

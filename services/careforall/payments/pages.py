@@ -1,6 +1,7 @@
 """The pay page: plain server-rendered HTML that works without JavaScript and says one clear thing."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from litestar.response import Redirect
 from careforall.kit import money
 from careforall.kit.errors import NotFound, Problem, TooManyRequests
 from careforall.kit.http.limits import Limit, Limiter, network_of
-from careforall.kit.ids import parse_id
+from careforall.kit.ids import born_at, parse_id
 from careforall.payments.domain import OPEN_ATTEMPTS, Intent
 from careforall.payments.errors import PaymentNotFound
 from careforall.payments.paying import Paper
@@ -43,6 +44,8 @@ _templates = jinja2.Environment(
 )
 _pay = _templates.get_template("pay.html")
 _REFRESH = 2
+_PREPARING = timedelta(minutes=15)
+"""How long after its id was made a payment may still be on its way here, and clocks may differ."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action *; base-uri 'none'",
@@ -72,6 +75,8 @@ async def pay_page(service: PaymentsService, id: str, request: Request[Any, Any,
     if identifier is None:
         return _page("missing", status=404)
     paper = await service.paying.paper(identifier, returned="return" in request.query_params)
+    if paper is None and not _may_come(identifier):
+        return _page("missing", status=404)
     if paper is None:
         return _page("waiting", refresh=_REFRESH, status=202, identifier=identifier)
     return _shown(paper, returned="return" in request.query_params)
@@ -111,6 +116,12 @@ def router(limit: PayLimit) -> Router:
         dependencies={"pay_limit": Provide(lambda: limit, sync_to_thread=False)},
         exception_handlers={Problem: refused},
     )
+
+
+def _may_come(identifier: UUID) -> bool:
+    """Whether a payment that is not here may be one that is being prepared."""
+    born = born_at(identifier)
+    return born is not None and abs(datetime.now(UTC) - born) < _PREPARING
 
 
 def _shown(paper: Paper, *, returned: bool) -> Response[str]:

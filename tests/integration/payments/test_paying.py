@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
 from msgspec import Struct
 
-from careforall.kit.ids import new_id
+from careforall.kit.ids import id_at, new_id
 from careforall.launch.servers import Nats
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.platform import Platform, client_of, platform
@@ -375,6 +377,22 @@ async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
         assert (pressed.status_code, "No such payment" in pressed.text) == (404, True)
         assert pressed.headers["content-type"].startswith("text/html")
     assert (await desk.inside.post("/api/v1/payments/intent", json={})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        id_at(datetime.now(UTC) - timedelta(minutes=20), 1),
+        id_at(datetime.now(UTC) + timedelta(hours=1), 1),
+        UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"),
+        uuid4(),
+    ],
+    ids=["old", "early", "never", "random"],
+)
+async def test_nobody_waits_for_ever_for_a_payment_that_will_not_come(desk: Desk, identifier: UUID) -> None:
+    missing = await desk.running.client.get(f"/pay/{identifier}")
+    assert (missing.status_code, "No such payment" in missing.text) == (404, True)
+    assert 'http-equiv="refresh"' not in missing.text
 
 
 async def test_payers_do_not_read_what_is_noted_for_staff(desk: Desk) -> None:

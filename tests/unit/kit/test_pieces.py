@@ -56,6 +56,14 @@ def test_other_kinds_of_uuid_have_no_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("milliseconds", "year"), [("000000000000", 1970), ("e677d21fdbff", 9999), ("e677d21fdc00", 0), ("f" * 12, 0)]
+)
+def test_ids_of_times_past_all_dates_have_none(milliseconds: str, year: int) -> None:
+    born = born_at(UUID(f"{milliseconds}7fffbfffffffffffffff"))
+    assert (born.year if born else 0) == year
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
