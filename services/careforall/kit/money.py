@@ -3,7 +3,7 @@
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
-from babel.numbers import get_currency_precision, is_currency
+from babel.numbers import format_currency, get_currency_precision, is_currency
 
 LIMIT = Decimal(10) ** 12
 """Amounts are below this; NUMERIC(18, 3) holds them."""
@@ -90,6 +90,12 @@ def _quantized(amount: Decimal, places: int, currency: str) -> Decimal:
 def show(amount: Decimal, currency: str) -> str:
     """Return the amount as the API writes it: plain digits with the currency's decimal places."""
     return f"{amount:.{exponent(currency)}f}"
+
+
+@lru_cache(maxsize=1024)
+def written(amount: Decimal | str, currency: str, language: str = "en") -> str:
+    """Return an amount as people of a language write it; many are the same round ones, so their words are kept."""
+    return str(format_currency(Decimal(amount), currency, locale=language))
 
 
 def cents(amount: Decimal, currency: str) -> int:

@@ -5,14 +5,13 @@ default, and a value that a template asks for but the payload lacks is an error,
 """
 
 from datetime import datetime
-from decimal import Decimal
 from functools import lru_cache
 
 import jinja2
 import msgspec
 from babel.dates import format_datetime
-from babel.numbers import format_currency
 
+from careforall.kit import money
 from careforall.notifications.domain import Language
 
 
@@ -26,7 +25,7 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
 
 NO_WORDS = Rendered(subject="", text="", html="")
 _REMEMBERED = 1024
-"""Amounts and moments whose words are kept: each stands several times in a mail, and people like round amounts."""
+"""Moments whose words are kept: each stands several times in a mail."""
 
 
 class RenderingError(Exception):
@@ -46,7 +45,7 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.globals["public_url"] = public_url
-        self._environment.filters.update(money=money, moment=moment)
+        self._environment.filters.update(money=money.written, moment=moment)
         self._filled: set[tuple[str, ...]] = set()
 
     def fills(self, template: str, language: Language, payload: dict[str, str]) -> bool:
@@ -73,12 +72,6 @@ class Renderer:
             raise RenderingError(f"{template} ({language}): {error}") from error
         subject, _, text = letter.partition("\n")
         return Rendered(subject=_one_line(subject), text=text.strip() + "\n", html=html)
-
-
-@lru_cache(_REMEMBERED)
-def money(amount: str, currency: str, language: str) -> str:
-    """Write an amount as people of a language do."""
-    return str(format_currency(Decimal(amount), currency, locale=language))
 
 
 @lru_cache(_REMEMBERED)

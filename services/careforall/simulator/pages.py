@@ -3,7 +3,6 @@
 Plain HTML without scripts. Buttons post empty forms to paths of their own, because the platform reads no bodies but JSON.
 """
 
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -40,10 +39,9 @@ class Pages:
 
 
 def shown_amount(minor: int, currency: str) -> str:
-    """Return an amount as people read it, such as `25.00 EUR`."""
+    """Return an amount as people read it, such as `€25.00`."""
     code = currency.upper()
-    exact: Decimal = money.from_cents(minor, code)
-    return f"{money.show(exact, code)} {code}"
+    return money.written(money.from_cents(minor, code), code)
 
 
 def way_back(intent: Intent, button: Button) -> str:

@@ -440,4 +440,11 @@ async def test_the_page_shows_names_as_text(desk: Desk) -> None:
     intent = (await desk.ordered("intent", body)).json()["id"]
     page = (await desk.running.client.get(f"/pay/{intent}")).text
     assert "<bdi>&lt;b&gt;A&amp;B&lt;/b&gt;</bdi>" in page
-    assert "25.00 EUR" in page
+
+
+async def test_amounts_are_written_as_in_mails(desk: Desk) -> None:
+    body = {"subject_type": "DONATION", "subject_id": str(new_id()), "amount": "2500", "currency": "JPY", "title": "Wells"}
+    intent = (await desk.ordered("intent", body)).json()["id"]
+    page = (await desk.running.client.get(f"/pay/{intent}")).text
+    assert "<dt>Amount</dt><dd>¥2,500</dd>" in page
+    assert "Pay ¥2,500</button>" in page

@@ -35,6 +35,19 @@ def test_what_is_no_money_is_refused() -> None:
         assert money.parse_amount("1", currency) == 1
 
 
+@pytest.mark.parametrize(
+    ("amount", "currency", "language", "words"),
+    [
+        ("2500", "JPY", "en", "¥2,500"),
+        ("25.00", "EUR", "en", "€25.00"),
+        (Decimal("1234.50"), "EUR", "de", "1.234,50\N{NO-BREAK SPACE}€"),
+        (Decimal("2.500"), "KWD", "en", "KWD2.500"),
+    ],
+)
+def test_amounts_are_written_for_people(amount: Decimal | str, currency: str, language: str, words: str) -> None:
+    assert money.written(amount, currency, language) == words
+
+
 def test_no_amount_is_kept_as_another() -> None:
     refused = set()
     for currency in (one for one in list_currencies() if one.isupper() and not one.startswith("X")):
