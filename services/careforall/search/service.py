@@ -8,6 +8,7 @@ from uuid import UUID
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import InvalidInput, Locked
 from careforall.kit.faceted import Wanted
+from careforall.kit.text import can_be_shown
 from careforall.search import repository, schemas
 from careforall.search.errors import IndexBusy
 from careforall.search.index import Index, Known
@@ -97,6 +98,6 @@ def _checked(text: str) -> str:
     words = text.strip()
     if not words:
         raise InvalidInput.field("/q", "required_field", "say what to look for")
-    if not words.isprintable():
+    if not can_be_shown(words):
         raise InvalidInput.field("/q", "invalid_character", "control and format characters are not accepted")
     return words

@@ -80,6 +80,14 @@ async def test_names_come_before_descriptions(house: ShopHouse) -> None:
     assert await names(house, f"{mark} -table") == ["Chair"]
 
 
+async def test_words_with_joiners_are_found_as_they_are_spelled(house: ShopHouse) -> None:
+    mark = brand()
+    spelled = f"خانه\N{ZERO WIDTH NON-JOINER}ها {mark}"
+    await house.product(name=spelled, brand=f"👩\N{ZERO WIDTH JOINER}🚀 {mark}")
+    await becomes(house, [spelled], spelled)
+    assert await names(house, mark, brand=f"👩\N{ZERO WIDTH JOINER}🚀 {mark}") == [spelled]
+
+
 async def test_a_mistyped_word_finds_what_was_meant(house: ShopHouse) -> None:
     mark = brand()
     await house.product(name=f"Umbrella {mark}")

@@ -110,6 +110,55 @@ def test_names_of_the_world_and_harmless_payloads_are_stored_as_they_are(fine: s
     assert text_error("/name", fine, limit=100) is None
 
 
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "👨\u200d👩\u200d👧\u200d👦",
+        "👩🏽\u200d🚀",
+        "❤\ufe0f\u200d🔥",
+        "🙂\u200d↔\ufe0f",
+        "می\u200cخواهم خانه\u200cها",
+        "مُ\u200cهم",
+        "क्\u200dष",
+        "ক্\u200c",
+        "র\u200d্য",
+    ],
+)
+def test_joiners_are_kept_where_words_and_emoji_need_them(joined: str) -> None:
+    assert text_error("/name", f"A {joined} b", limit=100) is None
+
+
+@pytest.mark.parametrize("joiner", ["\u200c", "\u200d"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "pay{}pal",
+        "{}",
+        "{}Ada",
+        "Ada{}",
+        " {} ",
+        "4242{}424242424242",
+        "👨{}",
+        "{}👨",
+        "👨{}a",
+        "می{}",
+        "می{}a",
+        "می{}{}خ",
+        "👨{}{}👩",
+        "4\ufe0f{}2",
+    ],
+)
+def test_joiners_that_nobody_sees_are_refused(around: str, joiner: str) -> None:
+    error = text_error("/name", around.replace("{}", joiner), limit=100)
+    assert error is not None
+    assert error.code == "invalid_character"
+
+
+def test_long_texts_of_joiners_are_read_to_the_end() -> None:
+    assert text_error("/story", "👩\u200d" * 10_000 + "👩", limit=20_001) is None
+    assert text_error("/story", "م\u200c" + "\u064f" * 10_000 + "\u200cم", limit=20_001) is not None
+
+
 def test_messages_may_have_lines() -> None:
     assert text_error("/message", "one\r\n\ttwo", limit=100, lines=True) is None
     assert text_error("/message", "one\x00", limit=100, lines=True) is not None

@@ -12,6 +12,7 @@ from careforall.kit.errors import InvalidInput
 from careforall.kit.faceted import Sort, Wanted
 from careforall.kit.http.lists import MAX_LIMIT, CursorQuery
 from careforall.kit.money import LIMIT
+from careforall.kit.text import can_be_shown
 
 MAX_DEPTH = 10_000
 """Products that page numbers reach; cursors lead on."""
@@ -110,7 +111,7 @@ def _check(lowest: Decimal | None, highest: Decimal | None, *, page: int, size: 
 
 
 def _text(name: str, value: str) -> str:
-    if len(value) > _LONGEST or not value.isprintable():
+    if len(value) > _LONGEST or not can_be_shown(value):
         raise InvalidInput.field(f"/{name}", "invalid_value", f"at most {_LONGEST} printable characters")
     return value
 
