@@ -15,9 +15,11 @@ BADNESS = (READY, DEGRADED, DOWN)
 NEEDED = ("database", "broker", "cache")
 GOOD_WORDS = {"ready", "ok", "healthy", "up", "pass"}
 BAD_WORDS = {"down", "unhealthy", "unready", "fail", "error"}
+PATIENCE_S = 15
+"""How long to wait for an answer: a process that works off what has queued up gives it late, and works all the same."""
 
 
-def get(port: int, path: str, *, timeout_s: float = 5) -> tuple[int, Any]:
+def get(port: int, path: str, *, timeout_s: float = PATIENCE_S) -> tuple[int, Any]:
     """Ask over HTTP; status 0 when nobody answered, None for a body that is no JSON."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
     try:
@@ -30,7 +32,7 @@ def get(port: int, path: str, *, timeout_s: float = 5) -> tuple[int, Any]:
         connection.close()
 
 
-def is_ready(port: int, *, timeout_s: float = 2) -> bool:
+def is_ready(port: int, *, timeout_s: float = PATIENCE_S) -> bool:
     """Whether `/readyz` says so."""
     return get(port, "/readyz", timeout_s=timeout_s)[0] == http.client.OK
 

@@ -17,12 +17,16 @@ Answers = dict[str, tuple[int, object]]
 Platform = Callable[[Answers], AbstractContextManager[int]]
 
 
+LATE = "seconds of work before each answer"
+
+
 @pytest.fixture
 def platform() -> Platform:
     @contextmanager
     def serve(answers: Answers) -> Iterator[int]:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                threading.Event().wait(answers.get(LATE, (0, None))[0])
                 status, body = answers.get(self.path, (404, None))
                 self.send_response(status)
                 self.end_headers()
@@ -34,9 +38,11 @@ def platform() -> Platform:
         with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
-            yield server.server_address[1]
-            server.shutdown()
-            thread.join()
+            try:
+                yield server.server_address[1]
+            finally:
+                server.shutdown()
+                thread.join()
 
     return serve
 
@@ -93,6 +99,13 @@ def test_it_is_told_what_is_away_and_for_whom(platform: Platform) -> None:
     with platform(telling()) as port, platform(telling(database="down")) as other:
         found = notes({"api": port, "consumers": other})
     assert found == {"donations": ("cache down", "database down (consumers)"), "sync": ("stripe off: no key",)}
+
+
+def test_a_busy_process_is_waited_for(platform: Platform) -> None:
+    calm: Answers = {"/readyz": (200, {}), "/health": (200, {})}
+    with platform(calm) as port, platform({**calm, LATE: (3, None)}) as busy:
+        states = service_states({"api": port, "consumers": busy}, ["donations"])
+    assert states["donations"].word == "ready"
 
 
 def test_ready_without_details_is_ready(platform: Platform) -> None:
