@@ -44,7 +44,7 @@ _templates = jinja2.Environment(
 )
 _pay = _templates.get_template("pay.html")
 _REFRESH = 2
-_PREPARING = timedelta(minutes=15)
+_PREPARING = timedelta(days=1)
 """How long after its id was made a payment may still be on its way here, and clocks may differ."""
 _HEADERS = {
     "Cache-Control": "no-store",

@@ -382,8 +382,8 @@ async def test_pages_of_payments_that_are_not_here(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "identifier",
     [
-        id_at(datetime.now(UTC) - timedelta(minutes=20), 1),
-        id_at(datetime.now(UTC) + timedelta(hours=1), 1),
+        id_at(datetime.now(UTC) - timedelta(hours=25), 1),
+        id_at(datetime.now(UTC) + timedelta(hours=25), 1),
         UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"),
         uuid4(),
     ],
