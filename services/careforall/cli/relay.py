@@ -44,7 +44,7 @@ def snapshot(
 async def _replay(dsn: str, since: datetime | None, window: float) -> int:
     import asyncpg  # noqa: PLC0415 - lazy: --help stays quick
 
-    from careforall.kit.db import CareConnection  # noqa: PLC0415 - as above
+    from careforall.kit.connections import CareConnection  # noqa: PLC0415 - as above
     from careforall.kit.relay import replay as again  # noqa: PLC0415 - as above
 
     connection = await asyncpg.connect(dsn, timeout=10, connection_class=CareConnection)

@@ -8,7 +8,6 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 import nats
@@ -21,8 +20,9 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from careforall.kit import tasks
-from careforall.kit.envelope import TRACEPARENT, Posted
+from careforall.kit.envelope import Posted
 from careforall.kit.errors import Unavailable
+from careforall.kit.publishing import Ack, Refused, Window
 
 log = structlog.get_logger(__name__)
 
@@ -52,38 +52,11 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
 
 
-class Ack(msgspec.Struct, frozen=True):
-    """The broker stored a message, now or when it first arrived."""
-
-    sequence: int
-    duplicate: bool = False
-
-
 class Extent(msgspec.Struct, frozen=True):
     """Which stream it is, by the time of its creation, and the sequence of its newest message."""
 
     created: datetime
     last: int
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The broker did not store a message. `lasting` means that a repeat will not help."""
-
-    reason: str
-    lasting: bool = False
-
-
-class _PubAck(msgspec.Struct):
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
-    error: dict[str, Any] | None = None
-
-
-_decode_ack = msgspec.json.Decoder(_PubAck).decode
-_TOO_LARGE = 10054
-_HEADERS = 1024
-"""Bytes of max_payload kept for headers: one message above it would cost the connection, and every neighbour its answer."""
 
 
 class Bus:
@@ -97,7 +70,7 @@ class Bus:
         self._connecting: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._on_connect: list[Callable[[], Awaitable[None]]] = []
-        self._window: _Window | None = None
+        self._window: Window | None = None
         self._declared: tuple[Stream, ...] = ()
         self._replies: set[asyncio.Task[None]] = set()
 
@@ -264,7 +237,7 @@ class Bus:
     async def _on_ready(self) -> None:
         if self._client is None:
             return
-        self._window = _Window(self._client)
+        self._window = Window(self._client)
         await self._window.open()
         self._ready.set()
         for callback in self._on_connect:
@@ -317,87 +290,6 @@ class Bus:
             info = await self.jetstream.update_stream(config)
         if sorted(info.config.subjects or []) != sorted(stream.subjects):
             raise BrokerTooOld(f"the broker made stream {stream.name} with other subjects than asked for")
-
-
-class _Window:
-    """Publishes with our own acknowledgement counting: one inbox, one future a batch, one deadline."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._inbox = client.new_inbox()
-        self._serial = 0
-        self._batches: dict[str, _Flight] = {}
-
-    async def open(self) -> None:
-        await self._client.subscribe(f"{self._inbox}.*.*", cb=self._on_ack)
-
-    async def publish(self, messages: Sequence[Posted], deadline: float) -> list[Ack | Refused]:
-        self._serial += 1
-        name = str(self._serial)
-        flight = self._batches[name] = _Flight(len(messages))
-        try:
-            async with asyncio.timeout(deadline):
-                for index, (subject, message_id, payload, traceparent) in enumerate(messages):
-                    if len(payload) + _HEADERS > self._client.max_payload:
-                        flight.record(index, Refused("larger than the broker's max_payload", lasting=True))
-                        continue
-                    reply = f"{self._inbox}.{name}.{index}"
-                    headers = {"Nats-Msg-Id": message_id}
-                    if traceparent is not None:
-                        headers[TRACEPARENT] = traceparent
-                    await self._client.publish(subject, payload, reply=reply, headers=headers)
-                await flight.done
-        except (TimeoutError, NatsError, OSError) as error:
-            return flight.answers(repr(error))
-        finally:
-            self._batches.pop(name, None)
-        return flight.answers("no answer")
-
-    def fail_all(self, reason: str) -> None:
-        for flight in self._batches.values():
-            flight.give_up(reason)
-
-    async def _on_ack(self, message: Msg) -> None:
-        _, name, index = message.subject.rsplit(".", 2)
-        if flight := self._batches.get(name):
-            flight.record(int(index), _judged(message))
-
-
-class _Flight:
-    """The answers of one window as they come in."""
-
-    def __init__(self, size: int) -> None:
-        self._answers: list[Ack | Refused | None] = [None] * size
-        self._missing = size
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not size:
-            self.done.set_result(None)
-
-    def record(self, index: int, answer: Ack | Refused) -> None:
-        if self._answers[index] is None:
-            self._missing -= 1
-        self._answers[index] = answer
-        if not self._missing and not self.done.done():
-            self.done.set_result(None)
-
-    def give_up(self, reason: str) -> None:
-        self._answers = [answer or Refused(reason) for answer in self._answers]
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def answers(self, reason: str) -> list[Ack | Refused]:
-        return [answer or Refused(reason) for answer in self._answers]
-
-
-def _judged(message: Msg) -> Ack | Refused:
-    """An acknowledgement counts only with a sequence above zero."""
-    if not message.data:
-        return Refused("no stream listens")
-    ack = _decode_ack(message.data)
-    if ack.error is not None:
-        code = ack.error.get("err_code", 0)
-        return Refused(f"{code}: {ack.error.get('description', '')}", lasting=code == _TOO_LARGE)
-    return Ack(ack.seq, ack.duplicate) if ack.seq > 0 else Refused("acknowledged without a sequence")
 
 
 def _created(value: object) -> datetime | None:

@@ -5,7 +5,6 @@ wire, unanswered COMMIT) is thrown away with its whole pool generation, because 
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -19,6 +18,17 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from careforall.kit import context
+from careforall.kit.connections import (
+    BROKEN,
+    BY_KEYS,
+    SYNC_WAIT_CANCELLED,
+    WIRE_ERRORS,
+    CareConnection,
+    bare,
+    is_gone,
+    is_retryable,
+    rollback,
+)
 from careforall.kit.errors import DatabaseUnavailable, Locked, TooSlow, UnknownOutcome
 from careforall.kit.timelines import SERVER_STATE, Timelines, oldest
 from careforall.kit.tracing import Tracing, is_sampled
@@ -27,14 +37,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_SYNC_WAIT_CANCELLED = "canceling wait for synchronous replication"
-_RETRY_CLASS = "40"
-_GONE = ("08", "53", "57", "58", "25006")
-"""SQLSTATEs by which a server says that it cannot serve just now, also because its disk is full (53100): nothing was done."""
-WIRE_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.TimeoutError, ConnectionError)
-"""What the driver raises when the connection is of no use any more; a server that ends at the wrong moment confuses its state."""
-_BROKEN = (*WIRE_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
-"""What leaves a COMMIT without an answer that can be believed."""
 _ATTEMPTS = 6
 _TELL_EVERY = 30.0
 """Seconds between two words in the log on why a database cannot be used."""
@@ -42,36 +44,6 @@ _OPENED_AT_ONCE = 2
 """Connections that a database opens at the same time. When a server comes back on a busy machine, whoever shares its few moments
 among all that are wanted has none ready before their time is up, and begins again for ever.
 """
-
-
-class CareConnection(asyncpg.Connection):
-    """A connection that remembers a cancelled replication wait and needs no reset round trip on release.
-
-    Nothing here may use session state (LISTEN, SET, session advisory locks) through the pool; such users open a
-    connection of their own with `Database.dedicated`.
-    """
-
-    __slots__ = ("cluster", "sync_wait_cancelled", "timeline")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.sync_wait_cancelled = False
-        self.cluster, self.timeline = "", 0
-
-    def _process_log_message(self, fields: dict[str, str], last_query: object) -> None:  # the stubs leave it out
-        # The driver's public listeners must be removed before each release; a note that stays is what we need.
-        if fields.get("M", "").startswith(_SYNC_WAIT_CANCELLED):
-            self.sync_wait_cancelled = True
-        super()._process_log_message(fields, last_query)  # type: ignore[misc]  # missing in the stubs
-
-    async def close(self, *, timeout: float | None = None) -> None:
-        """Say good-bye, or cut off who does not answer: the pool lets go of old connections in tasks that nobody waits for."""
-        with contextlib.suppress(*WIRE_ERRORS):
-            await super().close(timeout=timeout)
-
-    def get_reset_query(self) -> str:
-        """Return no statement: pooled users leave no session state behind."""
-        return ""
 
 
 Connection = CareConnection
@@ -177,7 +149,7 @@ class Database:
             try:
                 return await once()
             except asyncpg.PostgresError as error:
-                if not _is_retryable(error) or attempt + 1 == attempts:
+                if not is_retryable(error) or attempt + 1 == attempts:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -221,7 +193,7 @@ class Database:
             try:
                 yield connection
             except BaseException as error:
-                await _rollback(opened, error)
+                await rollback(opened, error)
                 raise
             await opened.commit()
 
@@ -299,13 +271,13 @@ class Database:
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def transaction(raw: PoolConnectionProxy) -> T:
             connection = cast("Connection", raw)
-            inner = _inner(raw)  # asked after COMMIT, when the proxy of a connection that broke has already let go of it
+            inner = bare(raw)  # asked after COMMIT, when the proxy of a connection that broke has already let go of it
             opened = connection.transaction()
             await opened.start()
             try:
                 result = await work(connection)
             except BaseException as error:
-                await _rollback(opened, error)
+                await rollback(opened, error)
                 raise
             await self._commit(inner, opened)
             return result
@@ -314,11 +286,11 @@ class Database:
 
     async def _once_single(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async def statement(raw: PoolConnectionProxy) -> T:
-            inner = _inner(raw)
+            inner = bare(raw)
             try:
                 async with asyncio.timeout(self.settings.command_timeout):
                     result = await work(cast("Connection", raw))
-            except _BROKEN as error:
+            except BROKEN as error:
                 self._evict(error)
                 raise UnknownOutcome from error
             self._refuse_unreplicated(inner)
@@ -345,14 +317,14 @@ class Database:
         try:
             async with asyncio.timeout(self.settings.command_timeout):
                 await transaction.commit()
-        except _BROKEN as error:
+        except BROKEN as error:
             self._evict(error)
             raise UnknownOutcome from error
         self._refuse_unreplicated(connection)
 
     def _refuse_unreplicated(self, connection: CareConnection) -> None:
         if connection.sync_wait_cancelled:
-            self._evict(_SYNC_WAIT_CANCELLED)
+            self._evict(SYNC_WAIT_CANCELLED)
             raise UnknownOutcome
 
     async def _acquire(self) -> PoolConnectionProxy:
@@ -384,7 +356,7 @@ class Database:
         if isinstance(error, UnknownOutcome):
             self._failed(error)
             return
-        if isinstance(error, WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and _is_gone(error)):
+        if isinstance(error, WIRE_ERRORS) or (isinstance(error, asyncpg.PostgresError) and is_gone(error)):
             self._evict(error)
             raise DatabaseUnavailable from error
 
@@ -439,41 +411,8 @@ class Database:
             "idle_in_transaction_session_timeout": str(self.settings.idle_in_transaction_ms),
             "jit": "off",
             "timezone": "UTC",
-            **_BY_KEYS,
+            **BY_KEYS,
         }
 
 
 _UNTRACED = nullcontext()
-_BY_KEYS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""What goes through the pool looks rows up by keys.
-
-A plan kept from when a table was empty would read it from end to end for every batch, until somebody analyses it. Long statements
-over whole tables have sessions of their own (`Database.dedicated`).
-
-Busy statements over small batches hide their first array of keys in a subquery, `unnest((SELECT $1::uuid[]), ...)`. Who lets the
-planner see how few keys there are has each call planned anew, because a plan for a few looks cheaper than the one for any number,
-which could be kept; for a purchase that was a fifth of what PostgreSQL did. Forcing such plans on all statements would be worse:
-some are planned well only with their values, by which a partial index is seen to serve them.
-"""
-
-
-def _inner(connection: Any) -> CareConnection:
-    """Return the connection behind a pool proxy."""
-    return cast("CareConnection", getattr(connection, "_con", connection))
-
-
-def _is_gone(error: asyncpg.PostgresError) -> bool:
-    return (error.sqlstate or "").startswith(_GONE)
-
-
-def _is_retryable(error: asyncpg.PostgresError) -> bool:
-    return (error.sqlstate or "").startswith(_RETRY_CLASS)
-
-
-async def _rollback(transaction: Any, error: BaseException) -> None:
-    if isinstance(error, WIRE_ERRORS):
-        return  # the connection is thrown away: who did not answer once would only be waited for once more
-    try:
-        await asyncio.shield(transaction.rollback())
-    except (*WIRE_ERRORS, asyncpg.PostgresError):
-        return  # the connection is gone and with it the transaction

@@ -20,11 +20,13 @@ import structlog
 from nats.errors import Error as NatsError
 
 from careforall.kit import crash, tasks
-from careforall.kit.bus import Ack, Bus, Extent, Refused
-from careforall.kit.db import WIRE_ERRORS, Connection, Database
+from careforall.kit.bus import Bus, Extent
+from careforall.kit.connections import WIRE_ERRORS
+from careforall.kit.db import Connection, Database
 from careforall.kit.envelope import Posted
 from careforall.kit.errors import PASSING
 from careforall.kit.metrics import EVENTS_PUBLISHED, OUTBOX_FAILURES, OUTBOX_LAG, OUTBOX_PUBLISHED, RELAY_ACTIVE
+from careforall.kit.publishing import Ack, Refused
 from careforall.kit.tracing import Tracing
 
 log = structlog.get_logger(__name__)

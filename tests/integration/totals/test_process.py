@@ -15,10 +15,11 @@ import pytest
 
 from careforall.contracts.donations import CampaignCreated, DonationCompleted, DonationRefunded, DonationSnapshot
 from careforall.kit import secrets
-from careforall.kit.bus import Ack, Bus
+from careforall.kit.bus import Bus
 from careforall.kit.envelope import Event, Posted, seal
 from careforall.kit.http.identity import ServiceTokens
 from careforall.kit.ids import new_id
+from careforall.kit.publishing import Ack
 from careforall.launch.servers import Nats
 from careforall_testing.callers import signing_in
 from careforall_testing.platform import Platform, platform

@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from careforall.contracts.inventory import StockChanged
-from careforall.kit.bus import Ack, Bus
+from careforall.kit.bus import Bus
 from careforall.kit.envelope import Event, Posted, seal
 from careforall.kit.ids import new_id
+from careforall.kit.publishing import Ack
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.platform import Platform, platform
 from careforall_testing.polling import eventually
