@@ -6,9 +6,8 @@ hold it to be right: a step may be asked for by two at once and has one effect, 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -18,40 +17,22 @@ from careforall.kit import context, crash
 from careforall.kit.context import Cause
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import PASSING, Problem, Unavailable
-from careforall.kit.ids import new_id
-from careforall.orders import events, repository_sagas
+from careforall.orders import repository_sagas
 from careforall.orders.asking import Asks, Away
-from careforall.orders.domain import Fact, Order, order_number
 from careforall.orders.metrics import SAGA_STEPS, SAGAS_PARKED
-from careforall.orders.records import Logged, LogStatus, Run, Sale, Turn
+from careforall.orders.records import Run, Sale, Turn
 from careforall.orders.saga import advance, begin
-from careforall.orders.saga_words import (
-    BACK,
-    Announce,
-    Answered,
-    Command,
-    Expired,
-    PaymentTold,
-    Place,
-    Saga,
-    SagaEvent,
-    Settle,
-    Tell,
-)
-from careforall.orders.saga_words import Ask as AskStep
+from careforall.orders.saga_words import Answered, Expired, Saga, SagaEvent
 from careforall.orders.settings import OrdersSettings
 from careforall.orders.store import Fenced, Store
+from careforall.orders.turns import Clock, Turns
 
 log = structlog.get_logger(__name__)
-
-Clock = Callable[[], datetime]
 
 _CLAIMED_AT_ONCE = 64
 _LONGEST_RETRY = 60.0
 _PARKED_RETRY = 600.0
 _LOOK_SECONDS = 0.05
-_MARGIN = 5.0
-"""Seconds a payer's time is over before we end the intent ourselves."""
 
 
 class Driver:
@@ -60,7 +41,7 @@ class Driver:
     Args:
         asks: Asks the owners of steps.
         store: Writes the steps.
-        clock: Says when what happens to orders happened, for a story of the past; without one it happens when it is written.
+        clock: See `Turns`.
     """
 
     def __init__(
@@ -70,13 +51,13 @@ class Driver:
         self._asks = asks
         self._store = store
         self._settings = settings
-        self._clock = clock
+        self._turns = Turns(settings, clock)
         self._woken: asyncio.Task[None] | None = None
         self._followed: set[asyncio.Task[Run]] = set()
 
     def told_at(self) -> datetime | None:
         """Return when what happens now happened, in a story of the past; else None, which is when it is written."""
-        return self._clock() if self._clock else None
+        return self._turns.told_at()
 
     async def start(self, saga: Saga, sale: Sale, *, request_hash: bytes | None = None) -> Run:
         """Begin a saga; the intent to its first step is written.
@@ -85,14 +66,14 @@ class Driver:
             Fenced: There is a saga of this id already.
         """
         before = Run(saga=saga, sale=sale, request_hash=request_hash)
-        return await self._store.save(self._turn(before, *begin(saga, late=sale.late), sale))
+        return await self._store.save(self._turns.of(before, *begin(saga, late=sale.late), sale))
 
     async def start_with(self, connection: Connection, saga: Saga, sale: Sale) -> Run | None:
         """Begin a saga in the transaction of what it follows from, so that neither is there alone; None where there is one.
 
         Its row is new, so that nobody who waits for it can hold what the caller has locked.
         """
-        turn = self._turn(Run(saga=saga, sale=sale), *begin(saga), sale)
+        turn = self._turns.of(Run(saga=saga, sale=sale), *begin(saga), sale)
         return turn.after if await repository_sagas.begin(connection, [turn]) else None
 
     async def take(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Run:
@@ -107,7 +88,7 @@ class Driver:
     def turn(self, run: Run, event: SagaEvent, sale: Sale | None = None) -> Turn:
         """Return what is to be written for an event from outside; the epoch rises."""
         moved, commands = advance(run.saga, event)
-        return self._turn(run, moved, commands, sale or run.sale, epoch=run.epoch + 1, heard=event)
+        return self._turns.of(run, moved, commands, sale or run.sale, epoch=run.epoch + 1, heard=event)
 
     async def drive(self, run: Run, *, patient: bool, instead: Sequence[Run] = ()) -> Run:
         """Go on until a saga waits or has ended; an impatient caller is told of an owner that is away, where that is possible.
@@ -221,7 +202,7 @@ class Driver:
         if moved is run.saga:
             await self._postpone(run, f"{step}: {answer.outcome} {answer.reason}")
             raise Away(f"{step} was answered {answer.outcome}")
-        saved = await self._store.save(self._turn(run, moved, commands, sale, answered=answer))
+        saved = await self._store.save(self._turns.of(run, moved, commands, sale, answered=answer))
         SAGA_STEPS.labels(step=step, outcome=answer.outcome).inc()
         crash.point(f"saga.{step}.after_record")
         return saved
@@ -239,7 +220,7 @@ class Driver:
             step = run.saga.step
             moved, commands = advance(run.saga, Answered(step=step, outcome="AWAY"))
             if moved is not run.saga:
-                saved = await self._store.save(self._turn(run, moved, commands, run.sale))
+                saved = await self._store.save(self._turns.of(run, moved, commands, run.sale))
                 if saved.saga.stage == step:
                     raise Away(str(error)) from error
                 return saved
@@ -256,152 +237,7 @@ class Driver:
             SAGAS_PARKED.inc()
             log.error("saga needs a person", saga_id=str(run.saga.id), step=run.saga.stage, error=error)
 
-    def _turn(
-        self,
-        before: Run,
-        saga: Saga,
-        commands: tuple[Command, ...],
-        sale: Sale,
-        *,
-        answered: Answered | None = None,
-        heard: SagaEvent | None = None,
-        epoch: int | None = None,
-    ) -> Turn:
-        """Return everything one step writes."""
-        at = self.told_at()
-        now = at or datetime.now(UTC)
-        placing = any(isinstance(command, Place) for command in commands)
-        announcing = any(isinstance(command, Announce) for command in commands)
-        if placing:
-            sale = msgspec.structs.replace(sale, order_number=order_number(saga.id, now.year))
-        if announcing:
-            sale = msgspec.structs.replace(sale, pay_until=now + timedelta(seconds=self._settings.payment_seconds))
-        ends = [_outcome(before.saga, answered)] if answered else [_heard(before.saga, heard)] if heard else []
-        logs = (*ends, *(_started(one) for one in commands if _asks(one)))
-        after = Run(
-            saga=saga,
-            sale=sale,
-            epoch=epoch or before.epoch,
-            version=before.version + 1,
-            logged=before.logged + len(logs),
-            request_hash=before.request_hash,
-            created_at=before.created_at,
-        )
-        return Turn(
-            id=new_id(),
-            before=before,
-            after=after,
-            lease=self._lease(saga),
-            logs=logs,
-            order=_order(saga, sale, now, announced=announcing) if placing else None,
-            facts=_dated(at, _facts(saga, sale, commands, placing=placing, answered=answered)),
-            events=(events.initiated(saga.id, sale),) if any(isinstance(one, Tell) for one in commands) else (),
-            refunded_return=sale.return_id if answered is not None and answered.step == "refund" else None,
-            told_at=at,
-        )
-
-    def _lease(self, saga: Saga) -> float | None:
-        match saga.stage:
-            case "end":
-                return None
-            case "ready":
-                return float(self._settings.checkout_seconds + self._settings.checkout_grace_seconds)
-            case "payer":
-                return self._settings.payment_seconds + _MARGIN
-            case _:
-                return self._settings.saga_lease_seconds
-
-
-def _dated(at: datetime | None, facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    return tuple(msgspec.structs.replace(fact, at=at) for fact in facts)
-
 
 def _has_coupons(sale: Sale) -> bool:
     refused = {notice.subject for notice in sale.notices}
     return any(code not in refused for code in sale.coupons)
-
-
-def _asks(command: Command) -> bool:
-    return isinstance(command, AskStep)
-
-
-def _started(command: Command) -> Logged:
-    assert isinstance(command, AskStep)
-    return Logged(step=command.step, attempt=command.attempt, status="STARTED")
-
-
-_FAILED = frozenset({"OUT_OF_STOCK", "REFUSED", "NOT_HELD", "DECLINED", "ENDED"})
-
-
-def _outcome(saga: Saga, answer: Answered) -> Logged:
-    status: LogStatus = "COMPENSATED" if answer.step in BACK else "FAILED" if answer.outcome in _FAILED else "COMPLETED"
-    return Logged(
-        step=answer.step, attempt=saga.attempts[answer.step], status=status, data=f"{answer.outcome} {answer.reason}".strip()
-    )
-
-
-def _heard(saga: Saga, event: SagaEvent) -> Logged:
-    """Return the line of something from outside, which ends the step or the wait that the saga was at."""
-    said = event.status if isinstance(event, PaymentTold) else getattr(event, "reason", "")
-    return Logged(
-        step=saga.stage,
-        attempt=saga.attempts.get(saga.stage, 0),
-        status="COMPLETED",
-        data=f"{type(event).__name__} {said}".strip(),
-    )
-
-
-def _order(saga: Saga, sale: Sale, now: datetime, *, announced: bool) -> Order:
-    assert sale.amounts is not None
-    amounts = sale.amounts
-    return Order(
-        id=sale.order_id,
-        order_number=sale.order_number,
-        saga_id=saga.id,
-        intent_id=sale.intent_id,
-        user_id=sale.user_id,
-        email=sale.email.lower(),
-        cart_id=sale.cart_id,
-        status="PENDING",
-        currency=amounts.currency,
-        subtotal=amounts.subtotal,
-        discount=amounts.discount,
-        shipping=amounts.shipping,
-        tax=amounts.tax,
-        total=amounts.total,
-        refunded_amount=Decimal(0),
-        gateway=sale.gateway,
-        paid_by="",
-        shipping_address=sale.shipping_address,
-        billing_address=sale.billing_address,
-        carrier="",
-        tracking="",
-        reason="",
-        version=1,
-        correlation_id=sale.correlation_id,
-        traceparent=sale.traceparent,
-        expires_at=sale.pay_until if announced else None,
-        created_at=now,
-        updated_at=now,
-        confirmed_at=None,
-        delivered_at=None,
-        lines=sale.lines,
-    )
-
-
-def _facts(saga: Saga, sale: Sale, commands: tuple[Command, ...], *, placing: bool, answered: Answered | None) -> list[Fact]:
-    """Return what a step makes of the order besides placing it."""
-    found: list[Fact] = []
-    for command in commands:
-        if isinstance(command, Announce) and not placing:
-            found.append(Fact(order_id=sale.order_id, cause="stock reserved", announced=True, expires_at=sale.pay_until))
-        elif isinstance(command, Settle):
-            paid = ("HAND" if saga.by_hand else "PAYMENT") if command.to == "CONFIRMED" else ""
-            found.append(
-                Fact(order_id=sale.order_id, to=command.to, cause=f"saga {saga.id}", reason=command.reason, paid_by=paid)
-            )
-    if answered is not None and answered.step == "refund" and sale.refunded:
-        found.append(Fact(order_id=sale.order_id, cause="refunded", total_refunded=sale.refunded))
-    if answered is not None and answered.step == "refund" and saga.type == "RETURN":
-        found.append(Fact(order_id=sale.order_id, to="REFUNDED", cause=f"return {sale.return_id}"))
-    return found
