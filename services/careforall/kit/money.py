@@ -1,5 +1,6 @@
 """Amounts: exact decimals with an ISO 4217 currency, never floats. Exponents come from Unicode CLDR by babel."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ PLACES = 3
 
 MAX_DIGITS = 24
 
+_TOGETHER = re.compile(r"(?<=[^\W\d_])(?=\d)")
+"""Between a letter and a digit: where a currency has no sign, babel writes its code against the amount."""
 _SHARED = frozenset({"XAF", "XCD", "XCG", "XOF", "XPF"})
 """Money of several countries. What else begins with X is metal, a fund, a test or no currency at all."""
 
@@ -95,7 +98,7 @@ def show(amount: Decimal, currency: str) -> str:
 @lru_cache(maxsize=1024)
 def written(amount: Decimal | str, currency: str, language: str = "en") -> str:
     """Return an amount as people of a language write it; many are the same round ones, so their words are kept."""
-    return str(format_currency(Decimal(amount), currency, locale=language))
+    return _TOGETHER.sub("\N{NO-BREAK SPACE}", format_currency(Decimal(amount), currency, locale=language))
 
 
 def cents(amount: Decimal, currency: str) -> int:

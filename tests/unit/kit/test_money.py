@@ -41,7 +41,8 @@ def test_what_is_no_money_is_refused() -> None:
         ("2500", "JPY", "en", "¥2,500"),
         ("25.00", "EUR", "en", "€25.00"),
         (Decimal("1234.50"), "EUR", "de", "1.234,50\N{NO-BREAK SPACE}€"),
-        (Decimal("2.500"), "KWD", "en", "KWD2.500"),
+        (Decimal("2.500"), "KWD", "en", "KWD\N{NO-BREAK SPACE}2.500"),
+        ("2.5", "CHF", "de", "2,50\N{NO-BREAK SPACE}CHF"),
     ],
 )
 def test_amounts_are_written_for_people(amount: Decimal | str, currency: str, language: str, words: str) -> None:

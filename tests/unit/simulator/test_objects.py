@@ -72,7 +72,7 @@ def test_the_way_back_keeps_the_query_and_tells_how_it_went() -> None:
 
 
 def test_amounts_are_shown_with_the_places_of_their_currency() -> None:
-    assert [shown_amount(2500, code) for code in ("eur", "jpy", "kwd")] == ["€25.00", "¥2,500", "KWD2.500"]
+    assert [shown_amount(2500, code) for code in ("eur", "jpy", "kwd")] == ["€25.00", "¥2,500", "KWD\N{NO-BREAK SPACE}2.500"]
 
 
 def test_pauses_grow_up_to_an_hour() -> None:
