@@ -65,7 +65,7 @@ class ViewStatus(Model, frozen=True, kw_only=True):
     last_duration_seconds: int | None = None
     """How long that took."""
     staleness_seconds: int | None = None
-    """Age of the newest refresh, rounded down to the minute."""
+    """Age of the newest refresh, or of the CronJob as long as none ended well, rounded down to the minute."""
     consecutive_failures: int = 0
     """Refreshes that failed since then."""
     suspended: bool = False

@@ -184,6 +184,17 @@ def test_staleness_and_failures_are_told() -> None:
     assert (status.last_duration_seconds, status.staleness_seconds, status.consecutive_failures) == (5, 120, 1)
 
 
+def test_a_view_that_was_never_refreshed_is_as_old_as_its_cron_job() -> None:
+    spec = PlatformSpec(views=[View(name="totals", schedule="*/5 * * * *")])
+    name = cron_name("main", "totals")
+    made = CronJobSeen(name=name, body={}, made=NOW - timedelta(hours=2))
+    (status,) = plan_views(spec, {name: made}, [], [], TEMPLATE, OWNER, degraded=False, now=NOW).statuses
+    assert (status.staleness_seconds, status.last_success_time) == (7200, None)
+    refreshed = msgspec.structs.replace(made, last_success=NOW - timedelta(minutes=3))
+    (status,) = plan_views(spec, {name: refreshed}, [], [], TEMPLATE, OWNER, degraded=False, now=NOW).statuses
+    assert status.staleness_seconds == 180
+
+
 def cpu(share: float, old: ServiceStatus, pods: int, now: datetime) -> ServiceStatus:
     rules = Autoscale(min=1, max=10, metric="CPU")
     spec = PlatformSpec(services=[Service(name="donations", autoscale=rules)])

@@ -56,7 +56,10 @@ def cron_jobs(found: Iterable[Mapping[str, Any]]) -> dict[str, CronJobSeen]:
 
 def _cron_job(found: Mapping[str, Any]) -> CronJobSeen:
     success = (found.get("status") or {}).get("lastSuccessfulTime")
-    return CronJobSeen(name=found["metadata"]["name"], body=found, last_success=moment(success))
+    metadata = found["metadata"]
+    return CronJobSeen(
+        name=metadata["name"], body=found, made=moment(metadata["creationTimestamp"]), last_success=moment(success)
+    )
 
 
 def jobs(found: Iterable[Mapping[str, Any]]) -> list[JobSeen]:

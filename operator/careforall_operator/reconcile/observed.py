@@ -47,6 +47,7 @@ class CronJobSeen(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     body: Mapping[str, Any]
+    made: datetime | None = None
     last_success: datetime | None = None
 
 

@@ -105,12 +105,12 @@ def _status(
         name=view.name,
         last_success_time=success,
         last_duration_seconds=duration if duration is not None else (old.last_duration_seconds if old else None),
-        staleness_seconds=_minutes(now, success),
+        staleness_seconds=_minutes(now, success or (cron.made if cron else None)),
         consecutive_failures=sum(one.failed and (success is None or (one.finished or now) > success) for one in mine),
         suspended=degraded and view.suspend_when_degraded,
     )
 
 
-def _minutes(now: datetime, success: datetime | None) -> int | None:
+def _minutes(now: datetime, since: datetime | None) -> int | None:
     """The age in whole minutes: a status that changes each second would be written each second."""
-    return None if success is None else max(int((now - success).total_seconds()) // 60 * 60, 0)
+    return None if since is None else max(int((now - since).total_seconds()) // 60 * 60, 0)
