@@ -9,12 +9,11 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from unittest.mock import Mock
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
-from careforall.kit import db
 from careforall.kit.db import Connection, Database
 from careforall.kit.errors import DatabaseUnavailable, Locked
 from careforall.kit.ids import new_id
@@ -277,15 +276,14 @@ async def test_a_server_that_falls_silent_is_waited_for_once(kit_url: str) -> No
         assert await numbers(database) == []
 
 
-async def test_the_log_says_once_in_a_while_why_a_database_cannot_be_used(kit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Mock()
-    monkeypatch.setattr(db, "log", log)
-    async with opened(kit_url + "_gone", acquire_timeout=5, connect_timeout=5) as database:
-        for _ in range(3):
-            with pytest.raises(DatabaseUnavailable):
-                await database.run(insert)
-    (told,) = log.warning.call_args_list
-    assert "does not exist" in told.kwargs["error"]
+async def test_the_log_says_once_in_a_while_why_a_database_cannot_be_used(kit_url: str) -> None:
+    with capture_logs() as lines:
+        async with opened(kit_url + "_gone", acquire_timeout=5, connect_timeout=5) as database:
+            for _ in range(3):
+                with pytest.raises(DatabaseUnavailable):
+                    await database.run(insert)
+    (told,) = [line for line in lines if line["log_level"] == "warning"]
+    assert "does not exist" in told["error"]
 
 
 async def test_connections_that_do_not_answer_are_let_go_without_an_error_of_a_task(kit_url: str) -> None:
