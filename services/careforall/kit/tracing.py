@@ -79,10 +79,11 @@ class Tracing:
 
         What is raised in it makes it an error, except for `answers`: what was asked for was done, and this is what came back.
         """
-        span = self._start(name, traceparent, SpanKind.CLIENT, attributes)
-        if span is None:
+        parent = self._parent(traceparent)
+        if parent is None:
             yield traceparent
             return
+        span = self._tracer.start_span(name, context=parent, kind=SpanKind.CLIENT, attributes=attributes)
         try:
             yield traceparent_of(span)
         except answers:
@@ -146,29 +147,25 @@ class Tracing:
         spans: list[trace.Span | None] = [None] * len(traceparents)
         links: list[Link] = []
         for index, traceparent in enumerate(traceparents):
-            if not is_sampled(traceparent):
+            parent = self._parent(traceparent)
+            if parent is None:
                 continue
             name, attributes = describe(index)
-            span = spans[index] = self._start(name, traceparent, kind, attributes, links)
-            if span is not None and not links:
-                links = [Link(span.get_span_context())]
+            span = self._tracer.start_span(name, context=parent, kind=kind, attributes=attributes, links=links)
+            links = links or [Link(span.get_span_context())]
+            spans[index] = span
         try:
             yield spans
         finally:
-            for span in spans:
-                if span is not None:
-                    span.end()
+            for started in filter(None, spans):
+                started.end()
 
-    def _start(
-        self, name: str, traceparent: str | None, kind: SpanKind, attributes: Attributes, links: Sequence[Link] = ()
-    ) -> trace.Span | None:
-        """Start a span under a sampled `traceparent`; None where there is nothing to trace."""
+    def _parent(self, traceparent: str | None) -> Any | None:
+        """Return the context of a sampled `traceparent`; None where there is nothing to trace."""
         if not self._exporting or not is_sampled(traceparent):
             return None
         parent = _context(traceparent)
-        if not _is_sampled(parent):
-            return None
-        return self._tracer.start_span(name, context=parent, kind=kind, attributes=attributes, links=links)
+        return parent if _is_sampled(parent) else None
 
 
 class _Budget:
