@@ -46,7 +46,8 @@ def start_detached(
         with contextlib.suppress(OutputClosedError):
             tell(line)
 
-    with log.open("wb") as out:
+    with log.open("ab") as out:  # a launcher that runs already may write there
+        start = out.tell()
         launcher = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -56,7 +57,7 @@ def start_detached(
             start_new_session=True,
         )
     try:
-        _follow_until_ready(folder, launcher, log, tell_who_listens)
+        _follow_until_ready(folder, launcher, log, start, tell_who_listens)
     except BaseException:
         launcher.terminate()
         launcher.wait()
@@ -99,6 +100,8 @@ class Found:
     """What ``status --json`` prints."""
     notes: dict[str, tuple[str, ...]]
     """Of each service, what stands in its way."""
+    launched: bool
+    """Whether its launcher runs: then what is down comes up without anybody."""
 
 
 def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> Found:
@@ -116,7 +119,7 @@ def look(folder: InstanceFolder, *, instance: str, plan: Plan) -> Found:
         services={name: found.word for name, found in services.items()},
         ready=alive and state.ready and bool(services) and all(found.word != health.DOWN for found in services.values()),
     )
-    return Found(document, {name: found.notes for name, found in services.items()})
+    return Found(document, {name: found.notes for name, found in services.items()}, launched=alive)
 
 
 def launcher_command(words: Sequence[str]) -> list[str]:
@@ -125,9 +128,10 @@ def launcher_command(words: Sequence[str]) -> list[str]:
 
 
 def _follow_until_ready(
-    folder: InstanceFolder, launcher: subprocess.Popen[bytes], log: Path, tell: Callable[[str], None]
+    folder: InstanceFolder, launcher: subprocess.Popen[bytes], log: Path, start: int, tell: Callable[[str], None]
 ) -> None:
     with log.open(encoding="utf-8", errors="replace") as lines:
+        lines.seek(start)
 
         def settled() -> bool:
             for line in lines:

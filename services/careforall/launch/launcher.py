@@ -242,7 +242,7 @@ class Launcher:
                 return
             if time.monotonic() >= next_look:
                 self._free_stuck_servers()
-                curb([server.log for server in self.servers.values()] + [service.log for service in self.services])
+                curb(self.folder.logs.glob("*.log"))
                 next_look = time.monotonic() + LOOK_PAUSE_S
             for server in self.servers.values():
                 self._revive_server(server)

@@ -50,6 +50,22 @@ def test_detached_failure_has_a_reason_and_a_status(state_dir: Path) -> None:
     assert any("this stand-in cannot start" in line for line in told)
 
 
+def test_detached_a_second_time_it_says_so_and_leaves_the_log_of_the_first(state_dir: Path) -> None:
+    platform = LaunchedPlatform(state_dir)
+    control.start_detached(platform.folder, platform.command, env=stand_in_environment(), tell=lambda _: None)
+    told: list[str] = []
+    try:
+        with pytest.raises(LaunchError):
+            control.start_detached(platform.folder, platform.command, env=stand_in_environment(), tell=told.append)
+    finally:
+        control.stop(platform.folder)
+    assert "runs already" in told[0]
+    log = (platform.folder.logs / control.LAUNCHER_LOG).read_text()
+    assert log.startswith("CareForAll starts")
+    assert "\0" not in log
+    assert "Stopping" in log.splitlines()[-1]
+
+
 def test_detached_it_stays_when_nobody_reads_on(state_dir: Path) -> None:
     platform = LaunchedPlatform(state_dir)
 
