@@ -75,10 +75,13 @@ class ServiceProcess:
         now = self._clock()
         if not self._next_start:
             end_group(self.popen.pid)
-            return self._plan_restart(now, self.popen.returncode)
+            return self._plan_restart(now, f"ended with status {self.popen.returncode}")
         if now < self._next_start:
             return None
-        self.start()
+        try:
+            self.start()
+        except OSError as error:  # no process is to be had, or its program is just being replaced
+            return self._plan_restart(now, f"could not be started: {error}")
         return f"{self.plan.name} was started again"
 
     def ask_to_stop(self) -> None:
@@ -92,10 +95,10 @@ class ServiceProcess:
             stop_process(self.popen, signal.SIGTERM, timeout_s=STOP_TIMEOUT_S)
             end_group(self.popen.pid)
 
-    def _plan_restart(self, now: float, status: int) -> str:
+    def _plan_restart(self, now: float, what: str) -> str:
         if now - self._started > CALM_S:
             self._pause_s = FIRST_PAUSE_S
         pause_s = self._pause_s
         self._next_start = now + pause_s
         self._pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        return f"{self.plan.name} ended with status {status}; next start in {pause_s:g} s (see {self.log})"
+        return f"{self.plan.name} {what}; next start in {pause_s:g} s (see {self.log})"

@@ -62,6 +62,35 @@ def test_a_long_life_is_forgiven(service: ServiceProcess, clock: Clock) -> None:
     assert pause_after_death(service, clock) == 0.5
 
 
+def test_it_is_tried_again_where_it_cannot_be_started(tmp_path: Path, clock: Clock) -> None:
+    """Its program is replaced, or the machine has no process to give."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    service = ServiceProcess(
+        Process(name="api", command=(str(program),)), env=dict(os.environ), log=tmp_path / "api.log", cwd=tmp_path, clock=clock
+    )
+    service.start()
+    assert service.popen is not None
+    service.popen.kill()
+    wait_dead(service)
+    away = program.rename(tmp_path / "away")
+    service.revive()
+    for pause in (1, 2):
+        clock.now += 30
+        news = service.revive()
+        assert news is not None
+        assert "could not be started" in news
+        assert f"next start in {pause} s" in news
+    away.rename(program)
+    clock.now += 30
+    try:
+        assert service.revive() == "api was started again"
+        assert service.running
+    finally:
+        service.wait_stopped()
+
+
 def test_a_living_process_is_left_alone(tmp_path: Path, clock: Clock) -> None:
     process = Process(name="api", command=("/bin/sh", "-c", "exec sleep 60"))
     service = ServiceProcess(process, env=dict(os.environ), log=tmp_path / "api.log", cwd=tmp_path, clock=clock)
