@@ -160,7 +160,8 @@ def _print_status(found: control.Found, *, plain: bool) -> None:
         console.print(Text.assemble(f"  {name:<14}", (f"{state:<10}" if notes else state, STATE_COLOURS[state]), notes))
     if not told["ready"]:
         flag = flag_of(told["instance"])
-        console.print(f"Start it with ./careforall up{flag}; ./careforall logs{flag} and ./careforall doctor tell what is wrong.")
+        what = "Its launcher runs, and starts again what dies" if found.launched else f"Start it with ./careforall up{flag}"
+        console.print(f"{what}; ./careforall logs{flag} and ./careforall doctor{flag} tell what is wrong.")
         return
     for name, url in told["urls"].items():
         console.print(f"  {name:<14}{url}")

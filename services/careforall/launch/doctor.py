@@ -126,7 +126,8 @@ def _instance(environment: LaunchEnvironment, instance: str) -> Finding:
     if state is None:
         return Finding(subject="instance", detail=f"{instance} was never started")
     if is_running(state.launcher_pid, state.launcher_start):
-        return Finding(subject="instance", detail=f"{instance} runs on port {state.port}")
+        how = f"runs on port {state.port}" if state.ready else "starts"
+        return Finding(subject="instance", detail=f"{instance} {how}")
     left = not state.launcher_pid
     return Finding(
         subject="instance",

@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 from careforall.cli import COMMANDS, Command, build, main
 from careforall.cli.environment import launch_environment, service_variables
 from careforall.cli.test import pytest_command
+from careforall.launch.doctor import examine
 from careforall.launch.errors import MissingError
-from careforall.launch.state import InstanceFolder
+from careforall.launch.processes import started_at
+from careforall.launch.state import InstanceFolder, State
 
 _FIRST_OF = {"demo": ["load"], "admin": ["create"], "relay": ["replay"]}
 """One of the commands of each group."""
@@ -100,6 +102,21 @@ def test_logs_and_status_of_what_was_never_started_say_so(
         main(["status", "--instance", "nobody"])
     assert caught.value.code == 1
     assert "./careforall up --instance nobody;" in capsys.readouterr().out
+
+
+def test_nobody_is_bidden_to_start_what_is_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path))
+    folder = InstanceFolder(launch_environment().places.instance("mine"))
+    folder.make()
+    folder.write_state(State(instance="mine", launcher_pid=os.getpid(), launcher_start=started_at(os.getpid()) or ""))
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--instance", "mine"])
+    assert caught.value.code == 1
+    assert "Its launcher runs, and starts again what dies; ./careforall logs --instance mine" in capsys.readouterr().out
+    found = {finding.subject: finding.detail for finding in examine(launch_environment(), "mine")}
+    assert found["instance"] == "mine starts"
 
 
 def test_who_reads_only_the_first_lines_of_logs_has_seen_them(tmp_path: Path) -> None:
