@@ -24,6 +24,7 @@ import redis
 from careforall.launch.binaries import version_tuple
 from careforall.launch.errors import LaunchError
 from careforall.launch.ports import LOOPBACK, free_port
+from careforall.launch.processes import die_with_parent
 from careforall.launch.server_process import Server, clean_environment
 
 ACCOUNT = "careforall"
@@ -104,6 +105,8 @@ class Postgres(Server):
                 env=clean_environment(),
                 pass_fds=(reading,),
                 check=False,
+                start_new_session=True,  # Ctrl-C is for the launcher
+                preexec_fn=die_with_parent(signal.SIGKILL),  # or it would clear away what the next launcher makes there
                 **self.identity.popen_arguments,
             )
         finally:

@@ -75,6 +75,20 @@ def test_kill_9_of_the_launcher_leaves_nothing_and_postgres_shuts_down_cleanly(s
         assert poll(lambda: "database system is shut down" in log(platform, "postgres"), timeout_s=2)
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_what_ends_the_launcher_while_the_database_is_made_ends_that_in_order(state_dir: Path, how: signal.Signals) -> None:
+    with launched(state_dir) as platform:
+        platform.start()
+        assert platform.process is not None
+        assert poll((platform.folder.path / "postgres" / "base").exists, timeout_s=30)
+        making = platform.process.pid
+        started = children(Running(name="launcher", pid=making, start="", stop_signal=0, group=""))
+        (os.kill if how is signal.SIGKILL else os.killpg)(making, how)  # Ctrl-C goes to the whole group
+        assert platform.wait() in {1, -how}
+        assert all_gone(started, timeout_s=5)
+        assert "initdb could not make" not in platform.output()
+
+
 def test_the_next_start_keeps_data_secrets_and_ports(state_dir: Path) -> None:
     with launched(state_dir) as first:
         before = first.start_and_wait()
