@@ -242,6 +242,15 @@ def test_every_service_has_a_database_and_every_public_path_an_owner() -> None:
         assert not tags or owned[max(prefixes, key=len)] in tags, path
 
 
+@pytest.mark.parametrize("role", ["api\\,worker", "relay\\,all"])
+def test_what_answers_requests_beside_other_work_is_reached_too(role: str) -> None:
+    found = objects(rendered("everything", f"services.services.donations.role={role}", "services.front=totals"))
+    assert named(found, "Service", "careforall-donations")
+    rules = named(found, "HTTPRoute", "careforall-front")["spec"]["rules"]
+    assert "careforall-donations" in {one["name"] for rule in rules for one in rule["backendRefs"]}
+    assert named(found, "NetworkPolicy", "careforall-donations")["spec"]["ingress"]
+
+
 def test_pages_that_mails_and_answers_lead_to_have_an_owner() -> None:
     owned = owners()
     linked = {VERIFICATION.path: "accounts", RESET.path: "accounts", "/pay": "payments", "/mailbox": "notifications"}

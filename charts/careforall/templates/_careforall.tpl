@@ -50,11 +50,15 @@
 {{- end -}}
 {{- if not .Values.operator.enabled -}}
 {{- range $name := include "careforall.enabled" . | fromJsonArray -}}
-{{- $entry := mergeOverwrite (deepCopy $.Values.services.defaults) (deepCopy (get $.Values.services.services $name | default dict)) -}}
+{{- $entry := include "careforall.entry" (dict "root" $ "name" $name) | fromJson -}}
 {{- if eq $entry.scaling.owner "Operator" -}}
 {{- fail (printf "services.services.%s.scaling.owner is Operator, but operator.enabled is false: set services.defaults.scaling.owner=Chart" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $front := .Values.services.front -}}
+{{- if not (and (has $front (include "careforall.enabled" . | fromJsonArray)) (include "careforall.entry" (dict "root" $ "name" $front) | fromJson).api) -}}
+{{- fail (printf "services.front: name an entry of services.services that is enabled and has the role api or all; %s is none" $front) -}}
 {{- end -}}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) -}}
 {{- fail "gateway.parentRefs: name the Gateway that carries the route" -}}
@@ -63,12 +67,11 @@
 
 {{/* Rules of the front door as JSON: {service, path}, longest path first, and / last. */}}
 {{- define "careforall.paths" -}}
-{{- $defaults := .Values.services.defaults -}}
 {{- $found := dict -}}
-{{- range $name, $entry := .Values.services.services -}}
-{{- $whole := mergeOverwrite (deepCopy $defaults) (deepCopy ($entry | default dict)) -}}
-{{- if and $whole.enabled (has $whole.role (list "api" "all")) -}}
-{{- range $whole.routes -}}
+{{- range $name := include "careforall.enabled" . | fromJsonArray -}}
+{{- $entry := include "careforall.entry" (dict "root" $ "name" $name) | fromJson -}}
+{{- if $entry.api -}}
+{{- range $entry.routes -}}
 {{- if hasKey $found . -}}
 {{- fail (printf "services.services.%s.routes: %s belongs to %s already" $name . (get $found .)) -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* Pieces of network policies, and the names of the entries of services that are enabled. */}}
+{{/* Pieces of network policies, and what the services chart knows of its entries. */}}
 {{- define "careforall.policy" }}
 ---
 apiVersion: networking.k8s.io/v1
@@ -26,12 +26,10 @@ namespaceSelector:
   {{- end }}
 {{- end }}
 {{- define "careforall.enabled" -}}
-{{- $names := list -}}
-{{- range $name := keys .Values.services.services | sortAlpha -}}
-{{- $entry := mergeOverwrite (deepCopy $.Values.services.defaults) (deepCopy (get $.Values.services.services $name | default dict)) -}}
-{{- if $entry.enabled }}{{ $names = append $names $name }}{{ end -}}
+{{- include "services.enabled" (dict "Values" .Values.services) -}}
 {{- end -}}
-{{- toJson $names -}}
+{{- define "careforall.entry" -}}
+{{- include "services.entry" (dict "root" (dict "Values" .root.Values.services) "name" .name) -}}
 {{- end -}}
 
 {{/* Annotations of what `helm test` runs. */}}

@@ -3,7 +3,18 @@
 {{- $entry := mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy (get .root.Values.services .name | default dict)) -}}
 {{- $_ := set $entry "name" .name -}}
 {{- $_ := set $entry "service" ($entry.service | default .name) -}}
-{{- $_ := set $entry "api" (has $entry.role (list "api" "all")) -}}
+{{- $roles := splitList "," $entry.role -}}
+{{- $_ := set $entry "api" (or (has "api" $roles) (has "all" $roles)) -}}
+{{- $known := .root.Values.global.databases.services -}}
+{{- if not (has $entry.service $known) -}}
+{{- fail (printf "services.services.%s: there is no service %s, or it is missing in global.databases.services: %s; an entry of another name says in `service` which of them it runs" .name $entry.service (join ", " $known)) -}}
+{{- end -}}
+{{- range $entry.calledBy -}}
+{{- $plain := trimSuffix "-worker" . -}}
+{{- if not (or (hasKey $.root.Values.services .) (has $plain $known) (has . (list "*" "setup" "reconcile" "prewarm" "refresh-view"))) -}}
+{{- fail (printf "services.services.%s.calledBy: there is no entry %s in services.services, and no Job of that name" $.name .) -}}
+{{- end -}}
+{{- end -}}
 {{- if lt (int $entry.terminationGracePeriodSeconds) (add (int $entry.preStopSeconds) (int $entry.drainSeconds) 15 | int) -}}
 {{- fail (printf "services.services.%s.terminationGracePeriodSeconds: %v is less than preStopSeconds + drainSeconds + 15: gifts under way would be cut off" .name $entry.terminationGracePeriodSeconds) -}}
 {{- end -}}
