@@ -16,6 +16,7 @@ BUCKET = (
     "postgres.networkPolicy.extraEgress[0].ports[0].port=443",
     "postgres.networkPolicy.extraEgress[0].ports[0].protocol=TCP",
 )
+EXTERNAL = "operator.platform.database.engine=External"
 OUTSIDE = Peer(outside=True)
 GATEWAY = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "gateway"})
 MONITORING = Peer(pod={}, namespace={"kubernetes.io/metadata.name": "monitoring"})
@@ -140,8 +141,8 @@ def test_backups_reach_an_archive_outside_the_cluster(job: str) -> None:
 @pytest.mark.parametrize(
     ("own", "port"),
     [
-        (("postgres.external.enabled=true",), 5432),
-        (("postgres.enabled=false", "networkPolicies.servers.postgres[0]=6432"), 6432),
+        (("postgres.external.enabled=true", EXTERNAL), 5432),
+        (("postgres.enabled=false", EXTERNAL, "networkPolicies.servers.postgres[0]=6432"), 6432),
         (("valkey.enabled=false", "global.redis.existingSecret=own-redis", "networkPolicies.servers.valkey[0]=6380"), 6380),
         (("nats.enabled=false", "global.nats.address=nats.example.org:4222"), 4222),
     ],
@@ -150,3 +151,30 @@ def test_servers_of_the_user_s_own_are_reached(own: tuple[str, ...], port: int) 
     found = objects(rendered("prod", *own))
     service = dict(pods(found))["Deployment/careforall-donations"]
     assert Policies(found).allow(Peer(pod=service["metadata"]["labels"]), OUTSIDE, port)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://alloy.monitoring:4318/v1/traces", 4318),
+        ("https://traces.example.org/v1/traces", 443),
+        ("http://10.1.2.3/v1/traces", 80),
+    ],
+)
+def test_traces_reach_a_collector_of_the_user_s_own(url: str, port: int) -> None:
+    found = objects(rendered("prod", f"global.otlpUrl={url}"))
+    source = Peer(pod=dict(pods(found))["Deployment/careforall-donations"]["metadata"]["labels"])
+    for target in (MONITORING, OUTSIDE):
+        assert Policies(found).allow(source, target, port)
+        assert not Policies(found).allow(source, target, 22)
+    assert not Policies(objects(rendered("prod"))).allow(source, MONITORING, port)
+
+
+def test_without_network_policies_nobody_is_kept_from_anything() -> None:
+    found = objects(rendered("prod", *BUCKET, "networkPolicies.enabled=false"))
+    known = {name.partition("/")[2]: Peer(pod=one["metadata"]["labels"]) for name, one in pods(found)}
+    job = next(one for name, one in known.items() if name.startswith("careforall-postgres-bootstrap-"))
+    for source in (known["careforall-operator"], known["careforall-postgres-backup"], job):
+        assert Policies(found).allow(source, POSTGRES, 5432)
+        assert Policies(found).allow(source, STRANGER, 53)
+    assert Policies(found).allow(known["careforall-operator"], known["careforall-nats"], 4222)
