@@ -251,6 +251,18 @@ def test_what_answers_requests_beside_other_work_is_reached_too(role: str) -> No
     assert named(found, "NetworkPolicy", "careforall-donations")["spec"]["ingress"]
 
 
+def test_jobs_stand_where_the_pods_they_work_for_do() -> None:
+    where = [f"{one}.nodeSelector.pool={one.partition('.')[0]}" for one in ("services.defaults", "postgres", "operator")]
+    taint = [f"{one}.tolerations[0].key=care" for one in ("services.defaults", "postgres", "operator")]
+    found = objects(rendered("prod", *where, *taint, "admin.email=you@example.org", "postgres.backup.enabled=true"))
+    for name, pod in pods(found):
+        if "nats" in name or "valkey" in name:
+            continue
+        kind = next((one for one in ("postgres", "operator", "definitions") if f"-{one}" in name), "services")
+        assert pod["spec"]["nodeSelector"] == {"pool": "operator" if kind == "definitions" else kind}, name
+        assert pod["spec"]["tolerations"] == [{"key": "care"}], name
+
+
 def test_pages_that_mails_and_answers_lead_to_have_an_owner() -> None:
     owned = owners()
     linked = {VERIFICATION.path: "accounts", RESET.path: "accounts", "/pay": "payments", "/mailbox": "notifications"}

@@ -32,6 +32,18 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* Where Jobs and other pods that end may stand: where the pods they work for do. Call with the values of those. */}}
+{{- define "common.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* One entry of a pod's `env` that reads a Secret. Call with (dict "name" "X" "secret" "s" "key" "k" "optional" false). */}}
 {{- define "common.secretEnv" -}}
 - name: {{ .name }}
