@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from careforall_testing.charts import CHART, Refused, render, rendered
+from careforall_testing.charts import CHART, Refused, objects, render, rendered
 
+LONGEST = {"StatefulSet": 52, "CronJob": 52}
+"""What Kubernetes takes of names of which it makes longer ones; of all others 63 characters."""
 SCHEMA = {
     "services.services.donations.scaling.replicas=-1": "/services/donations/scaling/replicas",
     "services.services.donations.replica=2": "replica",
@@ -38,6 +40,14 @@ SCHEMA = {
     "observability.collector.secretEnv.token.secret=x": "token",
     "observability.collector.resources.limits.memory=512M": "/collector/resources/limits/memory",
     "services.monitoring.labels.release=1": "/monitoring/labels/release",
+    "operator.resyncSecond=3": "resyncSecond",
+    "operator.image.tag=latest": "/image/tag",
+    "operator.platform.database.drils.enabled=true": "drils",
+    "operator.platform.database.engine=patroni": "/platform/database/engine",
+    "operator.platform.views[0].nam=x": "nam",
+    "operator.resources.limit.memory=1Gi": "limit",
+    "postgres.storage.size=lots": "/storage/size",
+    "postgres.resources.limit.memory=1Gi": "limit",
     "postgres.restore.targetTime=yesterday": "/restore/targetTime",
     "postgres.restore.timeline=old": "/restore/timeline",
 }
@@ -56,6 +66,8 @@ SENSE = {
     "postgres.external.enabled=true,global.databases.existingSecret=": "global.databases.existingSecret: PostgreSQL is your own",
     "nats.enabled=false,global.nats.address=x:4222,global.nats.existingSecret=": "global.nats.existingSecret: nats.enabled",
     "valkey.enabled=false": "global.redis: valkey.enabled is false",
+    "postgres.external.enabled=true": "operator.platform.database.engine is Patroni, but PostgreSQL is your own",
+    "postgres.networkPolicy.enabled=false": "postgres.networkPolicy.enabled is false, but networkPolicies.enabled closes",
     "demo.enabled=true": "demo.enabled: made-up gifts belong into global.environment=development only",
     "nats.replicas=1": "global.nats.streamReplicas: 3 copies need as many servers, and nats.replicas is 1",
     "services.defaults.terminationGracePeriodSeconds=20": "is less than preStopSeconds + drainSeconds + 15",
@@ -111,6 +123,24 @@ def test_what_cannot_work_is_refused_with_what_to_do(bad: str, said: str) -> Non
 def test_what_cannot_work_beside_the_platform_is_refused(bad: str, said: str) -> None:
     with pytest.raises(Refused, match=said):
         rendered("everything", bad)
+
+
+@pytest.mark.parametrize(
+    ("release", "backups", "most"),
+    [("my.charity", "false", 35), ("2027-gala", "false", 35), ("c" * 36, "false", 35), ("c" * 30, "true", 29)],
+    ids=["dot", "digit", "long", "long with backups"],
+)
+def test_a_release_whose_names_kubernetes_would_refuse_is_refused(release: str, backups: str, most: int) -> None:
+    local = ("--values", str(CHART / "values-local.yaml"), "--set", f"postgres.backup.enabled={backups}")
+    with pytest.raises(Refused, match=f"begins with a letter, has no dots, and is no longer than {most}"):
+        render(*local, release=release)
+    longest = objects(render(*local, release="c" * most))
+    assert all(len(one["metadata"]["name"]) <= LONGEST.get(one["kind"], 63) for one in longest)
+    assert len({(one["kind"], one["metadata"]["name"]) for one in longest}) == len(longest)
+
+
+def test_sizes_are_written_as_kubernetes_takes_them() -> None:
+    assert "storage: 1.5G" in rendered("prod", "postgres.storage.size=1.5G")
 
 
 def test_production_asks_for_what_only_the_user_knows() -> None:

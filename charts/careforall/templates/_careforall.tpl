@@ -14,9 +14,18 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses a release whose name makes names that Kubernetes refuses: those of Services, of the bootstrap Job, of the backups' CronJobs. */}}
+{{- define "careforall.named" -}}
+{{- $most := ternary 29 35 (((.Values.postgres | default dict).backup | default dict).enabled | default false) -}}
+{{- if or (gt (len .Release.Name) (int $most)) (not (regexMatch "^[a-z][-a-z0-9]*$" .Release.Name)) -}}
+{{- fail (printf "the release %s: names of Services and Jobs begin with its name, so that begins with a letter, has no dots, and is no longer than %v" .Release.Name $most) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Refuses what cannot work, with a sentence that says what to do. */}}
 {{- define "careforall.check" -}}
 {{- include "careforall.alone" . -}}
+{{- include "careforall.named" . -}}
 {{- $global := .Values.global -}}
 {{- if not (or $global.secrets.existingSecret $global.secrets.generate) -}}
 {{- fail "global.secrets.existingSecret: name a Secret with secret-key and webhook-secrets, or set global.secrets.generate=true to try the platform out" -}}
@@ -36,6 +45,9 @@
 {{- if and (include "careforall.ownPostgres" .) (not $global.databases.existingSecret) -}}
 {{- fail "global.databases.existingSecret: PostgreSQL is your own, so name a Secret with one DSN per service under its name and under reader-<name>, and one under operator for its heartbeat" -}}
 {{- end -}}
+{{- if and .Values.networkPolicies.enabled (not (include "careforall.ownPostgres" .)) (not .Values.postgres.networkPolicy.enabled) -}}
+{{- fail "postgres.networkPolicy.enabled is false, but networkPolicies.enabled closes every pod, so nobody would reach PostgreSQL: leave it on, or set networkPolicies.enabled=false too" -}}
+{{- end -}}
 {{- if and .Values.nats.enabled (gt (int $global.nats.streamReplicas) (int .Values.nats.replicas)) -}}
 {{- fail (printf "global.nats.streamReplicas: %v copies need as many servers, and nats.replicas is %v" $global.nats.streamReplicas .Values.nats.replicas) -}}
 {{- end -}}
@@ -47,6 +59,9 @@
 {{- $rest := $database.restSecret | default (printf "%s-postgres-auth" .Release.Name) -}}
 {{- if and .Values.operator.enabled .Values.postgres.enabled $auth $database.enabled (ne $rest $auth) -}}
 {{- fail (printf "operator.platform.database.restSecret: postgres.auth.existingSecret is %s, so name it here too: the operator asks Patroni with its rest-password" $auth) -}}
+{{- end -}}
+{{- if and .Values.operator.enabled $database.enabled (include "careforall.ownPostgres" .) (eq $database.engine "Patroni") (not $database.clusterName) -}}
+{{- fail "operator.platform.database.engine is Patroni, but PostgreSQL is your own: set External, or name its cluster in clusterName where Patroni or CloudNativePG runs it in this namespace" -}}
 {{- end -}}
 {{- if not .Values.operator.enabled -}}
 {{- range $name := include "careforall.enabled" . | fromJsonArray -}}

@@ -81,14 +81,16 @@ def rendered(profile: str, *sets: str, kube: str = "1.36.0", apis: tuple[str, ..
     return render("--values", str(CHART / file), *_options((*given, *sets)), kube=kube, apis=apis)
 
 
-def render(*words: str, kube: str = "1.36.0", apis: Sequence[str] = (), namespace: str = "giving") -> str:
+def render(
+    *words: str, kube: str = "1.36.0", apis: Sequence[str] = (), namespace: str = "giving", release: str = "careforall"
+) -> str:
     """Run `helm template` on the chart.
 
     Raises:
         Refused: Helm says no.
     """
     versions = [word for api in apis for word in ("--api-versions", api)]
-    command = [helm(), "template", "careforall", str(CHART), "--namespace", namespace, "--kube-version", kube, *versions, *words]
+    command = [helm(), "template", release, str(CHART), "--namespace", namespace, "--kube-version", kube, *versions, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise Refused(done.stderr)
