@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from careforall_testing.cluster import ROOT, Cluster
-from careforall_testing.patroni import Patroni, WriteReport, freeze_script, installed
+from careforall_testing.patroni import SCOPE, Patroni, WriteReport, freeze_script, installed, refused
 
 GAP_S = 5.0
 FROZEN_GAP_S = 30.0
@@ -38,6 +38,13 @@ def patroni(cluster: Cluster) -> Iterator[Patroni]:
 def old(patroni: Patroni) -> str:
     """The primary before the fault, with two replicas behind it."""
     return patroni.settled()
+
+
+def test_members_who_alone_have_everything_are_not_left_out(namespace: Cluster) -> None:
+    left = {"leader": f"{SCOPE}-2", "sync_standby": f"{SCOPE}-1"}
+    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{SCOPE}-sync", "annotations": left}})
+    said = refused(namespace, "members=1")
+    assert f"postgres.members: 1 would leave out {SCOPE}-1 and {SCOPE}-2" in said
 
 
 def test_a_planned_switchover_loses_nothing(patroni: Patroni, old: str) -> None:
