@@ -251,6 +251,18 @@ def test_what_answers_requests_beside_other_work_is_reached_too(role: str) -> No
     assert named(found, "NetworkPolicy", "careforall-donations")["spec"]["ingress"]
 
 
+@pytest.mark.parametrize(
+    ("own", "asked"),
+    [
+        ((), "careforall-nats.giving.svc:8222"),
+        (("nats.enabled=false", "global.nats.address=nats.example.org:4222"), "nats.example.org:8222"),
+    ],
+)
+def test_keda_asks_the_broker_that_services_speak_to(own: tuple[str, ...], asked: str) -> None:
+    scaled = named(objects(rendered("everything", *own)), "ScaledObject", "careforall-totals-worker")
+    assert scaled["spec"]["triggers"][0]["metadata"]["natsServerMonitoringEndpoint"] == asked
+
+
 def test_jobs_stand_where_the_pods_they_work_for_do() -> None:
     where = [f"{one}.nodeSelector.pool={one.partition('.')[0]}" for one in ("services.defaults", "postgres", "operator")]
     taint = [f"{one}.tolerations[0].key=care" for one in ("services.defaults", "postgres", "operator")]
