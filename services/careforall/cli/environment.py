@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from careforall.cli.registry import with_files
 from careforall.launch.binaries import PROGRAMS
 from careforall.launch.control import launcher_lives
 from careforall.launch.credentials import load_or_create
@@ -25,8 +26,11 @@ def launch_environment(variables: Mapping[str, str] | None = None, *, root: Path
     Args:
         variables: the environment; the process's own when not given.
         root: the clone; the one this code runs from when not given.
+
+    Raises:
+        BadSettings: a variable names a file that cannot be read.
     """
-    env = dict(os.environ if variables is None else variables)
+    env = with_files(os.environ if variables is None else variables)
     return LaunchEnvironment(
         places=find_places(root=root or clone_root(), state_dir=env.get("CAREFORALL_STATE_DIR"), uid=os.getuid()),
         path=env.get("PATH", os.defpath),

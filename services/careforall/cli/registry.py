@@ -64,16 +64,25 @@ def with_settings(definitions: Iterable[Definition], environment: Mapping[str, s
     Raises:
         BadSettings: Naming the variable at fault.
     """
+    given = with_files(environment)
     try:
-        return [(found, load(found.settings, _with_files(environment), service=found.name)) for found in definitions]
+        return [(found, load(found.settings, given, service=found.name)) for found in definitions]
     except SettingsError as error:
         raise BadSettings(str(error)) from error
 
 
-def _with_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """Let every variable also be given as NAME_FILE, the path of a mounted secret."""
+def with_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """Let every variable that is empty or missing also be given as NAME_FILE, the path of a mounted secret.
+
+    Raises:
+        BadSettings: Naming the variable whose file cannot be read.
+    """
     found = dict(environment)
     for name, path in environment.items():
-        if name.startswith("CAREFORALL_") and name.endswith("_FILE") and name.removesuffix("_FILE") not in environment:
-            found[name.removesuffix("_FILE")] = Path(path).read_text().strip()
+        meant = name.removesuffix("_FILE")
+        if name.startswith("CAREFORALL_") and name.endswith("_FILE") and path and not environment.get(meant):
+            try:
+                found[meant] = Path(path).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadSettings(f"{name} names {path}, which cannot be read: {error}") from error
     return found

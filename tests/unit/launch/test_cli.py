@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from careforall.cli import COMMANDS, Command, build, main
 from careforall.cli.environment import launch_environment, service_variables
+from careforall.cli.registry import BadSettings, with_files
 from careforall.cli.test import pytest_command
 from careforall.launch.doctor import examine
 from careforall.launch.errors import MissingError
@@ -81,6 +82,19 @@ def test_a_process_that_was_given_its_secrets_keeps_its_environment(monkeypatch:
     monkeypatch.setenv("CAREFORALL_SECRET_KEY", "k" * 40)
     monkeypatch.setenv("CAREFORALL_NATS_URL", "nats://broker")
     assert service_variables("default")["CAREFORALL_NATS_URL"] == "nats://broker"
+
+
+def test_its_secrets_may_lie_in_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k" * 40 + "\n")
+    monkeypatch.setenv("CAREFORALL_SECRET_KEY", "")
+    monkeypatch.setenv("CAREFORALL_SECRET_KEY_FILE", str(tmp_path / "key"))
+    assert service_variables("default")["CAREFORALL_SECRET_KEY"] == "k" * 40
+
+
+def test_a_file_that_cannot_be_read_is_told_by_its_variable(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(BadSettings, match="CAREFORALL_NATS_URL_FILE names"):
+            with_files({"CAREFORALL_NATS_URL_FILE": str(path)})
 
 
 def test_a_command_for_an_instance_that_does_not_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
