@@ -1,14 +1,14 @@
 """Settings of the carts service."""
 
-from careforall.kit.settings import Settings
+from careforall.kit.settings import AtLeastOne, Settings
 
 
 class CartsSettings(Settings, frozen=True, kw_only=True):
     """How many changes share a transaction, how long carts live, and for how long goods are held for them."""
 
-    batch_size: int = 256
+    batch_size: AtLeastOne = 256
     """Changes per shared transaction at most."""
-    batch_flights: int = 2
+    batch_flights: AtLeastOne = 2
     """Shared transactions in flight at once."""
     guest_cart_days: int = 30
     """Days after its last change at which a guest's cart is abandoned."""

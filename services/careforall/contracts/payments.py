@@ -12,6 +12,8 @@ from careforall.kit.envelope import Event
 SubjectType = Literal["DONATION", "ORDER"]
 PaymentStatus = Literal["INITIATED", "AUTHORIZED", "CAPTURED", "FAILED", "REFUNDED"]
 Method = Literal["CARD", "PAYPAL", "UPI", "WALLET"]
+GatewayName = Literal["simulator", "stripe", "paypal", "generic"]
+"""Whom money can be asked from; `generic` is any company that only tells us by our own webhook."""
 
 
 class _Payment(Event, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Settings of the inventory service."""
 
-from careforall.kit.settings import Settings
+from careforall.kit.settings import AtLeastOne, Settings
 
 
 class InventorySettings(Settings, frozen=True, kw_only=True):
@@ -8,9 +8,9 @@ class InventorySettings(Settings, frozen=True, kw_only=True):
 
     default_warehouse: str = "main"
     """Where stock of a SKU goes that lies nowhere yet, when nobody names a warehouse."""
-    batch_size: int = 512
+    batch_size: AtLeastOne = 512
     """Requests per shared transaction at most."""
-    batch_flights: int = 1
+    batch_flights: AtLeastOne = 1
     """Shared transactions in flight at once; they wait for one another at a hot SKU, so more seldom help."""
     sweep_seconds: float = 2.0
     """How often holds that ran out are expired."""

@@ -1,10 +1,15 @@
 """Settings every service shares; read once from the environment by the command line and passed down."""
 
-from collections.abc import Mapping
-from typing import Literal, TypeVar
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+"""A number without which nothing would ever happen."""
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,9 +29,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""
     """The service's own database, as CAREFORALL_<SERVICE>_DATABASE_URL."""
     nats_url: str = "nats://127.0.0.1:4222"
+    """The broker, with user and password where it asks for them."""
     redis_url: str = "redis://127.0.0.1:6379/0"
+    """Valkey or Redis for caches and limits; rediss:// speaks TLS."""
     environment: Literal["development", "production"] = "production"
     instance: str = "default"
+    """Name of the platform: keys in Redis begin with it."""
     secret_key: str
     """Root secret of at least 32 characters, kept for ever: another one ends receipt tokens, makes every donor a new one, so
     that history and erasure miss older gifts, and nobody can sign in (503).
@@ -38,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     accounts_url: str = ""
     """Where the signing keys are read while the broker is away; empty means `public_url`."""
     log_level: str = "info"
+    """debug, info, warning, error or critical."""
     otlp_url: str = ""
     """OTLP/HTTP endpoint for traces; empty keeps them in memory only."""
     traces_per_second: float = 10.0
@@ -46,28 +55,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How old messages may become in a rush that needs all the cores; `up` sets it, where everything shares one machine."""
     drain_seconds: float = 0.5
     """How long a process that was told to stop goes on answering while it is not ready, so that balancers turn away first."""
-    pool_size: int = 8
-    rate_everyone: int = 10_000
-    rate_per_address: int = 100
-    rate_per_key: int = 1_000
-    rate_login: int = 10
+    pool_size: AtLeastOne = 8
+    """Connections of one process to each service's database at most."""
+    rate_everyone: AtLeastOne = 10_000
+    """Requests a minute of all callers together."""
+    rate_per_address: AtLeastOne = 100
+    """Requests a minute of one address."""
+    rate_per_key: AtLeastOne = 1_000
+    """Requests a minute with one API key."""
+    rate_login: AtLeastOne = 10
+    """Tries a minute to sign in, and to ask for a link, for one account and from one address."""
     trusted_proxies: int = 0
     """How many proxy hops in front append to X-Forwarded-For; 0 believes the socket."""
     cors_origins: str = ""
-    """Comma-separated origins that browsers may call from."""
+    """Comma-separated origins that browsers may call from, such as https://www.example.org; * is all of them."""
     accept_old_broker: bool = False
     """Start with a NATS server older than 2.12, which drops fields silently."""
-    stream_replicas: int = 1
+    stream_replicas: AtLeastOne = 1
     """Copies the broker keeps of each stream: 3 where it has three servers, so that losing one loses nothing."""
-    stream_max_bytes: int = 4 * 1024**3
+    stream_max_bytes: AtLeastOne = 4 * 1024**3
     """Room the broker sets aside for each stream; all of them together must fit into its storage."""
     hot_paths: bool = True
     """Serve the busiest routes by thin handlers in front of the framework; same answers either way."""
 
     def __post_init__(self) -> None:
-        """Refuse secrets nobody may rely on."""
+        """Refuse secrets nobody may rely on, and what only fails later, at a mail or a donor."""
         if len(self.secret_key) < 32:  # noqa: PLR2004 - stated in the message
             raise ValueError("secret_key must have at least 32 characters")
+        if self.log_level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError(f"log_level is {self.log_level}: choose debug, info, warning, error or critical")
+        for field, schemes in _ADDRESSES.items():
+            address = getattr(self, field)
+            if address and not _leads_somewhere(address, schemes):
+                raise ValueError(f"{field} must be an address that begins with {' or '.join(f'{one}://' for one in schemes)}")
+            if schemes is _HTTP:
+                msgspec.structs.force_setattr(self, field, address.rstrip("/"))
+        for origin in split(self.cors_origins):
+            if origin != "*" and not (_leads_somewhere(origin, _HTTP) and not urlsplit(origin).path):
+                raise ValueError(f"cors_origins names {origin}, which is no origin such as https://www.example.org")
 
     def dsn(self, service: str) -> str:
         """Return the DSN of one service's database."""
@@ -87,6 +112,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_HTTP = ("https", "http")
+_POSTGRES = ("postgresql", "postgres")
+_ADDRESSES = {
+    "postgres_url": _POSTGRES,
+    "database_url": _POSTGRES,
+    "redis_url": ("redis", "rediss", "unix"),
+    "public_url": _HTTP,
+    "internal_url": _HTTP,
+    "accounts_url": _HTTP,
+    "otlp_url": _HTTP,
+}
+
+
+def _leads_somewhere(address: str, schemes: Sequence[str]) -> bool:
+    """Whether it has one of the schemes, and a host or what stands for one (a socket's path, `?host=`)."""
+    parts = urlsplit(address)
+    return parts.scheme in schemes and bool(parts.netloc or (schemes is not _HTTP and (parts.path or parts.query)))
+
+
 class SettingsError(Exception):
     """A variable is missing or cannot be read; the message names it."""
 
@@ -100,15 +144,28 @@ def load(kind: type[S], environment: Mapping[str, str], *, service: str) -> S:
     Raises:
         SettingsError: Naming the variable at fault.
     """
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
-        for name in (f"CAREFORALL_{field.name.upper()}", f"CAREFORALL_{service.upper()}_{field.name.upper()}"):
-            if environment.get(name):
-                values[field.name] = environment[name]
+        shared, own = f"CAREFORALL_{field.name.upper()}", f"CAREFORALL_{service.upper()}_{field.name.upper()}"
+        name = own if environment.get(own) else shared
+        if text := environment.get(name):
+            values[field.name] = _read(name, text, field.type)
+        elif field.required:
+            raise SettingsError(f"settings of {service}: {name} is missing")
     try:
-        return msgspec.convert(values, kind, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
+        return kind(**values)
+    except ValueError as error:
         raise SettingsError(f"settings of {service}: {error} (variables are CAREFORALL_<FIELD>)") from error
+
+
+def _read(name: str, text: str, kind: Any) -> Any:
+    try:
+        value = msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name} cannot be read: {error}") from error
+    if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+        raise SettingsError(f"{name} must be a finite number of at least 0")
+    return value
 
 
 def split(listed: str) -> tuple[str, ...]:

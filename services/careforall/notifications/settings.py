@@ -1,8 +1,11 @@
 """Settings of the notifications service."""
 
-from typing import Literal
+from email.utils import parseaddr
+from typing import Annotated, Literal
 
-from careforall.kit.settings import Settings
+import msgspec
+
+from careforall.kit.settings import AtLeastOne, Settings
 
 
 class NotificationsSettings(Settings, frozen=True, kw_only=True):
@@ -12,11 +15,11 @@ class NotificationsSettings(Settings, frozen=True, kw_only=True):
     """`mailbox` keeps mails in the database and shows them on a page of development instances."""
     email_from: str = "CareForAll <no-reply@careforall.invalid>"
     smtp_host: str = "127.0.0.1"
-    smtp_port: int = 25
+    smtp_port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 25
     smtp_username: str = ""
     smtp_password: str = ""
     smtp_tls: Literal["none", "starttls", "tls"] = "starttls"
-    smtp_connections: int = 8
+    smtp_connections: AtLeastOne = 8
     """Mails under way at once."""
     webhook_url: str = ""
     """Endpoint that hears of donations; empty sends none."""
@@ -29,5 +32,13 @@ class NotificationsSettings(Settings, frozen=True, kw_only=True):
     """Tries after which a message becomes a dead letter; a mail server may be away for almost three days."""
     pledge_mails_per_hour: int = 10
     """Mails to one address about gifts that are not paid (noted, or failed) where their giver is not signed in as its owner."""
-    send_batch: int = 500
+    send_batch: AtLeastOne = 500
     """Messages claimed at once by one channel."""
+
+    def __post_init__(self) -> None:
+        """Refuse what every mail would fail by."""
+        super().__post_init__()
+        if bool(self.smtp_username) != bool(self.smtp_password):
+            raise ValueError("smtp_username and smtp_password belong together: set both or none")
+        if "@" not in parseaddr(self.email_from)[1]:
+            raise ValueError("email_from must hold an address, such as Charity <no-reply@example.org>")

@@ -1,12 +1,13 @@
 """Settings of the orders service."""
 
-from careforall.kit.settings import Settings
+from careforall.contracts.payments import GatewayName
+from careforall.kit.settings import AtLeastOne, Settings
 
 
 class OrdersSettings(Settings, frozen=True, kw_only=True):
     """How long buyers may take, how often they may order, and how sagas are driven."""
 
-    default_gateway: str = "simulator"
+    default_gateway: GatewayName = "simulator"
     """Whom the money of an order is asked from."""
     orders_per_minute: int = 10
     """Direct orders of one user a minute."""
@@ -24,11 +25,11 @@ class OrdersSettings(Settings, frozen=True, kw_only=True):
     """How long a saga belongs to who drives it; then another takes it over. Longer than a step waits for its answer."""
     saga_wait_seconds: float = 6.0
     """How long a buyer waits for the saga before the answer is 202 with a status URL."""
-    saga_tries: int = 60
+    saga_tries: AtLeastOne = 60
     """Tries of one step before a person is told; it is repeated more slowly from then on."""
-    batch_size: int = 256
+    batch_size: AtLeastOne = 256
     """Saga steps per shared transaction at most."""
-    batch_flights: int = 2
+    batch_flights: AtLeastOne = 2
     """Shared transactions of saga steps in flight at once."""
     observe_seconds: float = 15.0
     """How often sagas and sales are counted for the metrics."""

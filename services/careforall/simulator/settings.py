@@ -1,7 +1,7 @@
 """Settings of the simulator."""
 
 from careforall.kit import secrets
-from careforall.kit.settings import Settings
+from careforall.kit.settings import AtLeastOne, Settings
 
 WEBHOOK_PATH = "/api/v1/payments/webhook/simulator"
 
@@ -17,7 +17,7 @@ class SimulatorSettings(Settings, frozen=True, kw_only=True):
     """Where events go; empty means the payments webhook of `public_url`."""
     simulator_fee_points: int = 0
     """What the company keeps of each payment, in hundredths of a percent, and tells with it; 0 tells nothing."""
-    webhook_flights: int = 32
+    webhook_flights: AtLeastOne = 32
     """Webhooks in flight at once."""
     webhook_timeout: float = 5.0
     """Seconds a receiver may take."""

@@ -1,6 +1,8 @@
 """Settings of the sync service."""
 
-from careforall.kit.settings import Settings, split
+import re
+
+from careforall.kit.settings import AtLeastOne, Settings, split
 from careforall.kit.stripe.keys import is_live, refuse_wrong_mode
 
 
@@ -13,7 +15,7 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
     """Signing secrets (whsec_) of the endpoint /api/v1/sync/webhook/stripe, comma separated; empty hears of no changes there."""
     stripe_base: str = ""
     """Where Stripe's API is answered instead of its own address; for tests, refused in production."""
-    delivery_calls: int = 8
+    delivery_calls: AtLeastOne = 8
     """Calls to a target at the same time."""
     delivery_seconds: float = 4.0
     """Deadline of one call to a target."""
@@ -24,7 +26,7 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
     delivery_pause_seconds: float = 30.0
     """How long a target is left alone after three failures in a row; then one call tries whether it is back."""
 
-    webhook_posts: int = 4
+    webhook_posts: AtLeastOne = 4
     """Posts to one endpoint of an integrator at the same time; each endpoint has places of its own."""
     webhook_seconds: float = 15.0
     """Deadline of one post."""
@@ -40,8 +42,8 @@ class SyncSettings(Settings, frozen=True, kw_only=True):
             refuse_wrong_mode(self.stripe_secret_key, self.environment)
         if self.stripe_base and self.environment == "production":
             raise ValueError("CAREFORALL_STRIPE_BASE sends the key elsewhere: not in production")
-        if not all(pause >= 0 for pause in self.pauses):
-            raise ValueError("CAREFORALL_WEBHOOK_PAUSES holds seconds, none below 0")
+        if not all(re.fullmatch(r"\d+(\.\d+)?", pause) for pause in split(self.webhook_pauses)):
+            raise ValueError("CAREFORALL_WEBHOOK_PAUSES holds seconds, none below 0, with commas between")
 
     @property
     def stripe_livemode(self) -> bool:

@@ -154,20 +154,45 @@ def test_settings_come_from_the_environment_and_a_service_s_own_variable_wins() 
     assert found.dsn("donations") == "postgresql://h:1/careforall_donations?ssl=off"
 
 
+ENOUGH = {"CAREFORALL_POSTGRES_URL": "postgresql://h", "CAREFORALL_SECRET_KEY": SECRET}
+
+
 @pytest.mark.parametrize(
     ("environment", "word"),
     [
-        ({"CAREFORALL_SECRET_KEY": SECRET}, "postgres_url"),
-        ({"CAREFORALL_POSTGRES_URL": "x"}, "secret_key"),
+        ({"CAREFORALL_SECRET_KEY": SECRET}, "CAREFORALL_POSTGRES_URL is missing"),
+        ({"CAREFORALL_POSTGRES_URL": "x"}, "CAREFORALL_SECRET_KEY is missing"),
         ({"CAREFORALL_POSTGRES_URL": "x", "CAREFORALL_SECRET_KEY": "short"}, "32 characters"),
-        ({"CAREFORALL_POSTGRES_URL": "x", "CAREFORALL_SECRET_KEY": SECRET, "CAREFORALL_POOL_SIZE": "many"}, "pool_size"),
-        ({"CAREFORALL_POSTGRES_URL": "x", "CAREFORALL_SECRET_KEY": SECRET, "CAREFORALL_ENVIRONMENT": "test"}, "environment"),
+        *(
+            ({**ENOUGH, f"CAREFORALL_{name}": text}, name if says is None else says)
+            for name, text, says in (
+                ("POOL_SIZE", "many", None),
+                ("POOL_SIZE", "0", None),
+                ("DONATIONS_POOL_SIZE", "-1", None),
+                ("RATE_PER_ADDRESS", "0", None),
+                ("TRUSTED_PROXIES", "-1", None),
+                ("DRAIN_SECONDS", "nan", None),
+                ("ENVIRONMENT", "test", None),
+                ("POSTGRES_URL", "db.example.org:5432", "postgres_url"),
+                ("REDIS_URL", "http://cache", "redis_url"),
+                ("PUBLIC_URL", "give.example.org", "public_url"),
+                ("OTLP_URL", "collector:4318", "otlp_url"),
+                ("LOG_LEVEL", "verbose", "log_level"),
+                ("CORS_ORIGINS", "https://a.example.org, www.example.org", "cors_origins names www.example.org"),
+                ("CORS_ORIGINS", "https://a.example.org/", "cors_origins"),
+            )
+        ),
     ],
 )
 def test_settings_nobody_can_rely_on_are_refused_by_name(environment: Mapping[str, str], word: str) -> None:
     with pytest.raises(SettingsError, match=word) as refused:
         load(Settings, environment, service="donations")
     assert SECRET not in str(refused.value)
+
+
+def test_an_address_may_end_with_a_slash_and_links_have_one() -> None:
+    found = load(Settings, {**ENOUGH, "CAREFORALL_PUBLIC_URL": "https://give.example.org/"}, service="donations")
+    assert found.public_url == "https://give.example.org"
 
 
 # problems
