@@ -4,8 +4,9 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from careforall.contracts.payments import GatewayName
 from careforall.kit import secrets
-from careforall.kit.settings import Settings, split
+from careforall.kit.settings import AtLeastOne, Settings, split
 from careforall.kit.stripe.keys import is_live, refuse_wrong_mode
 
 _PAYPAL_LIVE = "https://api-m.paypal.com"
@@ -37,28 +38,28 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     paypal_webhook_ids: str = ""
     """Ids of the webhooks registered at PayPal, comma separated; two are live while one is replaced."""
     paypal_live: bool = False
-    """Move real money; false is PayPal's sandbox."""
+    """Move real money, in production only; false is PayPal's sandbox, in development only."""
     paypal_base: str = ""
     """Base URL of PayPal's API; empty means that of the sandbox, or the live one."""
     paypal_trust_anchor: str = ""
     """PEM file of the roots that may stand behind PayPal's webhook certificates; empty means those of this machine."""
     paypal_certificate_host: str = ""
     """One loopback address more, as host:port, that webhook certificates may come from; for tests, never with `paypal_live`."""
-    default_gateway: str = "simulator"
+    default_gateway: GatewayName = "simulator"
     """Used where nobody names a gateway."""
     gateway_order: str = ""
     """Gateways to go on to, comma separated, after one refused to make something payable; empty stays with the intent's own."""
     intent_hours: float = 24.0
     """Hours until an unpaid intent fails."""
-    max_attempts: int = 10
+    max_attempts: AtLeastOne = 10
     """Declined attempts after which an intent fails."""
-    pays_per_minute: int = 60
+    pays_per_minute: AtLeastOne = 60
     """How often one address may start an attempt (card testing)."""
     gateway_seconds: float = 4.0
     """Deadline of one call to a gateway."""
-    gateway_tries: int = 3
+    gateway_tries: AtLeastOne = 3
     """Calls on one idempotency key before an outcome is left unknown."""
-    gateway_calls: int = 64
+    gateway_calls: AtLeastOne = 64
     """Calls to one gateway at the same time (bulkhead)."""
     reconcile: bool = True
     """Whether payments are compared with the gateways; false stops all of it."""
@@ -68,14 +69,14 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
     """How far back a comparison looks by itself, after however long an outage."""
     reconcile_calls_per_second: float = 5.0
     """Calls a second to a gateway while comparing."""
-    reconcile_calls: int = 20000
+    reconcile_calls: AtLeastOne = 20000
     """Calls in one comparison at most; the next goes on."""
     completion_seconds: float = 300.0
     """Seconds after which the gift of a captured payment should be complete; else the payment is announced again."""
-    webhook_batch: int = 128
+    webhook_batch: AtLeastOne = 128
     """Webhook events, or steps of checkouts, per shared transaction at most; small ones in flight keep the database and this
     process busy."""
-    webhook_flights: int = 2
+    webhook_flights: AtLeastOne = 2
     """Shared transactions of each kind in flight at once."""
 
     def __post_init__(self) -> None:
@@ -94,6 +95,18 @@ class PaymentsSettings(Settings, frozen=True, kw_only=True):
         wrong = next((message for found, message in _wrong_with_paypal(self) if found), "")
         if wrong:
             raise ValueError(wrong)
+        if unknown := [name for name in split(self.gateway_order) if name not in self.askable]:
+            raise ValueError(f"CAREFORALL_GATEWAY_ORDER names {unknown[0]}, which is not set up here")
+
+    @property
+    def askable(self) -> tuple[str, ...]:
+        """The companies that are set up and can be asked; money that is none exists in development only."""
+        there = {
+            "simulator": self.environment == "development",
+            "stripe": bool(self.stripe_secret_key),
+            "paypal": bool(self.paypal_client_id),
+        }
+        return tuple(name for name, is_there in there.items() if is_there)
 
     @property
     def stripe_livemode(self) -> bool:
@@ -136,6 +149,10 @@ def _wrong_with_paypal(settings: PaymentsSettings) -> Iterator[tuple[bool, str]]
     yield (
         bool(certificates) and not _is_loopback(certificates.rpartition(":")[0]),
         "paypal_certificate_host must be a loopback address with a port, such as 127.0.0.1:8443",
+    )
+    yield (
+        named and settings.environment == "production" and not settings.paypal_live,
+        "paypal_live is not set: production would take gifts paid in PayPal's sandbox, where money is made up",
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from careforall.kit.settings import load
+import pytest
+
+from careforall.donations.settings import DonationsSettings
+from careforall.kit.settings import Settings, SettingsError, load
+from careforall.orders.settings import OrdersSettings
 from careforall.payments.app import companies
 from careforall.payments.gateways.translators import READERS
 from careforall.payments.settings import PaymentsSettings
@@ -24,6 +28,19 @@ async def test_what_is_set_up_is_there_under_its_own_name() -> None:
     assert await names() == {"generic", "simulator"}
     assert await names(**STRIPE) == {"generic", "simulator", "stripe"}
     assert await names(**PAYPAL) == {"generic", "simulator", "paypal"}
+
+
+async def test_production_has_no_company_whose_money_is_made_up() -> None:
+    live = {**STRIPE, "CAREFORALL_ENVIRONMENT": "production", "CAREFORALL_STRIPE_SECRET_KEY": "sk_live_1"}
+    assert await names(**live) == {"generic", "stripe"}
+    with pytest.raises(SettingsError, match="CAREFORALL_GATEWAY_ORDER names simulator"):
+        await names(**live, CAREFORALL_GATEWAY_ORDER="stripe, simulator")
+
+
+@pytest.mark.parametrize("kind", [DonationsSettings, OrdersSettings, PaymentsSettings])
+def test_a_gateway_nobody_has_is_refused_at_start(kind: type[Settings]) -> None:
+    with pytest.raises(SettingsError, match="CAREFORALL_DEFAULT_GATEWAY"):
+        load(kind, {**BASE, "CAREFORALL_DEFAULT_GATEWAY": "strpie"}, service="payments")
 
 
 async def test_kept_events_of_every_gateway_can_be_read_again() -> None:

@@ -19,10 +19,10 @@ def loaded(**values: str) -> PaymentsSettings:
 
 
 def test_the_base_follows_from_what_is_moved() -> None:
-    assert loaded(**SANDBOX).paypal_url == "https://api-m.sandbox.paypal.com"
+    assert loaded(**SANDBOX, **DEVELOPMENT).paypal_url == "https://api-m.sandbox.paypal.com"
     assert loaded(**LIVE).paypal_url == "https://api-m.paypal.com"
     assert loaded(**LIVE, PAYPAL_BASE="https://api-m.paypal.com/").paypal_url == "https://api-m.paypal.com"
-    assert loaded(**SANDBOX, PAYPAL_BASE="http://127.0.0.1:9/").paypal_url == "http://127.0.0.1:9"
+    assert loaded(**SANDBOX, **DEVELOPMENT, PAYPAL_BASE="http://127.0.0.1:9/").paypal_url == "http://127.0.0.1:9"
     assert not loaded().paypal_client_id
 
 
@@ -37,6 +37,7 @@ def test_the_base_follows_from_what_is_moved() -> None:
         ({"PAYPAL_LIVE": "true"}, "paypal_live"),
         ({"DEFAULT_GATEWAY": "paypal"}, "default_gateway"),
         ({**LIVE, **DEVELOPMENT}, "paypal_live"),
+        (SANDBOX, "paypal_live is not set"),
         ({**LIVE, "PAYPAL_BASE": "https://api-m.sandbox.paypal.com"}, "paypal_base"),
         ({**LIVE, "PAYPAL_BASE": "http://127.0.0.1:9"}, "paypal_base"),
         ({**SANDBOX, "PAYPAL_BASE": "https://api-m.paypal.com"}, "paypal_base"),
