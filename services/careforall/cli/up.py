@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zlib
 from typing import Annotated
@@ -15,16 +16,17 @@ from careforall.cli.options import Instance
 from careforall.launch import control
 from careforall.launch import logs as log_streams
 from careforall.launch.doctor import Finding, disk, examine
-from careforall.launch.errors import MissingError, UsageError
+from careforall.launch.errors import LaunchError, MissingError, UsageError
 from careforall.launch.health import READY
 from careforall.launch.launcher import Launcher
 from careforall.launch.plan import platform_plan
-from careforall.launch.reporter import Reporter
+from careforall.launch.reporter import NO_ROOM, Reporter
 from careforall.launch.settings import LaunchEnvironment, Wish
 from careforall.launch.state import InstanceFolder
 from careforall.launch.summary import flag_of
 
 HIGHEST_PORT = 65535
+UNWRITABLE = (*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
 STATE_COLOURS = {"ready": "green", "degraded": "yellow", "down": "red"}
 
@@ -46,15 +48,27 @@ def up(
     if port is not None and not 0 <= port <= HIGHEST_PORT:
         raise UsageError(f"{port} is no port: use 1 to {HIGHEST_PORT}, or 0 for any free one.")
     environment = launch_environment()
+    try:
+        _start(environment, Wish(instance=instance, port=port, demo=demo), detach=detach)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise LaunchError(
+            f"{_folder(environment, instance).path} cannot be written: {error}\n"
+            f"  ./careforall doctor{flag_of(instance)} tells what is missing."
+        ) from error
+
+
+def _start(environment: LaunchEnvironment, wish: Wish, *, detach: bool) -> None:
     reporter = Reporter(plain=environment.plain)
-    if detach:
-        words = ["--instance", instance, *([] if port is None else ["--port", str(port)]), *([] if demo else ["--no-demo"])]
-        control.start_detached(
-            _folder(environment, instance), control.launcher_command(words), env=environment.variables, tell=reporter.line
-        )
+    if not detach:
+        Launcher(environment=environment, wish=wish, plan=platform_plan(), reporter=reporter).run()
         return
-    wish = Wish(instance=instance, port=port, demo=demo)
-    Launcher(environment=environment, wish=wish, plan=platform_plan(), reporter=reporter).run()
+    port = [] if wish.port is None else ["--port", str(wish.port)]
+    words = ["--instance", wish.instance, *port, *([] if wish.demo else ["--no-demo"])]
+    control.start_detached(
+        _folder(environment, wish.instance), control.launcher_command(words), env=environment.variables, tell=reporter.line
+    )
 
 
 def down(

@@ -143,7 +143,7 @@ def _follow_until_ready(
         in_time = poll(settled, timeout_s=DETACH_TIMEOUT_S, pause_s=0.05)
         poll(lambda: _says_nothing_new(lines, tell), timeout_s=1)
     if launcher.returncode is not None:
-        error = LaunchError(f"It did not start; {log} has the whole story.")
+        error = LaunchError(f"It did not start; {log} has the whole story, and ./careforall doctor looks at this machine.")
         error.exit_status = launcher.returncode if launcher.returncode > 0 else 1
         raise error
     if not in_time:

@@ -133,6 +133,20 @@ def test_nobody_is_bidden_to_start_what_is_starting(
     assert found["instance"] == "mine starts"
 
 
+@pytest.mark.parametrize("words", [["up"], ["up", "--detach"]])
+def test_a_state_folder_that_cannot_be_written_is_said_plainly(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").write_text("not a folder")
+    monkeypatch.setenv("CAREFORALL_STATE_DIR", str(tmp_path / "state"))
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--instance", "mine"])
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert "cannot be written: [Errno" in said
+    assert "./careforall doctor --instance mine tells" in said
+
+
 def test_who_reads_only_the_first_lines_of_logs_has_seen_them(tmp_path: Path) -> None:
     environment = {**os.environ, "CAREFORALL_STATE_DIR": str(tmp_path)}
     logs = InstanceFolder(launch_environment(environment).places.instance("mine")).logs
