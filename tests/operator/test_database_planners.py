@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from careforall_operator.models import Database, DegradedRules, Drills, PlatformSpec, SwitchoverSpec
 from careforall_operator.models import SecretRef as Ref
-from careforall_operator.passes.database import DatabaseSeen, decide
+from careforall_operator.passes.database import DatabaseSeen, asked_of, decide
 from careforall_operator.reconcile.answers import Findings, answers
 from careforall_operator.reconcile.cron import BadSchedule, due, parsed
 from careforall_operator.reconcile.drills import plan_drill
@@ -65,6 +65,7 @@ class Story:
         self.told: set[str] = set()
         self.plan: DatabasePlan | None = None
         self.beats: dict[int, list[datetime]] = {}
+        self.spec = PlatformSpec()
 
     def second(
         self, cluster: ClusterSeen | None, *, written: bool, timeline: int | None = None, done: bool = True
@@ -72,7 +73,9 @@ class Story:
         before = msgspec.json.decode(self.status, type=DatabaseStatus) if self.status else None
         number = timeline or (cluster.timeline if cluster else None)
         beat = self._beat(number) if written else Beat(at=self.at, written=False)
-        self.plan = plan_database(ASKED, cluster, beat, list(self.jobs.values()), before, self.degraded, self.at)
+        asked = asked_of(DATABASE, OWNER, TEMPLATE, self.spec, switching=False)
+        known = PlatformStatus(database=before, degraded=self.degraded)
+        self.plan = decide(self.spec, DatabaseSeen(cluster=cluster, beat=beat), known, list(self.jobs.values()), asked, self.at)
         for action in self.plan.actions:
             if isinstance(action, Create):
                 name = action.body["metadata"]["name"]
@@ -179,6 +182,29 @@ def test_the_report_goes_by_heartbeats_and_not_by_passes() -> None:
     assert report is not None
     assert (report.start_time, report.write_time, report.rto_seconds) == (last, first, 0.5)
     assert report.detect_time == report.promote_time == report.endpoint_time == first
+
+
+def test_a_failover_while_paused_is_compared_and_told_afterwards() -> None:
+    story = Story()
+    story.rest(1)
+    story.spec = PlatformSpec(paused=True)
+    report = story.rest(2).status.last_failover
+    assert report is not None
+    assert (report.result, report.reconciliation_job, story.jobs, story.told) == ("InProgress", None, {}, set())
+    story.spec = PlatformSpec()
+    report = story.rest(2, 3).status.last_failover
+    assert report is not None
+    assert (report.result, set(story.jobs), story.told) == ("Succeeded", {"main-recon-2"}, {"failover-2"})
+
+
+def test_a_job_that_was_taken_away_before_it_ended_is_made_again() -> None:
+    story = Story()
+    story.rest(1)
+    story.second(seen(2), written=True, done=False)
+    assert story.jobs.pop("main-recon-2") is not None
+    report = story.rest(2, 3).status.last_failover
+    assert report is not None
+    assert (report.result, set(story.jobs)) == ("Succeeded", {"main-recon-2"})
 
 
 def test_an_old_timeline_is_no_heartbeat() -> None:

@@ -136,4 +136,11 @@ def asked_of(
     database: Database, owner: Owner, template: dict[str, object] | None, spec: PlatformSpec, *, switching: bool
 ) -> Asked:
     """Gather what a decision rests on."""
-    return Asked(database=database, owner=owner, template=template, read_only=spec.mode != "Normal", switching=switching)
+    return Asked(
+        database=database,
+        owner=owner,
+        template=template,
+        read_only=spec.mode != "Normal",
+        switching=switching,
+        paused=spec.paused,
+    )

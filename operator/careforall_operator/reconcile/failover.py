@@ -31,6 +31,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Whether people asked for no writes."""
     switching: bool = False
     """Whether a DatabaseSwitchover runs."""
+    paused: bool = False
+    """Whether nothing may be done: what waits for a Job goes on waiting."""
 
 
 class DatabasePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,10 +190,13 @@ def _routed(seen: ClusterSeen | None, status: DatabaseStatus) -> bool:
 
 
 def _reconciled(asked: Asked, status: DatabaseStatus, jobs: Sequence[JobSeen]) -> tuple[DatabaseStatus, list[Action]]:
-    """Have the books compared once for each timeline, and learn how that went."""
-    status = reports.settled(status, {one.name: one for one in jobs})
+    """Have the books compared once for each timeline, and learn how that went; a Job that went before it ended is made again."""
+    if asked.paused:
+        return status, []
+    known = {one.name: one for one in jobs}
+    status = reports.settled(status, known)
     report = reports.running(status)
-    if report is None or report.write_time is None or report.reconciliation_job is not None:
+    if report is None or report.write_time is None or report.reconciliation_job in known:
         return status, []
     rules = asked.database.failover.reconciliation
     if not rules.enabled and report.new_primary is None:
