@@ -4,8 +4,6 @@ Programs that look through mails open every link, so opening a page uses nothing
 these pages whose account it is.
 """
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -20,6 +18,7 @@ from careforall.accounts.domain import PASSWORD_LENGTHS, LinkPurpose
 from careforall.accounts.errors import InvalidLink
 from careforall.accounts.service import AccountsService
 from careforall.kit.errors import InvalidInput, Problem, TooManyRequests
+from careforall.kit.http import inline
 
 AnyRequest = Request[Any, Any, Any]
 Words = Mapping[str, tuple[str, str]]
@@ -97,8 +96,7 @@ _STYLE = (files("careforall.accounts") / "templates" / "link.css").read_text(enc
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src {inline.source(_STYLE)}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     # The address of the page holds the token: it must not travel on with whatever is opened next.
     "Referrer-Policy": "no-referrer",

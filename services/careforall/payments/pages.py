@@ -1,7 +1,11 @@
-"""The pay page: plain server-rendered HTML that works without JavaScript and says one clear thing."""
+"""The pay page: plain server-rendered HTML that works without JavaScript and says one clear thing.
+
+While something is awaited it looks again: by a script where there are some, by loading itself anew where there are none.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +13,11 @@ import jinja2
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.di import Provide
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from careforall.kit import money
 from careforall.kit.errors import NotFound, Problem, TooManyRequests
+from careforall.kit.http import inline
 from careforall.kit.http.limits import Limit, Limiter, network_of
 from careforall.kit.ids import born_at, parse_id
 from careforall.payments.domain import OPEN_ATTEMPTS, Intent
@@ -43,12 +49,16 @@ _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("careforall.payments"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
 _pay = _templates.get_template("pay.html")
+_SCRIPT = (files("careforall.payments") / "templates" / "pay.js").read_text(encoding="utf-8")
 _REFRESH = 2
 _PREPARING = timedelta(days=1)
 """How long after its id was made a payment may still be on its way here, and clocks may differ."""
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action *; base-uri 'none'",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {inline.source(_SCRIPT)}; connect-src 'self'; "
+        "form-action *; base-uri 'none'; frame-ancestors 'none'"
+    ),
 }
 
 
@@ -167,5 +177,13 @@ def _page(
     state: str, *, status: int = 200, refresh: int | None = None, identifier: UUID | None = None, **facts: object
 ) -> Response[str]:
     heading, sentence = _WORDS[state]
-    body = _pay.render(state=state, heading=heading, sentence=sentence, refresh=refresh, identifier=identifier, **facts)
+    body = _pay.render(
+        state=state,
+        heading=heading,
+        sentence=sentence,
+        refresh=refresh,
+        script=Markup(_SCRIPT),  # noqa: S704 - a file of ours; escaped it would be another script than the policy names
+        identifier=identifier,
+        **facts,
+    )
     return Response(body, status_code=status, media_type=MediaType.HTML, headers=_HEADERS)
