@@ -105,8 +105,9 @@ def test_every_donation_event_reads_well_in_both_languages(renderer: Renderer, k
     assert mail.language == language
     assert ("€25.00" if language == "en" else "25,00") in words.text
     assert "Donor <One>" in words.text
-    assert "Donor &lt;One&gt;" in words.html
-    assert "Clean &amp; fresh water" in words.html
+    assert "<bdi>Donor &lt;One&gt;</bdi>" in words.html
+    assert "<bdi>Clean &amp; fresh water</bdi>" in words.html
+    assert "overflow-wrap: anywhere" in words.html
     assert "<One>" not in words.html
     assert words.subject
     assert "\n" not in words.subject
