@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -14,6 +15,9 @@ from careforall_testing.servers import ServerUrls, own_nats
 pytestmark = pytest.mark.browser
 
 PATHS = ("/", "/docs/problems", "/admin", "/mailbox", "/reset-password", "/pay/none", "/simulator", "/nowhere")
+COLOUR = "([where, name]) => getComputedStyle(document.querySelector(where))[name]"
+NOTICED = 3.0
+"""The least contrast of what must be seen but not read, as WCAG has it."""
 LIGHTNESS = "(shown, name) => Math.max(...getComputedStyle(shown)[name].match(/[0-9.]+/g).slice(0, 3).map(Number))"
 
 
@@ -43,6 +47,36 @@ async def test_the_documentation_changes_with_the_system(running: Platform, brow
     await expect(page.locator(".opblock-tag").first).to_be_visible()
     await page.emulate_media(color_scheme="dark")
     await expect(page.locator("html")).to_have_class("dark-mode")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_what_has_the_focus_stands_out(running: Platform, browser: Browser, scheme: Literal["light", "dark"]) -> None:
+    page = await browser.new_page(color_scheme=scheme)
+    for path in ("/", "/docs/problems", "/admin", "/mailbox", "/reset-password", "/nowhere"):
+        await page.goto(running.first.url + path)
+        await page.keyboard.press("Tab")
+        ring = await page.evaluate(COLOUR, [":focus", "outlineColor"])
+        assert contrast(ring, await page.evaluate(COLOUR, ["body", "backgroundColor"])) >= NOTICED, path
+
+
+async def test_buttons_have_an_edge_where_the_system_forces_its_colours(running: Platform, browser: Browser) -> None:
+    page = await browser.new_page(forced_colors="active")
+    await page.goto(f"{running.first.url}/reset-password")
+    edge, paper = [await page.evaluate(COLOUR, where) for where in (["button", "borderTopColor"], ["body", "backgroundColor"])]
+    assert await page.locator("button").evaluate("button => getComputedStyle(button).borderTopWidth") == "2px"
+    assert contrast(edge, paper) >= NOTICED
+
+
+def contrast(one: str, other: str) -> float:
+    """Return how much two colours differ in lightness, as WCAG reckons it: 1 to 21."""
+    darker, lighter = sorted(map(_luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [float(part) / 255 for part in re.findall(r"[0-9.]+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 async def _scheme(*, ink: Locator, paper: Locator) -> str:
