@@ -18,6 +18,8 @@ PATHS = ("/", "/docs/problems", "/admin", "/mailbox", "/reset-password", "/pay/n
 COLOUR = "([where, name]) => getComputedStyle(document.querySelector(where))[name]"
 NOTICED = 3.0
 """The least contrast of what must be seen but not read, as WCAG has it."""
+READ = 4.5
+"""The least contrast of words."""
 LIGHTNESS = "(shown, name) => Math.max(...getComputedStyle(shown)[name].match(/[0-9.]+/g).slice(0, 3).map(Number))"
 
 
@@ -57,6 +59,18 @@ async def test_what_has_the_focus_stands_out(running: Platform, browser: Browser
         await page.keyboard.press("Tab")
         ring = await page.evaluate(COLOUR, [":focus", "outlineColor"])
         assert contrast(ring, await page.evaluate(COLOUR, ["body", "backgroundColor"])) >= NOTICED, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_words_of_the_documentation_stand_out(
+    running: Platform, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    page = await browser.new_page(color_scheme=scheme)
+    await page.goto(f"{running.first.url}/docs")
+    await expect(page.locator(".opblock-tag").first).to_be_visible()
+    for words, behind in ((".opblock-summary-method", ".opblock-summary-method"), (".url", "body"), (".authorize span", "body")):
+        ink, paper = await page.evaluate(COLOUR, [words, "color"]), await page.evaluate(COLOUR, [behind, "backgroundColor"])
+        assert contrast(ink, paper) >= READ, words
 
 
 async def test_buttons_have_an_edge_where_the_system_forces_its_colours(running: Platform, browser: Browser) -> None:

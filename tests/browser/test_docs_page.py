@@ -83,6 +83,18 @@ async def test_the_api_can_be_read_and_tried_offline(visit: Visit) -> None:
     visit.assert_clean()
 
 
+async def test_the_api_is_read_on_a_phone_and_by_landmarks(visit: Visit) -> None:
+    await visit.page.set_viewport_size({"width": 320, "height": 700})
+    await visit.go("/docs")
+    page = visit.page
+    path = page.locator(".opblock-summary-path").first
+    assert await path.evaluate("path => path.offsetHeight < 3 * parseFloat(getComputedStyle(path).fontSize)")
+    assert await page.locator("html").evaluate("page => page.scrollWidth") == 320
+    await expect(page.locator("main")).to_have_count(1)
+    await expect(page.get_by_role("combobox", name="Server")).to_be_visible()
+    visit.assert_clean()
+
+
 async def test_a_problem_document_links_to_its_explanation(visit: Visit, running: Platform) -> None:
     problem = (await running.client.get("/api/v1/campaigns/none")).json()
     await visit.go(problem["type"])

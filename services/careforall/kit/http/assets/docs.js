@@ -28,4 +28,5 @@ window.ui = SwaggerUIBundle({
   filter: true,
   tagsSorter: (one, other) => (one === last) - (other === last) || one.localeCompare(other),
   validatorUrl: null,
+  onComplete: () => document.querySelector("#servers")?.setAttribute("aria-label", "Server"),
 });
