@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from careforall.audit.verification import sales
+from careforall.audit.verification import sales, shelves
 from careforall.audit.verification.balances import Span
 from careforall.audit.verification.books import Books, Platform, opened
 from careforall.audit.verification.orders import SHOP_ORDERS
@@ -22,10 +22,14 @@ from careforall_testing.offline_shop import opened_shop, shop_databases
 from careforall_testing.servers import ServerUrls
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-SERVICES = ("orders", "payments")
+SERVICES = ("orders", "payments", "inventory", "pricing")
 SOLD = "(SELECT id FROM orders WHERE status = 'DELIVERED')"
 SAGA = "(SELECT saga_id FROM orders WHERE status = 'DELIVERED')"
 CONFIRMED, CAPTURED = MONEY = ("money.captured_orders_are_confirmed", "money.confirmed_orders_are_captured")
+SHELF = "stock.confirmed_orders_left_the_shelf"
+HISTORY = "orders.history_without_holes"
+TODAY = "UPDATE order_status_history SET at = now()"
+LONG_HELD = "updated_at = now() - interval '6 minutes'"
 AN_HOUR_AGO = "UPDATE payment_intents SET updated_at = now() - interval '61 minutes'"
 
 
@@ -76,6 +80,30 @@ async def test_the_books_of_a_healthy_shop_balance(databases: Databases, sold: M
         (f"UPDATE orders SET status = 'SHIPPED' WHERE id = {SOLD}", "orders.history_leads_to_state"),
         (f"UPDATE orders SET version = version + 1 WHERE id = {SOLD}", "orders.history_leads_to_state"),
         (f"DELETE FROM order_status_history WHERE order_id = {SOLD}", "orders.history_leads_to_state"),
+        (f"DELETE FROM order_status_history WHERE order_id = {SOLD} AND version = 2", HISTORY),
+        (f"DELETE FROM saga_state WHERE id = {SAGA}", "orders.confirmed_are_paid_and_in_stock"),
+        (
+            f"UPDATE orders SET status = 'PENDING', confirmed_at = NULL WHERE id = {SOLD}",
+            "orders.open_ones_have_somebody_who_ends_them",
+        ),
+        (
+            "UPDATE orders SET status = 'PENDING', saga_id = gen_random_uuid() WHERE status = 'FAILED'",
+            "orders.open_ones_have_somebody_who_ends_them",
+        ),
+        (f"DELETE FROM orders WHERE id = {SOLD}", "sagas.completed_made_an_order"),
+        (
+            f"{TODAY}; DELETE FROM outbox WHERE event_type = 'orders.confirmed' AND aggregate_id = {SOLD}",
+            "orders.one_event_for_each_step",
+        ),
+        (
+            f"""
+            {TODAY};
+            INSERT INTO outbox (id, event_type, aggregate_id, payload)
+            SELECT gen_random_uuid(), event_type, aggregate_id, payload FROM outbox
+            WHERE event_type = 'orders.shipped' AND aggregate_id = {SOLD}
+            """,
+            "orders.one_event_for_each_step",
+        ),
         *(
             (
                 f"UPDATE saga_state SET completed_steps = array_remove(completed_steps, '{step}') WHERE id = {SAGA}",
@@ -92,7 +120,7 @@ async def test_every_way_of_unbalancing_orders_is_found(
         found = await _violations(books)
 
     assert len(found[name]) == 1
-    assert found.keys() <= {name, *MONEY}
+    assert found.keys() <= {name, *MONEY, SHELF, HISTORY, "orders.history_leads_to_state"}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +142,7 @@ async def test_every_way_of_unbalancing_orders_is_found(
         (
             "",
             f"{AN_HOUR_AGO}; UPDATE payment_intents SET refunded_amount = 1 WHERE status = 'REFUNDED'",
-            {CONFIRMED: "captured, but order ORD is CANCELLED"},
+            {CONFIRMED: "captured, but order ORD is CANCELLED", CAPTURED: "refunded 10.000 here, 1.000 there"},
         ),
         (
             "",
@@ -125,6 +153,16 @@ async def test_every_way_of_unbalancing_orders_is_found(
             f"UPDATE orders SET currency = 'USD' WHERE id = {SOLD}",
             "",
             {CONFIRMED: "captured 27.500 EUR, order of 27.500 USD", CAPTURED: "order of 27.500 USD, captured 27.500 EUR"},
+        ),
+        (
+            "",
+            "UPDATE payment_intents SET refunded_amount = 5 WHERE status = 'CAPTURED'",
+            {CONFIRMED: "refunded 5.000, order ORD knows of 0.000", CAPTURED: "refunded 0.000 here, 5.000 there"},
+        ),
+        (
+            f"UPDATE orders SET refunded_amount = 5 WHERE id = {SOLD}",
+            "",
+            {CAPTURED: "refunded 5.000 here, 0.000 there"},
         ),
         ("", "DELETE FROM payment_intents WHERE status = 'CAPTURED'", {CAPTURED: "confirmed, but not captured"}),
         (
@@ -144,13 +182,64 @@ async def test_every_way_of_paying_for_nothing_or_buying_for_nothing_is_found(
     assert told == {name: [detail] for name, detail in found.items()}
 
 
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (
+            {"inventory": "DELETE FROM reservations WHERE sku = 'CUP' AND status = 'CONFIRMED'"},
+            {SHELF: "1 of CUP ordered, 0 sold"},
+        ),
+        (
+            {"inventory": "UPDATE reservations SET status = 'RELEASED' WHERE sku = 'CUP' AND status = 'CONFIRMED'"},
+            {SHELF: "1 of CUP ordered, 0 sold"},
+        ),
+        (
+            {"inventory": "UPDATE reservations SET quantity = 3 WHERE quantity = 2"},
+            {SHELF: "2 of MUG ordered, 3 sold"},
+        ),
+        (
+            {"orders": f"UPDATE order_lines SET sku = 'HAT' WHERE sku = 'CUP' AND order_id = {SOLD}"},
+            {SHELF: "0 of CUP ordered, 1 sold; 1 of HAT ordered, 0 sold"},
+        ),
+        (
+            {"inventory": f"UPDATE reservations SET pinned = true, {LONG_HELD} WHERE status = 'PENDING'"},
+            {},
+        ),
+        (
+            {
+                "inventory": f"UPDATE reservations SET pinned = true, {LONG_HELD} WHERE status = 'PENDING'",
+                "orders": "DELETE FROM saga_state WHERE current_step = 'ready'",
+            },
+            {"stock.pinned_is_of_open_checkouts": "held since T, and no checkout of it goes on"},
+        ),
+        (
+            {
+                "pricing": """
+                INSERT INTO coupon_holds (holder_id, coupon_id, state, expires_at, pinned, updated_at)
+                VALUES (gen_random_uuid(), gen_random_uuid(), 'HELD', now(), true, now() - interval '6 minutes')
+                """
+            },
+            {"pricing.pinned_is_of_open_checkouts": "held since T, and no checkout of it goes on"},
+        ),
+    ],
+)
+async def test_what_left_the_shelf_or_is_kept_for_nobody_is_found(
+    databases: Databases, sold: Mapping[str, str], damage: dict[str, str], found: dict[str, str]
+) -> None:
+    async with _books(databases, sold, **damage) as books:
+        violations = await _violations(books, invariants=())
+
+    told = {name: [re.sub("since [^,]+", "since T", one.detail) for one in several] for name, several in violations.items()}
+    assert told == {name: [detail] for name, detail in found.items()}
+
+
 async def test_money_that_did_not_come_back_within_its_hour_is_found_by_who_looked_before(
     databases: Databases, sold: Mapping[str, str]
 ) -> None:
     kept = f"{AN_HOUR_AGO}; UPDATE payment_intents SET refunded_amount = 1 WHERE status = 'REFUNDED'"
     async with _books(databases, sold, payments=kept) as books:
         violations = await _violations(books, invariants=(), since=datetime.now(UTC) - timedelta(minutes=2))
-    assert list(violations) == [CONFIRMED]
+    assert list(violations) == [CONFIRMED, CAPTURED]
 
 
 @asynccontextmanager
@@ -169,7 +258,7 @@ async def _violations(
 ) -> dict[str, list[Violation]]:
     span = Span(since=since, since_id=NIL, cut_off=datetime.now(UTC) + timedelta(minutes=1))
     outcomes = [await broken(books, one, LONG_AGO) for one in invariants]
-    outcomes += [await compare(books, span) for _, compare in sales.COMPARISONS]
+    outcomes += [await compare(books, span) for _, compare in (*sales.COMPARISONS, *shelves.COMPARISONS)]
     return {one.name: one.violations for one in outcomes if one.violations}
 
 

@@ -22,7 +22,14 @@ from careforall.audit.verification.explain import explain, told
 from careforall.audit.verification.report import Report, text
 from careforall.audit.verification.run import START, Mark
 from careforall.contracts.donations import DonationCompleted, DonationCreated, DonationDisputed, DonationFailed, DonationRefunded
-from careforall.contracts.payments import PaymentCaptured, PaymentDisputed, PaymentFailed, PaymentIntentCreated, PaymentRefunded
+from careforall.contracts.payments import (
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentDisputed,
+    PaymentFailed,
+    PaymentIntentCreated,
+    PaymentRefunded,
+)
 from careforall.kit import migrate
 from careforall.kit.consumer import AnyEvent, Consumer, Decoder
 from careforall.kit.db import Database, PoolSettings
@@ -203,6 +210,7 @@ class World:
         await self.do("payments", _TRANSITION, intent, "INITIATED", "AUTHORIZED", 2)
         await self.do("payments", _TRANSITION, intent, "AUTHORIZED", "CAPTURED", 3)
         await self.book(intent, "CAPTURE", "CAPTURED", "gateway:simulator", f"campaign:{CAMPAIGN}", Decimal(25))
+        await self.publish("payments", PaymentAuthorized(**money), intent, 2)
         await self.publish("payments", PaymentCaptured(**money, captured_at=NOW), intent, 3)
         await self.do("donations", "UPDATE donations SET status = 'COMPLETED', version = 2 WHERE id = $1", gift)
         await self.do("donations", _HISTORY, gift, 2, "PENDING", "COMPLETED", Decimal(0))
@@ -385,6 +393,25 @@ FIRST_COMPLETED = "(SELECT min(message_id::text)::uuid FROM inbox WHERE consumer
             "payments",
             "UPDATE payment_intents SET status = 'AUTHORIZED' WHERE id = '{paid_intent}'",
             {"payments.transitions_lead_to_state"},
+        ),
+        (
+            "payments",
+            "DELETE FROM outbox WHERE event_type = 'payments.failed' AND aggregate_id = '{lost_intent}'",
+            {"payments.one_event_for_each_step"},
+        ),
+        (
+            "payments",
+            """
+            INSERT INTO outbox (id, event_type, aggregate_id, payload)
+            SELECT gen_random_uuid(), event_type, aggregate_id, payload FROM outbox
+            WHERE event_type = 'payments.captured' AND aggregate_id = '{paid_intent}'
+            """,
+            {"payments.one_event_for_each_step"},
+        ),
+        (
+            "payments",
+            "UPDATE payment_transitions SET event_id = gen_random_uuid() WHERE payment_id = '{paid_intent}' AND version = 3",
+            {"payments.webhooks_behind_steps"},
         ),
         ("payments", "UPDATE refunds SET amount = 6 WHERE NOT unapplied", {"payments.refunds_within_captured"}),
         (

@@ -1,6 +1,7 @@
-"""The invariants of orders and their sagas: nothing stands still, amounts add up, what is confirmed is paid and has its stock."""
+"""The invariants of orders and sagas: nothing stands still, amounts add up, steps are told of once, what is confirmed is paid."""
 
 from careforall.audit.verification.report import Invariant
+from careforall.audit.verification.told import one_event_for_each_step
 
 SHOP_ORDERS = (
     Invariant(
@@ -58,13 +59,55 @@ LIMIT 1000
 """,
     ),
     Invariant(
+        name="orders.history_without_holes",
+        service="orders",
+        sql="""
+SELECT o.order_number AS key, format('version %s, %s history rows from %s on', o.version, h.rows, h.first) AS detail
+FROM orders o
+CROSS JOIN LATERAL (SELECT count(*) AS rows, min(version) AS first FROM order_status_history WHERE order_id = o.id) AS h
+WHERE o.updated_at >= $1 AND (h.rows, h.first) IS DISTINCT FROM (o.version::bigint, 1)
+LIMIT 1000
+""",
+    ),
+    one_event_for_each_step(
+        service="orders",
+        history="order_status_history",
+        owner="order_id",
+        at="at",
+        states=("confirmed", "failed", "processing", "shipped", "delivered", "cancelled", "returned", "refunded"),
+    ),
+    Invariant(
         name="orders.confirmed_are_paid_and_in_stock",
         service="orders",
         sql="""
-SELECT o.order_number AS key, format('%s by a saga that did %s', o.status, s.completed_steps) AS detail
+SELECT o.order_number AS key,
+       format('%s by a saga that did %s', o.status, coalesce(s.completed_steps::text, 'not exist')) AS detail
 FROM orders o
-JOIN saga_state s ON s.id = o.saga_id
-WHERE o.updated_at >= $1 AND o.confirmed_at IS NOT NULL AND NOT s.completed_steps @> ARRAY['confirm', 'capture']
+LEFT JOIN saga_state s ON s.id = o.saga_id
+WHERE o.updated_at >= $1 AND o.confirmed_at IS NOT NULL
+  AND NOT coalesce(s.completed_steps @> ARRAY['confirm', 'capture'], false)
+LIMIT 1000
+""",
+    ),
+    Invariant(
+        name="orders.open_ones_have_somebody_who_ends_them",
+        service="orders",
+        sql="""
+SELECT o.order_number AS key, format('PENDING, its saga %s', coalesce(s.status, 'does not exist')) AS detail
+FROM orders o
+LEFT JOIN saga_state s ON s.id = o.saga_id
+WHERE $1::timestamptz IS NOT NULL AND o.status = 'PENDING' AND s.lease_until IS NULL
+LIMIT 1000
+""",
+    ),
+    Invariant(
+        name="sagas.completed_made_an_order",
+        service="orders",
+        sql="""
+SELECT s.id::text AS key, format('%s is completed, and has no order', s.type) AS detail
+FROM saga_state s
+LEFT JOIN orders o ON o.saga_id = s.id
+WHERE s.updated_at >= $1 AND s.type IN ('CHECKOUT', 'DIRECT') AND s.status = 'COMPLETED' AND o.id IS NULL
 LIMIT 1000
 """,
     ),

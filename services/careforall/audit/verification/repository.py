@@ -12,6 +12,7 @@ from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
 from careforall.audit.verification.reviews import REVIEWS
 from careforall.audit.verification.stock import STOCK
+from careforall.audit.verification.told import one_event_for_each_step
 
 INVARIANTS = (
     Invariant(
@@ -181,6 +182,24 @@ LEFT JOIN payment_transitions ON payment_id = id AND to_status = 'CAPTURED'
 WHERE updated_at >= $1
 GROUP BY id
 HAVING captured_amount <> amount * count(to_status)
+LIMIT 1000
+""",
+    ),
+    one_event_for_each_step(
+        service="payments",
+        history="payment_transitions",
+        owner="payment_id",
+        at="received_at",
+        states=("authorized", "captured", "failed", "refunded", "voided"),
+    ),
+    Invariant(
+        name="payments.webhooks_behind_steps",
+        service="payments",
+        sql="""
+SELECT payment_id::text AS key, format('the webhook %s behind %s to %s is gone', event_id, from_status, to_status) AS detail
+FROM payment_transitions AS steps
+WHERE received_at >= $1 AND event_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM webhook_events AS events WHERE events.payment_id = steps.payment_id AND events.id = event_id)
 LIMIT 1000
 """,
     ),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from careforall.audit.verification import balances, messages, repository, sales
+from careforall.audit.verification import balances, messages, repository, sales, shelves
 from careforall.audit.verification.balances import Span
 from careforall.audit.verification.books import Books, Platform, opened
 from careforall.audit.verification.ledger import PREFIX
@@ -96,7 +96,7 @@ class _Look:
             for invariant in repository.INVARIANTS
             if self.books.has(invariant.service) and not (invariant.whole and self._mark.at > _BEGINNING)
         ]
-        comparisons = (*balances.COMPARISONS, *sales.COMPARISONS)
+        comparisons = (*balances.COMPARISONS, *sales.COMPARISONS, *shelves.COMPARISONS)
         checks += [partial(compare, self.books, span) for needed, compare in comparisons if self.books.has(*needed)]
         return [*checks, partial(self._chain, span)] if self.books.has("audit") else checks
 

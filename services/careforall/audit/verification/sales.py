@@ -42,7 +42,7 @@ async def confirmed_orders_are_captured(books: Books, span: Span) -> Outcome:
         found += [
             Violation(key=order["order_number"], detail=wrong)
             for order in orders
-            if (wrong := _unlike_intent(order, intents.get(order["intent_id"])))
+            if (wrong := _unlike_intent(order, intents.get(order["intent_id"]), span))
         ]
     return Outcome(name="money.confirmed_orders_are_captured", services=("orders", "payments"), violations=found)
 
@@ -60,18 +60,23 @@ def _unlike_order(intent: Any, order: Any) -> str | None:
         return "captured for an order that does not exist"
     if (intent["amount"], intent["currency"]) != (order["total"], order["currency"]):
         return f"captured {intent['amount']} {intent['currency']}, order of {order['total']} {order['currency']}"
+    if order["status"] in _PAID and order["refunded_amount"] < intent["refunded_amount"]:
+        return f"refunded {intent['refunded_amount']}, order {order['order_number']} knows of {order['refunded_amount']}"
     back = intent["refunded_amount"] == intent["amount"]
     if order["status"] in _PAID or (order["status"] in _ENDED and (back or not intent["settled"])):
         return None
     return f"captured, but order {order['order_number']} is {order['status']}" if intent["settled"] else None
 
 
-def _unlike_intent(order: Any, intent: Any) -> str | None:
+def _unlike_intent(order: Any, intent: Any, span: Span) -> str | None:
     """Return how a confirmed order and its intent differ."""
     if intent is None or not intent["captured_amount"]:
         return "confirmed, but not captured"
     if (intent["amount"], intent["currency"]) != (order["total"], order["currency"]):
         return f"order of {order['total']} {order['currency']}, captured {intent['amount']} {intent['currency']}"
+    told = intent["updated_at"] < span.cut_off
+    if intent["refunded_amount"] < order["refunded_amount"] or (told and intent["refunded_amount"] != order["refunded_amount"]):
+        return f"refunded {order['refunded_amount']} here, {intent['refunded_amount']} there"
     return None
 
 
@@ -83,15 +88,17 @@ ORDER BY id
 LIMIT $4
 """
 ORDERS_OF_INTENTS = """
-SELECT id, intent_id, order_number, status, total, currency
+SELECT id, intent_id, order_number, status, total, refunded_amount, currency
 FROM orders
 WHERE intent_id = ANY($1::uuid[])
 """
 CONFIRMED_ORDERS = """
-SELECT id, intent_id, order_number, total, currency
+SELECT id, intent_id, order_number, total, refunded_amount, currency
 FROM orders
 WHERE confirmed_at IS NOT NULL AND paid_by = 'PAYMENT' AND id > $1 AND updated_at >= $2 AND updated_at < $3
 ORDER BY id
 LIMIT $4
 """
-INTENTS_OF_ORDERS = "SELECT id, amount, currency, captured_amount FROM payment_intents WHERE id = ANY($1::uuid[])"
+INTENTS_OF_ORDERS = """
+SELECT id, amount, currency, captured_amount, refunded_amount, updated_at FROM payment_intents WHERE id = ANY($1::uuid[])
+"""
