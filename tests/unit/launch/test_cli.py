@@ -170,3 +170,14 @@ def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(monkeypatc
     with pytest.raises(SystemExit) as caught:
         main(["verify"])
     assert caught.value.code == 130
+
+
+@pytest.mark.parametrize("command", [["verify"], ["explain", "x"], ["drill", "kill-loop"]])
+def test_a_result_that_could_not_be_written_is_refused_before_the_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path, tmp_path / "file" / "result.json"):
+        with pytest.raises(SystemExit) as caught:
+            main([*command, "--instance", "none", "--json", str(target)])
+        assert (caught.value.code, "cannot be written" in capsys.readouterr().err) == (2, True)
