@@ -534,6 +534,22 @@ async def test_every_way_of_unbalancing_the_books_is_found(
     )
 
 
+async def test_a_chain_that_lost_its_end_is_found_by_whoever_saw_it(world: World) -> None:
+    _, mark = await world.verify()
+    await world.do("audit", "INSERT INTO verification_marks VALUES ('books', $1)", msgspec.json.encode(mark).decode())
+    last = "(SELECT batch_id FROM audit_links ORDER BY number DESC LIMIT 1)"
+    await world.tamper(
+        "audit", f"DELETE FROM audit_events WHERE batch_id = {last}; DELETE FROM audit_links WHERE batch_id = {last}"
+    )
+
+    for begin in (START, mark):
+        report, _ = await world.verify(begin)
+        examples = next(one for one in report.findings if one.name == "audit.chain_holds").examples
+        assert [(one.key, one.detail) for one in examples] == [
+            (f"{mark.link}:missing_link", f"the chain ends at link {mark.link - 1}; it had link {mark.link} before")
+        ]
+
+
 async def test_what_is_under_way_holds_the_cut_off_back_and_is_no_violation(world: World) -> None:
     await world.tamper("totals", f"DELETE FROM inbox WHERE consumer = 'totals-donations' AND message_id <> {FIRST_COMPLETED}")
     await world.tamper("totals", "DELETE FROM completed_donations WHERE donation_id = '{back}'")

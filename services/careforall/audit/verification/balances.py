@@ -6,7 +6,7 @@ reached, so what is missing is missing.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -131,8 +131,12 @@ async def published_events_are_logged(books: Books, span: Span) -> Outcome:
 
 
 async def chain_holds(books: Books, span: Span) -> tuple[Outcome, int, str]:
-    """Recompute the audit chain after a link; return the outcome with number and hash of the last link."""
+    """Recompute the audit chain after a link; return the outcome with number and hash of the last link.
+
+    It reaches at least as far as any verification has seen it.
+    """
     found: list[Violation] = []
+    seen = cast("int", await books.value("audit", repository.REACHED))
     previous = await _link(books, span.after_link)
     while links := [
         Link(**row) for row in await books.fetch("audit", repository.LINKS, previous.number if previous else 0, LINKS)
@@ -145,8 +149,11 @@ async def chain_holds(books: Books, span: Span) -> tuple[Outcome, int, str]:
             faults = domain.faults(previous, link, batches[link.batch_id])
             found += [Violation(key=f"{fault.link}:{fault.kind}", detail=fault.detail) for fault in faults]
             previous = link
+    last = previous.number if previous else 0
+    if last < seen:
+        found.append(Violation(key=f"{seen}:missing_link", detail=f"the chain ends at link {last}; it had link {seen} before"))
     outcome = Outcome(name="audit.chain_holds", services=("audit",), violations=found)
-    return outcome, previous.number if previous else 0, previous.hash.hex() if previous else ""
+    return outcome, last, previous.hash.hex() if previous else ""
 
 
 Comparison = Callable[[Books, Span], Awaitable[Outcome]]

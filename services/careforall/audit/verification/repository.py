@@ -442,6 +442,7 @@ ERASED_OF = "SELECT key FROM erased_people WHERE key = ANY($1::text[])"
 LINKS = """
 SELECT number, batch_id, count, root, previous, hash, created_at FROM audit_links WHERE number > $1 ORDER BY number LIMIT $2
 """
+REACHED = "SELECT coalesce(max((reached::json ->> 'link')::bigint), 0) FROM verification_marks"
 LINK = "SELECT number, batch_id, count, root, previous, hash, created_at FROM audit_links WHERE number = $1"
 BATCHES = """
 SELECT event_id, batch_id, event_type, version, aggregate_id, aggregate_version, occurred_at, correlation_id, source, trace_id,
