@@ -13,7 +13,11 @@ from careforall.cli.platform import platform_of
 
 def explain(
     identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="A donation, order (also by its number), payment intent, event or request id.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A donation, order (or its number), checkout, payment, refund, webhook, hold, return, event or request id.",
+        ),
     ],
     instance: Instance = "default",
     json_file: JsonFile = None,

@@ -13,6 +13,7 @@ import pytest
 from careforall.audit.verification import sales, shelves
 from careforall.audit.verification.balances import Span
 from careforall.audit.verification.books import Books, Platform, opened
+from careforall.audit.verification.explain import explain
 from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant, Violation
 from careforall.audit.verification.run import broken
@@ -240,6 +241,36 @@ async def test_money_that_did_not_come_back_within_its_hour_is_found_by_who_look
     async with _books(databases, sold, payments=kept) as books:
         violations = await _violations(books, invariants=(), since=datetime.now(UTC) - timedelta(minutes=2))
     assert list(violations) == [CONFIRMED, CAPTURED]
+
+
+@pytest.mark.parametrize(
+    ("service", "sql"),
+    [
+        ("orders", "SELECT id FROM orders WHERE status = 'CANCELLED'"),
+        ("orders", "SELECT saga_id FROM orders WHERE status = 'CANCELLED'"),
+        ("payments", "SELECT id FROM refunds"),
+        ("payments", "SELECT id FROM webhook_events WHERE payment_id = (SELECT intent_id FROM refunds)"),
+        ("payments", "SELECT id FROM ledger_entries WHERE kind = 'REFUND'"),
+        ("inventory", "SELECT id FROM reservations WHERE returned > 0"),
+    ],
+)
+async def test_the_story_of_an_order_is_told_by_every_service_from_each_of_its_ids(
+    databases: Databases, sold: Mapping[str, str], service: str, sql: str
+) -> None:
+    async with _books(databases, sold) as books:
+        identifier = str(await books.value(service, sql))
+        story = await explain(books.platform, identifier)
+
+    told = {f"{entry.service}: {entry.what}" for entry in story.entries}
+    assert {
+        "orders: order CONFIRMED to CANCELLED",
+        "payments: refund SUCCEEDED",
+        "inventory: hold CONFIRMED 1 MUG main",
+        "inventory: stock reserve",
+        "inventory: stock ship",
+        "inventory: stock return",
+        "pricing: locked price",
+    } <= told
 
 
 @asynccontextmanager

@@ -600,6 +600,8 @@ async def test_a_story_is_told_from_each_of_its_ids(world: World) -> None:
     everything = await explain(world.platform, "request-1")
     assert {str(one) for one in world.gifts.values()} <= set(everything.ids)
     assert (await explain(world.platform, str(new_id()))).entries == []
+    await world.tamper("audit", "UPDATE audit_events SET correlation_id = ''")
+    assert (await explain(world.platform, "")).entries == [], "no id is not the id of all that no request caused"
 
 
 _OUTBOX = """

@@ -71,7 +71,7 @@ async def _related(books: Books, text: str) -> set[UUID]:
     found: set[UUID] = {start} if start else set()
     if books.has("orders"):
         found |= {row["id"] for row in await books.fetch("orders", stories.OF_ORDER_NUMBER, text)}
-    if books.has("audit"):
+    if books.has("audit") and text:
         rows = await books.fetch("audit", stories.OF_CORRELATION, text)
         found |= {row["event_id"] for row in rows} | {row["aggregate_id"] for row in rows}
     for _ in range(_ROUNDS):

@@ -34,6 +34,10 @@ SELECT id, subject_id FROM payment_intents WHERE id = ANY($1::uuid[]) OR (
 """,
     ),
     ("payments", "SELECT intent_id FROM refunds WHERE id = ANY($1::uuid[])"),
+    ("payments", "SELECT intent_id FROM disputes WHERE id = ANY($1::uuid[])"),
+    ("payments", "SELECT payment_id FROM ledger_entries WHERE id = ANY($1::uuid[])"),
+    ("payments", "SELECT payment_id FROM webhook_events WHERE id = ANY($1::uuid[])"),
+    ("inventory", "SELECT holder_id FROM reservations WHERE id = ANY($1::uuid[])"),
     (
         "orders",
         """
@@ -42,6 +46,7 @@ WHERE id = ANY($1::uuid[]) OR saga_id = ANY($1::uuid[]) OR intent_id = ANY($1::u
 """,
     ),
     ("orders", "SELECT id, intent_id FROM saga_state WHERE id = ANY($1::uuid[])"),
+    ("orders", "SELECT id, order_id FROM order_returns WHERE id = ANY($1::uuid[]) OR order_id = ANY($1::uuid[])"),
     ("orders", "SELECT aggregate_id FROM outbox WHERE id = ANY($1::uuid[])"),
     ("notifications", "SELECT subject_id FROM notifications WHERE id = ANY($1::uuid[])"),
 )
@@ -58,7 +63,21 @@ LIMIT 1000
 CHAPTERS = (
     *(
         Chapter(service=service, kind="message", what="told", sql=_OUTBOX)
-        for service in ("accounts", "donations", "payments", "totals", "notifications", "orders", "audit")
+        for service in (
+            "accounts",
+            "donations",
+            "payments",
+            "totals",
+            "notifications",
+            "orders",
+            "audit",
+            "catalog",
+            "inventory",
+            "pricing",
+            "carts",
+            "search",
+            "sync",
+        )
     ),
     Chapter(
         service="donations",
@@ -219,6 +238,56 @@ SELECT at, saga_id AS id, concat(step, ' ', status) AS what, data AS reason, att
 FROM saga_step_log
 WHERE saga_id = ANY($1::uuid[])
 LIMIT 1000
+""",
+    ),
+    Chapter(
+        service="orders",
+        kind="row",
+        what="return",
+        sql="""
+SELECT created_at AS at, id, status AS what, reason, label, amount::text, order_id, updated_at, version
+FROM order_returns
+WHERE id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="inventory",
+        kind="row",
+        what="hold",
+        sql="""
+SELECT updated_at AS at, id, concat_ws(' ', status, quantity, sku, warehouse) AS what, returned, holder_id, pinned, expires_at
+FROM reservations
+WHERE holder_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="inventory",
+        kind="decision",
+        what="stock",
+        sql="""
+SELECT at, id, kind AS what, cause AS reason, sku, warehouse, on_hand, reserved, holder_id
+FROM stock_movements
+WHERE holder_id = ANY($1::uuid[]) AND sku IN (SELECT sku FROM reservations WHERE holder_id = ANY($1::uuid[]))
+LIMIT 1000
+""",
+    ),
+    Chapter(
+        service="pricing",
+        kind="row",
+        what="coupon",
+        sql="""
+SELECT coupon_holds.updated_at AS at, coupon_id AS id, concat_ws(' ', code, state) AS what, holder_id, pinned, expires_at
+FROM coupon_holds
+JOIN coupons ON coupons.id = coupon_id
+WHERE holder_id = ANY($1::uuid[])
+""",
+    ),
+    Chapter(
+        service="pricing",
+        kind="row",
+        what="locked price",
+        sql="""
+SELECT updated_at AS at, holder_id AS id, quote_id, locked_until FROM locked_prices WHERE holder_id = ANY($1::uuid[])
 """,
     ),
     Chapter(
