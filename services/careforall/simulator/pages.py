@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import jinja2
 import msgspec
-from litestar import Response, Router, get, post
+from litestar import MediaType, Response, Router, get, post
 
 from careforall.kit import money
 from careforall.kit.errors import NotFound
@@ -35,7 +35,7 @@ class Pages:
     def render(self, template: str, **values: object) -> Response[str]:
         """Return a page."""
         text = self._environment.get_template(template).render(values)
-        return Response(text, media_type="text/html; charset=utf-8", headers=_HEADERS)
+        return Response(text, media_type=MediaType.HTML, headers=_HEADERS)
 
 
 def shown_amount(minor: int, currency: str) -> str:

@@ -24,7 +24,7 @@ def actions(page: str) -> list[str]:
 async def test_each_button_does_what_it_says_and_leads_back(gateway: Any, button: str, status: str, told: str) -> None:
     made = await gateway.create(return_url="http://127.0.0.1/back?gift=1")
     shown = await gateway.client.get(f"/simulator/pay/{made['id']}")
-    assert shown.headers["content-type"].startswith("text/html")
+    assert shown.headers["content-type"] == "text/html; charset=utf-8"
     assert "€25.00" in shown.text
     [action] = [found for found in actions(shown.text) if found.endswith(f"/{button}")]
     pressed = await gateway.client.post(action, headers=FORM)
