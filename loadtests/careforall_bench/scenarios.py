@@ -33,7 +33,8 @@ IDLE_SAMPLES = 5
 LOOK_SECONDS = 0.1
 DRAIN_DEADLINE = 120.0
 PREPARING_SECONDS = 120.0
-MANY = 512
+FEW, MANY = 64, 512
+MANY_MESSAGES = 256
 LIVING = 1024
 
 
@@ -44,13 +45,13 @@ class Sizes(Struct, frozen=True, kw_only=True):
     baseline_seconds: float = 5
     burst_seconds: float = 10
     lives_seconds: float = 30
-    webhooks: int = 50_000
+    webhooks: int = 60_000
     backlog: int = 100_000
     products: int = 200_000
 
 
 FULL = Sizes()
-QUICK = Sizes(rounds=1, baseline_seconds=2, burst_seconds=3, lives_seconds=5, webhooks=5_000, backlog=10_000, products=20_000)
+QUICK = Sizes(rounds=1, baseline_seconds=2, burst_seconds=3, lives_seconds=5, webhooks=10_000, backlog=10_000, products=20_000)
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     baselines: Baselines
 
 
-def burst(platform: Platform, campaigns: Sequence[str], seconds: float, *, connections: int = 64) -> Load:
+def burst(platform: Platform, campaigns: Sequence[str], seconds: float, *, connections: int = FEW) -> Load:
     """Gifts at saturation, everything on."""
     return run_load(plan_of(platform, _gifts(campaigns), seconds, connections=connections))
 
@@ -92,19 +93,28 @@ def latency(setting: Setting) -> Measure:
 
 
 def webhooks(setting: Setting) -> list[Measure]:
-    """A burst of signed messages for intents that have arrived: first time, then every one again."""
-    platform, sizes = setting.platform, setting.sizes
-    plan = plan_of(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), PREPARING_SECONDS)
-    intents = run_load(limited(plan, sizes.webhooks)).kept
-    wait_until_idle(platform, deadline=DRAIN_DEADLINE)
-    burst_of = plan_of(platform, _messages(platform, intents), sizes.burst_seconds)
-    new, cost_new = _told(platform, limited(burst_of, len(intents)))
-    again, cost_again = _told(platform, limited(burst_of, new.finished))
-    seed = setting.baselines
+    """Bursts of signed messages for intents that have arrived: first time, then every one again; others first time by many."""
+    platform, seed = setting.platform, setting.baselines
+    intents = _intents(platform, setting.sizes.webhooks)
+    half = len(intents) // 2
+    telling = plan_of(platform, _messages(platform, intents[:half]), setting.sizes.burst_seconds)
+    new, cost_new = _told(platform, limited(telling, half))
+    again, cost_again = _told(platform, limited(telling, new.finished))
+    crowd = replace(telling, script=_messages(platform, intents[half:]), connections=MANY_MESSAGES)
+    many, cost_many = _told(platform, limited(crowd, len(intents) - half))
     return [
         rate_of("webhooks new", [new], baselines=seed, seed=seed.webhooks_new, note=cost_new),
         rate_of("webhooks duplicate", [again], baselines=seed, seed=seed.webhooks_duplicate, note=cost_again),
+        rate_of(f"webhooks new, {MANY_MESSAGES} connections", [many], baselines=seed, seed=seed.webhooks_new, note=cost_many),
     ]
+
+
+def _intents(platform: Platform, number: int) -> list[str]:
+    """So many payment intents of new gifts, or what the time allows, once payments knows them all."""
+    plan = plan_of(platform, _gifts(_campaigns(platform), amounts=(ONE_AMOUNT,), keep=True), PREPARING_SECONDS)
+    intents = run_load(limited(plan, number)).kept
+    wait_until_idle(platform, deadline=DRAIN_DEADLINE)
+    return intents
 
 
 def totals(setting: Setting) -> Measure:
@@ -127,7 +137,7 @@ def reservations(setting: Setting) -> list[Measure]:
     platform = setting.platform
     sku = f"HOT-{new_token()}"
     platform.put_stock(sku, PLENTY)
-    return [_held(setting, platform, sku, connections) for connections in (64, MANY)]
+    return [_held(setting, platform, sku, connections) for connections in (FEW, MANY)]
 
 
 def _held(setting: Setting, platform: Platform, sku: str, connections: int) -> Measure:
@@ -243,7 +253,7 @@ def _campaigns(platform: Platform) -> list[str]:
     return platform.campaigns(CAMPAIGNS, currency=CURRENCY)
 
 
-def plan_of(platform: Platform, script: Script, seconds: float, *, connections: int = 64, rate: float | None = None) -> Plan:
+def plan_of(platform: Platform, script: Script, seconds: float, *, connections: int = FEW, rate: float | None = None) -> Plan:
     """A load on the platform: closed loop, or open loop at a rate."""
     return Plan(host=platform.host, port=platform.port, script=script, seconds=seconds, connections=connections, rate=rate)
 

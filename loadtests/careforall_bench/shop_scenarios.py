@@ -12,7 +12,7 @@ from careforall_bench.costs import Meter
 from careforall_bench.figures import Latency, Load
 from careforall_bench.instance import API, Platform, PlatformError
 from careforall_bench.load import run_load
-from careforall_bench.plan import CartAdditions, Checkouts, Repeat
+from careforall_bench.plan import Buyer, CartAdditions, Checkouts, Repeat
 from careforall_bench.purchases import STAGES
 from careforall_bench.report import Measure, figure, with_load
 from careforall_bench.repository_catalogue import ADJECTIVES, MATERIALS, NOUNS
@@ -20,22 +20,30 @@ from careforall_bench.scenarios import DRAIN_DEADLINE, PLENTY, Setting, plan_of
 from careforall_bench.settling import wait_until_idle
 
 ORDERS, CATALOG, SEARCH = "careforall_orders", "careforall_catalog", "careforall_search"
-GOODS, BUYERS = 20, 64
+GOODS, BUYERS, MANY_BUYERS = 20, 64, 256
 CART_RATE, PAGE_RATE, SEARCH_RATE = 200, 200, 20
 PAGES = 1000
 MILLISECONDS = 1000
 
 
-def checkouts(setting: Setting) -> Measure:
-    """Whole purchases: cart, till, card, saga, order confirmed, stock sold, every event taken; and what each stage takes."""
+def checkouts(setting: Setting) -> list[Measure]:
+    """Whole purchases: cart, till, card, saga, order confirmed, stock sold, every event taken; and what each stage takes.
+
+    By some buyers and by many, whose steps share more transactions.
+    """
     platform = setting.platform
-    skus, buyers = platform.products(GOODS, stock=PLENTY), platform.buyers(BUYERS)
+    skus, buyers = platform.products(GOODS, stock=PLENTY), platform.buyers(MANY_BUYERS)
     platform.until_bought(buyers[0], skus, deadline=DRAIN_DEADLINE)
+    return [_bought(setting, skus, buyers[:number]) for number in (BUYERS, MANY_BUYERS)]
+
+
+def _bought(setting: Setting, skus: list[str], buyers: list[Buyer]) -> Measure:
+    platform = setting.platform
     dsn = repository.on_database(platform.postgres, ORDERS)
 
     def buying(seconds: float) -> Load:
         script = Checkouts(api=API, buyers=buyers, skus=skus, token=new_token())
-        return run_load(plan_of(platform, script, seconds, connections=BUYERS))
+        return run_load(plan_of(platform, script, seconds, connections=len(buyers)))
 
     buying(1)
     wait_until_idle(platform, deadline=DRAIN_DEADLINE)
@@ -46,7 +54,8 @@ def checkouts(setting: Setting) -> Measure:
     if not bought or confirmed < bought:
         raise PlatformError(f"{bought} buyers bought, {confirmed} orders are confirmed: {load.tallies}")
     note = f"stages: {_stages(load)}; steps: {_steps(dsn, bought)}; lags zero again; {meter.told(bought)}"
-    measure = with_load(figure("complete checkouts", bought / load.seconds, note=note), load)
+    name = "complete checkouts" + ("" if len(buyers) < MANY_BUYERS else f", {MANY_BUYERS} buyers")
+    measure = with_load(figure(name, bought / load.seconds, note=note), load)
     one_each = setting.baselines.checkouts
     return replace(measure, ratio_one_each=measure.value / one_each if one_each else None)
 
