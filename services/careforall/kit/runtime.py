@@ -308,7 +308,11 @@ class Process:
         ]
 
     async def _declare_streams(self) -> None:
-        await self._bus.ensure_streams(self._streams)
+        """Declare the streams; where the broker does not answer in time, whoever needs one has it made."""
+        try:
+            await self._bus.ensure_streams(self._streams)
+        except (TimeoutError, BrokerUnavailable) as error:
+            log.warning("streams not declared", error=repr(error))
 
     def _subject(self, name: str) -> str:
         return f"{name}.{self._common.instance}"

@@ -12,7 +12,10 @@ from careforall.kit.errors import DatabaseUnavailable
 from careforall.kit.runtime import Process
 from careforall.kit.service import Definition, Parts
 from careforall.kit.settings import Settings
+from careforall.launch.servers import Nats
+from careforall_testing.platform import platform
 from careforall_testing.proxy import proxy_to
+from careforall_testing.servers import ServerUrls
 
 BELLS = Definition(name="bells", package="careforall.contracts", settings=Settings, build=lambda _: Parts(service=None))
 SLOW_S = 0.3
@@ -44,3 +47,11 @@ async def test_whoever_answers_requests_gives_up_on_it_within_a_second(kit_url: 
         async with _process(wire.url, "api") as database:
             with pytest.raises(DatabaseUnavailable):
                 await database.fetch("SELECT 1")
+
+
+async def test_a_broker_that_does_not_answer_in_time_ends_no_process_that_starts(servers: ServerUrls, own_nats: Nats) -> None:
+    async with proxy_to(own_nats.url) as wire:
+        wire.cut_at(b"STREAM.CREATE", delivered=False)
+        urls = ServerUrls(postgres=servers.postgres, nats=wire.url, redis=servers.redis)
+        async with platform(urls, ["accounts"]):
+            assert wire.cuts == 1
