@@ -19,6 +19,8 @@ from careforall_testing.patroni import SCOPE, Patroni, WriteReport, freeze_scrip
 
 GAP_S = 5.0
 FROZEN_GAP_S = 30.0
+COPIED_S = 45.0
+"""Shorter than a checkpoint that PostgreSQL spreads over its usual five minutes."""
 API_AWAY_S = 25.0
 """Longer than Patroni's ttl: without the failsafe the primary would have stepped down."""
 API_PID = "CAREFORALL_TEST_API_PID"
@@ -87,6 +89,18 @@ def test_a_frozen_primary_loses_nothing_and_comes_back_as_a_replica(patroni: Pat
     patroni.within(old, freeze_script("CONT"), check=False)
     _judge("primary frozen", report, FROZEN_GAP_S)
     _rejoined(patroni, old)
+
+
+def test_a_member_that_lost_its_volume_is_copied_at_once(patroni: Patroni, old: str) -> None:
+    lost = patroni.sync_standby()
+    with patroni.writing() as writing:
+        patroni.cluster.until("pages to write at the next checkpoint", lambda: writing.acknowledged > 2000)
+        patroni.cluster.kubectl("delete", "pvc", f"data-{lost}", "--wait=false")
+        patroni.cluster.kubectl("delete", "pod", lost)
+        patroni.cluster.until("three members again", patroni.whole, timeout=COPIED_S)
+        report = writing.finish()
+    assert report.lost == 0, report
+    assert patroni.settled() == old
 
 
 def test_writes_go_on_while_the_kubernetes_api_is_away(patroni: Patroni, old: str) -> None:

@@ -94,8 +94,8 @@ class Patroni(msgspec.Struct, frozen=True, kw_only=True):
     def whole(self) -> bool:
         """Whether one member leads and the others stream from it on its timeline, one of them synchronous."""
         found = list(self.members().values())
-        roles = sorted(member["Role"] for member in found)
-        states = sorted(member["State"] for member in found)
+        roles = sorted(member.get("Role", "") for member in found)
+        states = sorted(member.get("State", "") for member in found)
         wanted = self.cluster.get("statefulset", SCOPE)["spec"]["replicas"]
         return (
             roles == ["Leader", "Replica", "Sync Standby"][:wanted]
