@@ -71,6 +71,13 @@ def test_what_a_cluster_does_not_know_is_left_out() -> None:
     assert having["PodMonitor"]
 
 
+@pytest.mark.parametrize("name", ["backup", "restore-proof"])
+def test_jobs_of_backups_are_found_as_their_cronjobs_are(name: str) -> None:
+    cron = named(objects(rendered("prod", "postgres.backup.enabled=true")), "CronJob", f"careforall-postgres-{name}")
+    assert cron["metadata"]["labels"]["app.kubernetes.io/name"] == "postgres"
+    assert cron["spec"]["jobTemplate"]["metadata"]["labels"] == cron["metadata"]["labels"]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_pod_is_restricted(profile: str) -> None:
     for name, template in pods(objects(rendered(profile))):
