@@ -263,6 +263,23 @@ def _listens(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
+async def test_numbers_left_out_after_a_restore_are_no_hole_and_a_hole_beside_them_is(hooks: Hooks, receiver: Receiver) -> None:
+    await hooks.endpoint(receiver.url, "donations.completed")
+    await hooks.tell(gift(), gift())
+    await hooks.execute("SELECT leave_webhook_gap(1000000)")
+    assert await broken_in(hooks.database) == {}
+    await hooks.tell(gift())
+    await hooks.settled()
+    assert (await hooks.database.fetch("SELECT max(number) AS newest FROM webhook_events"))[0]["newest"] == 1_000_003
+    assert await broken_in(hooks.database) == {}
+    await hooks.execute("UPDATE webhook_sequence SET pruned = 1")
+    assert await broken_in(hooks.database) == {}
+    await hooks.execute("UPDATE webhook_sequence SET pruned = 500000")
+    assert await broken_in(hooks.database) == {}
+    await hooks.execute("UPDATE webhook_sequence SET last = last + 1")
+    assert await broken_in(hooks.database) == {"sync.events_are_numbered_without_holes": ["500000-1000004"]}
+
+
 @pytest.mark.parametrize(
     ("forgery", "invariant"),
     [

@@ -20,12 +20,18 @@ LIMIT 1000
         service="sync",
         whole=True,
         sql="""
-SELECT pruned || '-' || last AS key, format('%s events where %s were numbered', count(number), last - pruned) AS detail
+SELECT pruned || '-' || last AS key, format('%s events where %s were numbered', count(number), last - pruned - left_out) AS detail
 FROM webhook_sequence
-LEFT JOIN webhook_events ON number > pruned
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(until_number - greatest(after_number, pruned)), 0) AS left_out
+    FROM webhook_gaps
+    WHERE until_number > pruned
+) AS gaps
+LEFT JOIN webhook_events
+  ON number > pruned AND NOT EXISTS (SELECT FROM webhook_gaps WHERE number > after_number AND number <= until_number)
 WHERE $1::timestamptz IS NOT NULL
-GROUP BY pruned, last
-HAVING count(number) <> last - pruned OR coalesce(max(number), last) <> last
+GROUP BY pruned, last, left_out
+HAVING count(number) <> last - pruned - left_out OR max(number) > last
 """,
     ),
     Invariant(
