@@ -41,7 +41,7 @@ def seen(timeline: int, *, fresh: bool = True, stale_label: bool = False) -> Clu
     )
     labels = ("primary", "primary" if stale_label else "replica")
     pods = tuple(PodRole(name=n, role=r, ready=True, address=n) for n, r in zip((leader, other), labels, strict=True))
-    history = tuple(Fork(timeline=number, wal_end=number * 100) for number in range(1, timeline))
+    history = tuple(Fork(timeline=n, wal_end=n * 100, successor=f"cfa-{(n + 1) % 2}") for n in range(1, timeline))
     return ClusterSeen(
         leader=leader,
         leader_fresh=fresh,
@@ -205,6 +205,47 @@ def test_a_job_that_was_taken_away_before_it_ended_is_made_again() -> None:
     report = story.rest(2, 3).status.last_failover
     assert report is not None
     assert (report.result, set(story.jobs)) == ("Succeeded", {"main-recon-2"})
+
+
+def test_a_job_that_failed_is_made_anew_where_somebody_took_it_away() -> None:
+    story = Story()
+    story.rest(1)
+    story.second(seen(2), written=True, done=False)
+    story.jobs["main-recon-2"] = JobSeen(name="main-recon-2", failed=True)
+    plan = story.second(seen(2), written=True, done=False)
+    assert _reasons(plan, seen(2))["ReconciliationSucceeded"] == "JobFailed"
+    assert story.second(seen(2), written=True, done=False).actions == []
+    del story.jobs["main-recon-2"]
+    plan = story.second(seen(2), written=True, done=False)
+    assert ([type(one) for one in plan.actions], _reasons(plan, seen(2))["ReconciliationSucceeded"]) == ([Create], "JobFailed")
+    plan = story.rest(2, 3)
+    assert _reasons(plan, seen(2))["ReconciliationSucceeded"] == "JobSucceeded"
+    assert [one.result for one in plan.status.failover_history] == ["Succeeded"]
+
+
+def test_a_primary_that_fell_before_it_took_a_write_is_part_of_the_same_outage() -> None:
+    story = Story()
+    story.rest(1)
+    last = story.at - timedelta(seconds=1)
+    story.second(seen(2), written=False)
+    story.second(seen(3), written=False)
+    back = story.at
+    (report,) = story.rest(3).status.failover_history
+    assert (report.id, report.start_time, report.write_time, report.result) == ("timeline-3", last, back, "Succeeded")
+    assert (report.old_primary, report.new_primary, story.told) == ("cfa-1", "cfa-1", {"failover-3"})
+
+
+def test_a_primary_that_fell_before_its_lock_told_of_it_is_named_by_the_history_and_told_once_compared() -> None:
+    story = Story()
+    story.rest(1)
+    report = story.second(seen(1), written=True, timeline=2, done=False).status.last_failover
+    assert report is not None
+    assert (report.new_primary, report.reconciliation_job) == (None, "main-recon-2")
+    older = story.second(seen(3), written=True, done=False).status.failover_history[0]
+    assert (older.timeline, older.new_primary, older.lost_bytes_estimate) == (2, "cfa-0", 0)
+    assert story.told == set()
+    story.rest(3)
+    assert story.told == {"failover-2", "failover-3"}
 
 
 def test_an_old_timeline_is_no_heartbeat() -> None:

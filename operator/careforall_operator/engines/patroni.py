@@ -147,7 +147,7 @@ def _history(text: str | None) -> tuple[Fork, ...]:
     """Patroni's history: [timeline, where it ended, why, when, new leader] for each timeline that ended."""
     try:
         rows: Sequence[Sequence[Any]] = json.loads(text or "[]")
-        return tuple(Fork(timeline=int(row[0]), wal_end=int(row[1])) for row in rows)
+        return tuple(Fork(timeline=int(row[0]), wal_end=int(row[1]), successor=next(iter(row[4:]), None)) for row in rows)
     except (ValueError, TypeError, IndexError):
         return ()
 

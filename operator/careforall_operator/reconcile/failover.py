@@ -145,9 +145,11 @@ def _followed(
         return replace(status, timeline=known, epoch=max(known or 0, old.epoch))
     report = reports.running(old)
     if known is not None and known > old.timeline:
-        status = reports.put_away(status) if report is not None and report.timeline is not None else status
-        fresh = report if report is not None and report.timeline is None else reports.opened(asked.switching, old, now)
-        promoted = reports.promoted(fresh, old, known, now)
+        written = report is not None and report.write_time is not None
+        status = reports.put_away(status, seen) if written else status
+        # A primary that fell before it took a write is part of the same outage: one report tells of it from end to end.
+        open_one = reports.opened(asked.switching, old, now) if report is None or written else report
+        promoted = reports.promoted(open_one, old, known, now)
         status = replace(status, timeline=known, epoch=max(known, old.epoch), last_failover=promoted)
     elif report is None and status.bad_since is not None and not asked.read_only and not never(status):
         lost = now - status.bad_since >= timedelta(seconds=asked.database.degraded.enter_after_seconds)
@@ -171,7 +173,7 @@ def _advanced(status: DatabaseStatus, seen: ClusterSeen | None, beat: Beat, now:
         report = reports.routed(report, now)
     if _newly_written(report, beat) and status.writable and beat.timeline in {None, report.timeline}:
         report = reports.written(report, beat)
-    if report.lost_bytes_estimate is None and seen is not None:
+    if seen is not None:
         report = reports.measured(report, seen)
     return replace(status, last_failover=report)
 
@@ -190,13 +192,13 @@ def _routed(seen: ClusterSeen | None, status: DatabaseStatus) -> bool:
 
 
 def _reconciled(asked: Asked, status: DatabaseStatus, jobs: Sequence[JobSeen]) -> tuple[DatabaseStatus, list[Action]]:
-    """Have the books compared once for each timeline, and learn how that went; a Job that went before it ended is made again."""
+    """Have the books compared once for each timeline, and learn how that went; a Job that went without success is made anew."""
     if asked.paused:
         return status, []
     known = {one.name: one for one in jobs}
     status = reports.settled(status, known)
-    report = reports.running(status)
-    if report is None or report.write_time is None or report.reconciliation_job in known:
+    report = status.last_failover
+    if report is None or report.result == "Succeeded" or report.write_time is None or report.reconciliation_job in known:
         return status, []
     rules = asked.database.failover.reconciliation
     if not rules.enabled and report.new_primary is None:
@@ -230,5 +232,6 @@ def _told(old: DatabaseStatus, status: DatabaseStatus, before: Degraded, degrade
 
 
 def _news(old: DatabaseStatus, status: DatabaseStatus) -> list[FailoverReport]:
-    known = {report.id for report in old.failover_history}
-    return [report for report in status.failover_history if report.id not in known]
+    """Return the reports that ended now; one that was put away is told when its Job has ended as well."""
+    known = {report.id for report in old.failover_history if report.result != "InProgress"}
+    return [report for report in status.failover_history if report.result != "InProgress" and report.id not in known]

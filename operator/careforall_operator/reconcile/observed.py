@@ -74,6 +74,8 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True):
 
     timeline: int
     wal_end: int
+    successor: str | None = None
+    """Who began the next one, where the engine tells."""
 
 
 class ClusterSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from careforall_operator.reconcile.observed import Beat, ClusterSeen, JobSeen
+from careforall_operator.reconcile.observed import Beat, ClusterSeen, Fork, JobSeen
 from careforall_operator.status import DatabaseStatus, FailoverReport
 
 MOST = 10
@@ -40,6 +40,9 @@ def promoted(report: FailoverReport, old: DatabaseStatus, timeline: int, now: da
         id=f"timeline-{timeline}",
         timeline=timeline,
         old_primary=report.old_primary or old.current_primary,
+        new_primary=None,
+        endpoint_time=None,
+        endpoint_seconds=None,
         promote_time=now,
         promote_seconds=seconds(report.start_time, now),
     )
@@ -67,26 +70,30 @@ def written(report: FailoverReport, beat: Beat) -> FailoverReport:
 
 def measured(report: FailoverReport, seen: ClusterSeen) -> FailoverReport:
     """Estimate what is missing: how far the old log went beyond the point where the new one began."""
-    forks = {fork.timeline + 1: fork.wal_end for fork in seen.history}
-    if report.timeline not in forks or report.wal_end_before is None:
+    fork = _fork(report, seen)
+    if fork is None or report.wal_end_before is None or report.lost_bytes_estimate is not None:
         return report
-    return replace(report, lost_bytes_estimate=max(report.wal_end_before - forks[report.timeline], 0))
+    return replace(report, lost_bytes_estimate=max(report.wal_end_before - fork.wal_end, 0))
+
+
+def _fork(report: FailoverReport, seen: ClusterSeen) -> Fork | None:
+    return next((fork for fork in seen.history if fork.timeline + 1 == report.timeline), None)
 
 
 def settled(status: DatabaseStatus, jobs: Mapping[str, JobSeen]) -> DatabaseStatus:
-    """Take over how the Jobs of unfinished reports ended."""
+    """Take over how the Jobs of reports ended; one that failed may have been made anew."""
     history = [_judged(report, jobs) for report in status.failover_history]
     status = replace(status, failover_history=history)
-    report = running(status)
+    report = status.last_failover
     if report is None:
         return status
     judged = _judged(report, jobs)
-    return status if judged.result == "InProgress" else ended(status, judged)
+    return status if judged.result == report.result else ended(status, judged)
 
 
 def _judged(report: FailoverReport, jobs: Mapping[str, JobSeen]) -> FailoverReport:
     job = jobs.get(report.reconciliation_job or "")
-    if report.result != "InProgress" or job is None or not (job.succeeded or job.failed):
+    if report.result == "Succeeded" or job is None or not (job.succeeded or job.failed):
         return report
     return replace(report, result="Succeeded" if job.succeeded else "ReconciliationFailed")
 
@@ -97,10 +104,17 @@ def ended(status: DatabaseStatus, report: FailoverReport, most: int = MOST) -> D
     return replace(status, last_failover=report, failover_history=[report, *others][:most])
 
 
-def put_away(status: DatabaseStatus) -> DatabaseStatus:
-    """Make room for the next change of the primary, though the books of this one are still being compared."""
+def put_away(status: DatabaseStatus, seen: ClusterSeen | None) -> DatabaseStatus:
+    """Make room for the next change of the primary, though the books of this one are still being compared.
+
+    Who fell before its lock told of it is named by the engine's history.
+    """
     report = running(status)
-    return status if report is None else ended(status, report)
+    if report is None:
+        return status
+    if seen is not None and (fork := _fork(report, seen)) is not None:
+        report = replace(measured(report, seen), new_primary=report.new_primary or fork.successor)
+    return ended(status, report)
 
 
 def forgotten(status: DatabaseStatus) -> DatabaseStatus:
