@@ -1,6 +1,7 @@
 """Composition root of the payments service."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -53,6 +54,13 @@ def companies(settings: PaymentsSettings) -> dict[str, Company]:
     return {GENERIC: _generic(settings), **{name: makers[name](settings) for name in settings.askable}}
 
 
+def notes(settings: PaymentsSettings) -> dict[str, str]:
+    """Return what stands in the way of payers who name no gateway."""
+    if settings.default_gateway in {GENERIC, *settings.askable}:
+        return {}
+    return {settings.default_gateway: "is not set up: what names no gateway cannot be paid (CAREFORALL_DEFAULT_GATEWAY)"}
+
+
 _ROLL_UP_SECONDS = 300.0
 _HOURLY = 3600.0
 
@@ -90,6 +98,7 @@ def build(resources: Resources) -> Parts:
             REFUND: service.steps.refund,
         },
         snapshot=service.snapshot,
+        notes=partial(notes, settings),
         stop=(service.webhooks.drain, service.steps.drain, service.paying.drain, gateways.close),
     )
 

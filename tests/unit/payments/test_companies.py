@@ -7,7 +7,7 @@ import pytest
 from careforall.donations.settings import DonationsSettings
 from careforall.kit.settings import Settings, SettingsError, load
 from careforall.orders.settings import OrdersSettings
-from careforall.payments.app import companies
+from careforall.payments.app import companies, notes
 from careforall.payments.gateways.translators import READERS
 from careforall.payments.settings import PaymentsSettings
 
@@ -35,6 +35,18 @@ async def test_production_has_no_company_whose_money_is_made_up() -> None:
     assert await names(**live) == {"generic", "stripe"}
     with pytest.raises(SettingsError, match="CAREFORALL_GATEWAY_ORDER names simulator"):
         await names(**live, CAREFORALL_GATEWAY_ORDER="stripe, simulator")
+
+
+def test_health_tells_where_whoever_names_no_gateway_cannot_pay() -> None:
+    def told(**values: str) -> dict[str, str]:
+        return notes(load(PaymentsSettings, {**BASE, **values}, service="payments"))
+
+    assert "cannot be paid" in told(CAREFORALL_ENVIRONMENT="production")["simulator"]
+    live = {**STRIPE, "CAREFORALL_ENVIRONMENT": "production", "CAREFORALL_STRIPE_SECRET_KEY": "sk_live_1"}
+    assert told(**live)["simulator"]
+    for name in ("generic", "stripe"):
+        assert told(**live, CAREFORALL_DEFAULT_GATEWAY=name) == {}
+    assert told() == {}
 
 
 @pytest.mark.parametrize("kind", [DonationsSettings, OrdersSettings, PaymentsSettings])
