@@ -25,7 +25,7 @@ WIDTH = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, store; 1 when a figure lies below its floor or a scenario failed, 3 when something is missing."""
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, _ended)
+    end_in_order()
     if options.growth:
         return grow(options)
     absent = missing_packages()
@@ -91,9 +91,14 @@ def _launched(options: argparse.Namespace) -> Launched:
     return Launched(root=options.root, instance=name, folder=options.instances / name, mine=not options.instance)
 
 
-def _ended(number: int, _: object) -> NoReturn:
-    """Leave by the way that stops and forgets the platform that was started."""
-    sys.exit(128 + number)
+def end_in_order() -> None:
+    """Let SIGTERM lead out by the way that stops and forgets the platform that was started; told again, it goes on."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        signal.signal(number, lambda *_: None)  # whoever ends a group of processes tells us, and so does our parent's end
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def _tell(line: str) -> None:

@@ -1,5 +1,7 @@
 """`careforall bench` outside a clone, and without what it needs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,17 @@ from careforall.cli.environment import launch_environment
 from careforall.launch.errors import MissingError
 from careforall.launch.places import clone_root
 from careforall_bench.__main__ import main
+
+TOLD_TWICE = """
+import os, signal
+from careforall_bench.__main__ import end_in_order
+end_in_order()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("forgotten")
+"""
 
 
 def test_outside_a_clone_it_says_so_and_exits_with_3(tmp_path: Path) -> None:
@@ -41,3 +54,10 @@ def test_unknown_measurements_are_wrong_usage(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().err
     assert said.startswith("careforall bench: error: argument --only: invalid choice: 'everything'")
     assert "--pgbench" not in said, "options that nobody may give"
+
+
+def test_told_twice_to_end_it_still_forgets_its_platform() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_TWICE], capture_output=True, text=True, check=False, cwd=clone_root() / "loadtests"
+    )
+    assert (done.returncode, done.stdout) == (143, "forgotten\n")
