@@ -9,8 +9,9 @@ from typing import Literal
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
+from careforall.launch.servers import Nats
 from careforall_testing.platform import Platform, platform
-from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.servers import ServerUrls
 
 pytestmark = pytest.mark.browser
 
@@ -24,11 +25,10 @@ LIGHTNESS = "(shown, name) => Math.max(...getComputedStyle(shown)[name].match(/[
 
 
 @pytest.fixture(scope="module", name="running")
-async def fx_running(servers: ServerUrls) -> AsyncIterator[Platform]:
-    with own_nats() as broker:
-        urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
-        async with platform(urls, ["accounts", "payments", "notifications", "simulator"]) as running:
-            yield running
+async def fx_running(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Platform]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
+    async with platform(urls, ["accounts", "payments", "notifications", "simulator"]) as running:
+        yield running
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

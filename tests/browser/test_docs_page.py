@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +11,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
 from careforall.launch.servers import Nats
 from careforall_testing.platform import Platform, platform
-from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.servers import ServerUrls
 
 pytestmark = pytest.mark.browser
 
@@ -45,15 +45,9 @@ class Visit:
             self.complaints.append(message.text)
 
 
-@pytest.fixture(scope="module", name="broker")
-def fx_broker() -> Iterator[Nats]:
-    with own_nats() as server:
-        yield server
-
-
 @pytest.fixture(scope="module", name="running")
-async def fx_running(servers: ServerUrls, broker: Nats) -> AsyncIterator[Platform]:
-    urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
+async def fx_running(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Platform]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
     async with platform(urls, ["donations"]) as running:
         yield running
 

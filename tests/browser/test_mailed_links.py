@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, Request, expect
 from careforall.launch.servers import Nats
 from careforall_testing.platform import Platform, platform
 from careforall_testing.polling import eventually
-from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.servers import ServerUrls
 
 pytestmark = pytest.mark.browser
 
@@ -18,15 +18,9 @@ PASSWORD = "quiet harbour lamp"
 BUTTON_GREEN = "rgb(20, 83, 45)"
 
 
-@pytest.fixture(scope="module", name="broker")
-def fx_broker() -> Iterator[Nats]:
-    with own_nats() as server:
-        yield server
-
-
 @pytest.fixture(scope="module", name="running")
-async def fx_running(servers: ServerUrls, broker: Nats) -> AsyncIterator[Platform]:
-    urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
+async def fx_running(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Platform]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
     async with platform(urls, ["accounts", "notifications"]) as running:
         yield running
 

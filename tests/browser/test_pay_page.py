@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -14,7 +14,7 @@ from careforall.kit.ids import new_id
 from careforall.launch.servers import Nats
 from careforall_testing.callers import Callers, signing_in
 from careforall_testing.platform import Platform, client_of, platform
-from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.servers import ServerUrls
 
 pytestmark = pytest.mark.browser
 
@@ -51,15 +51,9 @@ class Till(Struct, frozen=True, kw_only=True):
         await expect(page.get_by_role("heading", name=WAITING)).to_be_visible()
 
 
-@pytest.fixture(scope="module", name="broker")
-def fx_broker() -> Iterator[Nats]:
-    with own_nats() as server:
-        yield server
-
-
 @pytest.fixture(scope="module", name="till")
-async def fx_till(servers: ServerUrls, broker: Nats) -> AsyncIterator[Till]:
-    urls = ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)
+async def fx_till(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[Till]:
+    urls = ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)
     async with (
         platform(urls, ["payments", "simulator"]) as running,
         signing_in(running) as callers,

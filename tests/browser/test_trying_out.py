@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from careforall.launch.servers import Nats
 from careforall_testing.giving import GivingHouse, giving_house
-from careforall_testing.servers import ServerUrls, own_nats
+from careforall_testing.servers import ServerUrls
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", name="broker")
-def fx_broker() -> Iterator[Nats]:
-    with own_nats() as server:
-        yield server
-
-
 @pytest.fixture(scope="module", name="house")
-async def fx_house(servers: ServerUrls, broker: Nats) -> AsyncIterator[GivingHouse]:
-    async with giving_house(ServerUrls(postgres=servers.postgres, nats=broker.url, redis=servers.redis)) as found:
+async def fx_house(servers: ServerUrls, own_nats: Nats) -> AsyncIterator[GivingHouse]:
+    async with giving_house(ServerUrls(postgres=servers.postgres, nats=own_nats.url, redis=servers.redis)) as found:
         yield found
 
 
