@@ -12,7 +12,7 @@ from careforall.audit.verification.orders import SHOP_ORDERS
 from careforall.audit.verification.report import Invariant
 from careforall.audit.verification.reviews import REVIEWS
 from careforall.audit.verification.stock import STOCK
-from careforall.audit.verification.told import one_event_for_each_step
+from careforall.audit.verification.told import first_id, one_event_for_each_step
 
 INVARIANTS = (
     Invariant(
@@ -69,15 +69,14 @@ WITH told AS (
     FROM outbox
     WHERE event_type = ANY(ARRAY['donations.created', 'donations.completed', 'donations.failed', 'donations.refunded',
                                'donations.disputed'])
-      AND id >= (lpad(to_hex((1000 * extract(epoch FROM greatest($1::timestamptz - interval '10 minutes', 'epoch')))::bigint),
-                      12, '0') || '70008000000000000000')::uuid
+      AND id >= @first_id@
 )
 SELECT donation_id::text || ':' || history.version AS key, 'no event tells of this version' AS detail
 FROM donation_history AS history
 LEFT JOIN told ON told.aggregate_id = donation_id AND told.version = history.version
 WHERE at >= greatest($1, clock_timestamp() - interval '71 hours') AND told.version IS NULL
 LIMIT 1000
-""",
+""".replace("@first_id@", first_id("greatest($1::timestamptz - interval '10 minutes', 'epoch')")),
     ),
     Invariant(
         name="donations.history_for_each_event",
@@ -88,7 +87,7 @@ WITH told AS (
     FROM outbox
     WHERE event_type = ANY(ARRAY['donations.created', 'donations.completed', 'donations.failed', 'donations.refunded',
                                'donations.disputed'])
-      AND id >= (lpad(to_hex((1000 * extract(epoch FROM $1::timestamptz))::bigint), 12, '0') || '70008000000000000000')::uuid
+      AND id >= @first_id@
 )
 SELECT min(told.id::text) AS key, format('%s events of %s version %s', count(*), aggregate_id, told.version) AS detail
 FROM told
@@ -96,7 +95,7 @@ LEFT JOIN donation_history AS history ON history.donation_id = aggregate_id AND 
 GROUP BY aggregate_id, told.version
 HAVING count(*) > 1 OR count(history.version) = 0
 LIMIT 1000
-""",
+""".replace("@first_id@", first_id("$1::timestamptz")),
     ),
     Invariant(
         name="donations.one_intent_each",

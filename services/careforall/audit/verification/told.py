@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from careforall.audit.verification.report import Invariant
 
 
+def first_id(moment: str) -> str:
+    """Return the expression of the lowest UUIDv7 (RFC 9562) of a moment, itself an expression."""
+    return f"(lpad(to_hex((1000 * extract(epoch FROM {moment}))::bigint), 12, '0') || '70008000000000000000')::uuid"
+
+
 def one_event_for_each_step(*, service: str, history: str, owner: str, at: str, states: Sequence[str]) -> Invariant:
     """Return the invariant of a table of steps.
 
@@ -21,8 +26,7 @@ WITH told AS (
     SELECT aggregate_id, (convert_from(payload, 'UTF8')::json ->> 'aggregate_version')::integer AS version, count(*) AS times
     FROM outbox
     WHERE event_type IN ({types})
-      AND id >= (lpad(to_hex((1000 * extract(epoch FROM greatest($1::timestamptz - interval '10 minutes', 'epoch')))::bigint),
-                      12, '0') || '70008000000000000000')::uuid
+      AND id >= {first_id("greatest($1::timestamptz - interval '10 minutes', 'epoch')")}
     GROUP BY 1, 2
 )
 SELECT {owner}::text || ':' || steps.version AS key,
